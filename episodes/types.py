@@ -1,0 +1,118 @@
+"""The nouns of the house: ImageSet, EpisodeSpec, Episode; and ``gather``, which turns rows into what they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int64, Shaped, UInt8
+from torch import Tensor
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Rows = npt.NDArray[np.int64]
+
+
+class EpisodeError(ValueError):
+    """An episode that cannot be drawn from this image set. The message says what would fit."""
+
+
+class DataError(ValueError):
+    """Data that is absent, incomplete or damaged. The message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """The images of one split as one uint8 tensor, sorted by class.
+
+    Class ``c`` owns rows ``class_starts[c]:class_starts[c + 1]``; classes may differ in size.
+    ``fingerprint`` is the SHA-256 of the image bytes, so that a record can name its pixels.
+    """
+
+    images: UInt8[Tensor, "num_images channels height width"]
+    class_starts: Rows  # (num_classes + 1,)
+    class_names: tuple[str, ...]
+    dataset: str
+    split: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        starts = self.class_starts
+        if len(starts) != len(self.class_names) + 1 or starts[0] != 0 or starts[-1] != len(self.images):
+            raise ValueError(f"class_starts must run from 0 to {len(self.images)} in {len(self.class_names) + 1} steps")
+        if (np.diff(starts) < 0).any():
+            raise ValueError("class_starts must not fall")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def class_sizes(self) -> Rows:
+        """Number of images per class, (num_classes,)."""
+        return np.diff(self.class_starts)
+
+    @cached_property
+    def class_ids(self) -> Int64[Tensor, " num_images"]:
+        """The class id of every image, (num_images,)."""
+        return torch.from_numpy(np.repeat(np.arange(self.num_classes, dtype=np.int64), self.class_sizes))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """Classes and images per class of an episode. ``num_query`` and ``num_unlabeled`` count per class."""
+
+    way: int
+    shot: int
+    num_query: int
+    num_unlabeled: int = 0
+    num_distractor: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("way", 1), ("shot", 1), ("num_query", 1), ("num_unlabeled", 0), ("num_distractor", 0)):
+            if getattr(self, name) < least:
+                raise EpisodeError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.num_distractor and not self.num_unlabeled:
+            raise EpisodeError("distractor classes need unlabeled images: set num_unlabeled to 1 or more")
+
+    @property
+    def num_queries(self) -> int:
+        """Queries of the whole episode."""
+        return self.way * self.num_query
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A batch of episodes as row numbers of one ImageSet.
+
+    The support is class-major: row ``c`` of the way axis holds the images of label ``c``. The queries come in
+    random order with their labels beside them, so that no method can profit from their position.
+    """
+
+    support: Int64[Tensor, "batch way shot"]
+    query: Int64[Tensor, "batch queries"]
+    labels: Int64[Tensor, "batch queries"]  # 0 ... way - 1
+    unlabeled: Int64[Tensor, "batch unlabeled"] | None = None  # (way + num_distractor) * num_unlabeled, shuffled
+
+    def to(self, device: torch.device) -> Episode:
+        """The same rows on another device."""
+        unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
+        return Episode(self.support.to(device), self.query.to(device), self.labels.to(device), unlabeled)
+
+    def __len__(self) -> int:
+        return len(self.support)
+
+
+def gather(table: Shaped[Tensor, "num_rows *item"], rows: Int64[Tensor, "*index"]) -> Shaped[Tensor, "*index *item"]:
+    """The entries of ``table`` at ``rows``. Images or embeddings: it does not care what the table holds."""
+    return table.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *table.shape[1:])

@@ -1,0 +1,1 @@
+"""Models, training, evaluation, records and the command line."""
