@@ -87,7 +87,7 @@ def put_in_place(written: Path, target: Path) -> None:
     """Rename a finished file to its name, its bytes on the disk before its name is."""
     with written.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(written, target)
+    written.replace(target)
 
 
 def write_atomically(target: Path, content: bytes) -> None:

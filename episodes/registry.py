@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class UnknownName(ValueError):
+class UnknownNameError(ValueError):
     """A name that is not registered. The message lists the valid ones and the nearest."""
 
 
@@ -42,11 +42,11 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> T:
-        """The object called ``name``. Raises UnknownName with the valid names."""
+        """The object called ``name``. Raises UnknownNameError with the valid names."""
         try:
             return self._entries[name]
         except KeyError:
-            raise UnknownName(unknown_name_message(self.kind, name, self._entries)) from None
+            raise UnknownNameError(unknown_name_message(self.kind, name, self._entries)) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
