@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data_root() -> Path:
+    """The folder with the real images; the test is skipped, and says why, where there is none."""
+    chosen = os.environ.get("FEWSHOT_DATA")
+    if not chosen:
+        pytest.skip("needs the real images: set FEWSHOT_DATA to the folder that holds omniglot-py/ and miniimagenet/")
+    root = Path(chosen)
+    if not (root / "omniglot-py").is_dir() or not (root / "miniimagenet").is_dir():
+        pytest.skip(f"FEWSHOT_DATA={root} does not hold both omniglot-py/ and miniimagenet/")
+    return root
