@@ -1,0 +1,222 @@
+"""Episodes without state: episode i is a function of (seed, i) alone.
+
+So it is the same on every device, for any batch size and any number of processes; resuming a training and comparing
+two methods on the same episodes need no bookkeeping.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from episodes.philox import Words, random_words
+from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, Rows
+
+_CLASSES, _IMAGES, _QUERY_ORDER, _UNLABELED_ORDER, _POOLS, _SHUFFLE = range(6)  # streams of random_words
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The rows that may be drawn, class after class: class c owns ``rows[starts[c]:starts[c + 1]]``."""
+
+    rows: Rows  # (num_rows,)
+    starts: Rows  # (num_classes + 1,)
+
+    @property
+    def sizes(self) -> Rows:
+        return np.diff(self.starts)
+
+
+def whole_pool(image_set: ImageSet) -> Pool:
+    """Every image of the set."""
+    return Pool(np.arange(image_set.class_starts[-1]), image_set.class_starts)
+
+
+def split_labeled(image_set: ImageSet, labeled_share: float, seed: int) -> tuple[Pool, Pool]:
+    """Divide the images of each class into a labeled and an unlabeled pool (Ren et al. 2018, section 4.1).
+
+    ``round(labeled_share * class size)`` images of each class, at least one, are labeled; which ones, the seed says.
+    """
+    if not 0 < labeled_share < 1:
+        raise EpisodeError(f"the labeled share must lie between 0 and 1, not {labeled_share}")
+    sizes = image_set.class_sizes
+    keys = random_words(seed, _POOLS, np.arange(image_set.class_starts[-1]), 1)[:, 0]
+    order = np.lexsort((keys, np.repeat(np.arange(len(sizes)), sizes)))  # random within each class
+    rank = order.argsort() - np.repeat(image_set.class_starts[:-1], sizes)
+    num_labeled = np.maximum(1, np.rint(labeled_share * sizes)).astype(np.int64)
+    labeled = rank < np.repeat(num_labeled, sizes)
+    return (
+        Pool(np.flatnonzero(labeled), np.concatenate(([0], num_labeled.cumsum()))),
+        Pool(np.flatnonzero(~labeled), np.concatenate(([0], (sizes - num_labeled).cumsum()))),
+    )
+
+
+def _below(words: Words, limits: Rows | int) -> Rows:
+    """Random whole numbers in [0, limit) from 32-bit words; the bias is below limit / 2**32."""
+    return ((words.astype(np.uint64) * np.asarray(limits, np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def _draw_distinct(words: Words, sizes: Rows | int, count: int) -> Rows:
+    """``count`` distinct numbers in [0, size) in random order, a row for each row of ``words`` (rows, 2 * count).
+
+    Floyd's algorithm (Bentley and Floyd 1987): the cost grows with what is drawn, not with what it is drawn from.
+    The set it finds is uniform and its order is not, so the second half of the words puts it into random order.
+    """
+    drawn = np.empty((len(words), count), np.int64)
+    for step in range(count):
+        last = np.asarray(sizes, np.int64) - count + step
+        candidate = _below(words[:, step], last + 1)
+        taken = (drawn[:, :step] == candidate[:, None]).any(axis=1)
+        drawn[:, step] = np.where(taken, last, candidate)
+    order = words[:, count:].argsort(axis=1, kind="stable")
+    return np.take_along_axis(drawn, order, axis=1)
+
+
+class EpisodeSampler:
+    """Draws episodes of one shape from one image set.
+
+    Classes are distinct, images are distinct, support, query and unlabeled share none. With ``labeled`` and
+    ``unlabeled`` pools the support and the queries come from the first, the unlabeled images from the second.
+    Raises EpisodeError at once, and says what would fit, when any class is too small.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        spec: EpisodeSpec,
+        seed: int,
+        *,
+        labeled: Pool | None = None,
+        unlabeled: Pool | None = None,
+    ) -> None:
+        self.image_set, self.spec, self.seed = image_set, spec, seed
+        self.labeled = labeled or whole_pool(image_set)
+        self.unlabeled = unlabeled
+        _check_fit(image_set, spec, self.labeled, unlabeled)
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode ``index``, as a batch of one."""
+        return self.batch(index, 1)
+
+    def batch(self, first: int, count: int) -> Episode:
+        """Episodes ``first`` to ``first + count - 1`` in one batch, on the CPU."""
+        spec, indices = self.spec, np.arange(first, first + count)
+        num_drawn = spec.way + spec.num_distractor
+        words = random_words(self.seed, _CLASSES, indices, 2 * num_drawn)
+        classes = _draw_distinct(words, self.image_set.num_classes, num_drawn)  # (batch, way + num_distractor)
+        num_labeled = spec.shot + spec.num_query
+        joint = spec.num_unlabeled if self.unlabeled is None else 0
+        images = self._images(self.labeled, classes, num_labeled + joint, indices, first_word=0)
+        support = images[:, : spec.way, : spec.shot]
+        query = images[:, : spec.way, spec.shot : num_labeled].reshape(count, -1)
+        labels = np.broadcast_to(np.repeat(np.arange(spec.way), spec.num_query), query.shape)
+        order = random_words(self.seed, _QUERY_ORDER, indices, query.shape[1]).argsort(axis=1, kind="stable")
+        unlabeled = images[:, :, num_labeled:]
+        if self.unlabeled is not None and spec.num_unlabeled:
+            skip = 2 * num_drawn * num_labeled
+            unlabeled = self._images(self.unlabeled, classes, spec.num_unlabeled, indices, first_word=skip)
+        return Episode(
+            torch.from_numpy(np.ascontiguousarray(support)),
+            torch.from_numpy(np.take_along_axis(query, order, axis=1)),
+            torch.from_numpy(np.take_along_axis(labels, order, axis=1)),
+            self._shuffled(unlabeled.reshape(count, -1), indices) if spec.num_unlabeled else None,
+        )
+
+    def batches(self, num_episodes: int, batch_size: int, first: int = 0) -> Iterator[Episode]:
+        """Episodes ``first`` to ``first + num_episodes - 1``, ``batch_size`` at a time."""
+        for start in range(first, first + num_episodes, batch_size):
+            yield self.batch(start, min(batch_size, first + num_episodes - start))
+
+    def digest(self, num_episodes: int) -> str:
+        """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""
+        sha = hashlib.sha256(f"{self.image_set.fingerprint} {self.spec} {self.seed} {num_episodes}".encode())
+        for episode in self.batches(num_episodes, 1000):
+            for rows in (episode.support, episode.query, episode.labels, episode.unlabeled):
+                if rows is not None:
+                    sha.update(rows.numpy().astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def _images(self, pool: Pool, classes: Rows, count: int, indices: Rows, first_word: int) -> Rows:
+        """``count`` distinct rows of each class, (batch, classes, count)."""
+        flat = classes.reshape(-1)
+        num_words = flat.size // len(classes) * 2 * count
+        words = random_words(self.seed, _IMAGES, indices, first_word + num_words)[:, first_word:]
+        within = _draw_distinct(words.reshape(flat.size, 2 * count), pool.sizes[flat], count)
+        return pool.rows[pool.starts[flat][:, None] + within].reshape(*classes.shape, count)
+
+    def _shuffled(self, rows: Rows, indices: Rows) -> torch.Tensor:
+        order = random_words(self.seed, _UNLABELED_ORDER, indices, rows.shape[1]).argsort(axis=1, kind="stable")
+        return torch.from_numpy(np.take_along_axis(rows, order, axis=1))
+
+
+def _check_fit(image_set: ImageSet, spec: EpisodeSpec, labeled: Pool, unlabeled: Pool | None) -> None:
+    where = f"{image_set.dataset} {image_set.split}"
+    if spec.way + spec.num_distractor > image_set.num_classes:
+        wanted = f"{spec.way}-way" + (f" + {spec.num_distractor} distractor classes" if spec.num_distractor else "")
+        raise EpisodeError(
+            f"{wanted} needs {spec.way + spec.num_distractor} classes and {where} has {image_set.num_classes}: "
+            f"choose a way of {image_set.num_classes - spec.num_distractor} or less"
+        )
+    joint = spec.num_unlabeled if unlabeled is None else 0
+    _check_sizes(
+        image_set,
+        labeled,
+        spec.shot + spec.num_query + joint,
+        f"{spec.shot} shot + {spec.num_query} query" + (f" + {joint} unlabeled" if joint else ""),
+    )
+    if unlabeled is not None:
+        _check_sizes(image_set, unlabeled, spec.num_unlabeled, f"{spec.num_unlabeled} unlabeled")
+
+
+def _check_sizes(image_set: ImageSet, pool: Pool, needed: int, what: str) -> None:
+    smallest = int(pool.sizes.argmin())
+    if pool.sizes[smallest] < needed:
+        raise EpisodeError(
+            f"{what} needs {needed} images of each class; class {image_set.class_names[smallest]!r} of "
+            f"{image_set.dataset} {image_set.split} has {pool.sizes[smallest]}: lower shot or query, or add images"
+        )
+
+
+class ClassBatchSampler:
+    """Draws labeled batches for methods that train on images: ``num_classes`` classes with ``per_class`` images each.
+
+    With ``per_class`` None the batch is plain: every epoch is a random order of all images, cut into batches (the last,
+    incomplete one is left out). Batch i is a function of (seed, i) alone.
+    """
+
+    def __init__(self, image_set: ImageSet, batch_size: int, seed: int, *, per_class: int | None = None) -> None:
+        self.image_set, self.batch_size, self.seed, self.per_class = image_set, batch_size, seed, per_class
+        num_images = len(image_set.images)
+        if not 1 <= batch_size <= num_images:
+            raise EpisodeError(f"a batch of {batch_size} images cannot be drawn from {num_images}")
+        if per_class is not None:
+            if per_class < 1 or batch_size % per_class:
+                raise EpisodeError(f"a batch of {batch_size} images cannot hold {per_class} images of each class")
+            spec = EpisodeSpec(batch_size // per_class, 1, max(1, per_class - 1))
+            _check_fit(image_set, spec, whole_pool(image_set), None)
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def batch(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and class ids of batch ``index``: int64 (batch_size,) each."""
+        rows = self._plain(index) if self.per_class is None else self._balanced(index, self.per_class)
+        chosen = torch.from_numpy(rows)
+        return chosen, self.image_set.class_ids[chosen]
+
+    def _plain(self, index: int) -> Rows:
+        epoch, position = divmod(index, len(self.image_set.images) // self.batch_size)
+        if epoch != self._epoch:  # kept, since the next batch is mostly of the same epoch
+            keys = random_words(self.seed, _SHUFFLE, np.asarray([epoch]), len(self.image_set.images))[0]
+            self._epoch, self._order = epoch, keys.argsort(kind="stable")
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _balanced(self, index: int, per_class: int) -> Rows:
+        num_drawn = self.batch_size // per_class
+        words = random_words(self.seed, _CLASSES, np.asarray([index]), 2 * num_drawn)
+        classes = _draw_distinct(words, self.image_set.num_classes, num_drawn)[0]
+        words = random_words(self.seed, _IMAGES, np.asarray([index]), 2 * self.batch_size)
+        within = _draw_distinct(words.reshape(num_drawn, -1), self.image_set.class_sizes[classes], per_class)
+        return (self.image_set.class_starts[classes][:, None] + within).reshape(-1)
