@@ -1,0 +1,109 @@
+"""The only code that measures accuracy: every image embedded once, then thousands of episodes scored on the table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from episodes.cache import Progress, silent
+from episodes.sampler import EpisodeSampler
+from episodes.types import gather
+from fewshot.hardware import Precision, autocast
+from fewshot.methods.base import Method
+from fewshot.statistics import Interval, interval_over_episodes
+
+_EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
+_SCORING_CHUNK_NUMBERS = 16 << 20  # embeddings gathered at once: 64 MB in float32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Correctly classified queries of every episode, and what it took."""
+
+    correct: npt.NDArray[np.uint16]  # (episodes,)
+    num_queries: int  # queries of one episode
+    seconds: float
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Mean accuracy over episodes with its 95 % interval."""
+        return interval_over_episodes(self.correct / np.float64(self.num_queries))
+
+
+def embedding_batch_size(method: Method) -> int:
+    """Images to embed at once, so that the widest map of the encoder stays in the processor's cache."""
+    _, height, width = method.encoder.image_shape
+    return max(16, _EMBEDDING_BATCH_BYTES // (64 * height * width * 4))
+
+
+def embed_all(
+    method: Method,
+    images: UInt8[Tensor, "num_images c h w"],
+    precision: Precision,
+    progress: Progress = silent,
+) -> Float[Tensor, "num_images *feature"]:
+    """The table of embeddings, one row for each image, on the device of the method."""
+    device, batch_size = method.encoder.mean.device, embedding_batch_size(method)
+    table: Tensor | None = None
+    method.eval()
+    with torch.inference_mode(), autocast(device, precision):
+        for first in range(0, len(images), batch_size):
+            embeddings = method.embed(images[first : first + batch_size].to(device))
+            if table is None:
+                table = embeddings.new_empty(len(images), *embeddings.shape[1:])
+            table[first : first + batch_size] = embeddings
+            progress("embedding", min(first + batch_size, len(images)), len(images))
+    if table is None:
+        raise ValueError("there are no images to embed")
+    return table
+
+
+def score_episodes(
+    method: Method,
+    table: Float[Tensor, "num_images *feature"],
+    sampler: EpisodeSampler,
+    num_episodes: int,
+    progress: Progress = silent,
+) -> npt.NDArray[np.uint16]:
+    """Correctly classified queries of episodes 0 to num_episodes - 1, scored many at a time on the table."""
+    spec = sampler.spec
+    rows = spec.way * (spec.shot + spec.num_query) + (spec.way + spec.num_distractor) * spec.num_unlabeled
+    chunk = max(1, min(512, _SCORING_CHUNK_NUMBERS // max(1, rows * table[0].numel())))
+    correct = np.empty(num_episodes, np.uint16)
+    done = 0
+    method.eval()
+    with torch.inference_mode():
+        for drawn in sampler.batches(num_episodes, chunk):
+            episode = drawn.to(table.device)
+            unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
+            logits = method.logits(gather(table, episode.support), gather(table, episode.query), unlabeled)
+            hits = (logits.argmax(-1) == episode.labels).sum(1)
+            correct[done : done + len(hits)] = hits.cpu().numpy()
+            done += len(hits)
+            progress("testing", done, num_episodes)
+    return correct
+
+
+def evaluate(
+    method: Method,
+    sampler: EpisodeSampler,
+    num_episodes: int,
+    precision: Precision = "fp32",
+    progress: Progress = silent,
+) -> Evaluation:
+    """Accuracy of ``method`` on the first ``num_episodes`` episodes of ``sampler``.
+
+    Each image of the sampler's set is embedded once, in evaluation mode: batch norm uses the running statistics of
+    training, so no query sees another.
+    """
+    start = time.perf_counter()
+    table = embed_all(method, sampler.image_set.images, precision, progress)
+    correct = score_episodes(method, table, sampler, num_episodes, progress)
+    return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start)

@@ -1,0 +1,87 @@
+"""What the machine offers: device, precision, and a C allocator that keeps its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import sys
+from typing import Literal
+
+import torch
+
+Precision = Literal["bf16", "fp32"]
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+class HardwareError(ValueError):
+    """A device or precision that this machine does not have."""
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """``auto`` is the GPU where there is one. Raises HardwareError for a GPU that is not there."""
+    has_gpu = torch.cuda.is_available()
+    if wanted.startswith("cuda") and not has_gpu:
+        raise HardwareError("--device cuda: PyTorch sees no CUDA GPU on this machine; use --device cpu or auto")
+    return torch.device(("cuda" if has_gpu else "cpu") if wanted == "auto" else wanted)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; emulated, it would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """``auto`` is bfloat16 where the hardware has it (weights and distances stay float32), else float32."""
+    if wanted == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    if wanted not in ("bf16", "fp32"):
+        raise HardwareError(f"unknown precision {wanted!r}. Valid: {', '.join(PRECISIONS)}.")
+    return "bf16" if wanted == "bf16" else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
+    """The context in which encoders run."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks instead of returning them to the system; whether it could be told.
+
+    A training step allocates and frees the same large blocks every time; handing them back costs page faults that
+    take as long as the arithmetic. Only on Linux with glibc; elsewhere nothing happens.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    largest = 2**31 - 1
+    settings = ((mmap_threshold, largest), (trim_threshold, largest), (top_pad, 256 << 20))
+    return all(mallopt(*setting) == 1 for setting in settings)
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What a record keeps of the machine."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "device": device.type,
+        "name": name,
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

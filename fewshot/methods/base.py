@@ -1,0 +1,81 @@
+"""What every method answers: embed images, logits of an episode given the embeddings, loss of a training batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from episodes.registry import Registry
+from episodes.types import Episode, gather
+from fewshot.encoders import Encoder
+
+METHODS: Registry[type[Method]] = Registry("model")
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeImages:
+    """The pixels of a batch of training episodes."""
+
+    support: UInt8[Tensor, "batch way shot c h w"]
+    query: UInt8[Tensor, "batch queries c h w"]
+    labels: Int64[Tensor, "batch queries"]
+    unlabeled: UInt8[Tensor, "batch unlabeled c h w"] | None = None
+
+
+def episode_images(images: UInt8[Tensor, "num_images c h w"], episode: Episode) -> EpisodeImages:
+    """Rows turned into pixels."""
+    unlabeled = None if episode.unlabeled is None else gather(images, episode.unlabeled)
+    return EpisodeImages(gather(images, episode.support), gather(images, episode.query), episode.labels, unlabeled)
+
+
+class Method(nn.Module, ABC):
+    """An encoder and a rule from the embeddings of an episode to logits.
+
+    A keyword of a subclass's constructor is a hyperparameter: it gets the paper's default, appears as an option of
+    the command line (``--distance cosine``) and is stored in the record.
+    """
+
+    title: ClassVar[str]  # one line for `fewshot list models`
+    source: ClassVar[str]  # the citation
+    trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
+    transductive: ClassVar[bool] = False
+    uses_unlabeled: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n *feature"]:
+        """Embeddings in the precision of the weights, so that distances are never taken between bfloat16 numbers."""
+        features: Tensor = self.encoder(images)
+        return features.to(self.encoder.mean.dtype)
+
+    @abstractmethod
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot *feature"],
+        query: Float[Tensor, "batch queries *feature"],
+        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        """Scores whose softmax is the prediction, for many episodes at once."""
+
+    def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        """Cross-entropy of the queries; a method with another training loss overrides this."""
+        logits = self.logits(*self.embed_episode(batch))
+        return functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
+
+    def embed_episode(self, batch: EpisodeImages) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Support, query and unlabeled embeddings, made in one pass: in training they share batch statistics."""
+        parts = [batch.support, batch.query] + ([] if batch.unlabeled is None else [batch.unlabeled])
+        num_pixel_axes = 3
+        leading = [part.shape[:-num_pixel_axes] for part in parts]
+        embeddings = self.embed(torch.cat([part.flatten(0, -num_pixel_axes - 1) for part in parts]))
+        pieces = embeddings.split([shape.numel() for shape in leading])
+        shaped = [piece.reshape(*shape, *piece.shape[1:]) for piece, shape in zip(pieces, leading, strict=True)]
+        return shaped[0], shaped[1], shaped[2] if batch.unlabeled is not None else None

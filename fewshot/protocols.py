@@ -1,0 +1,29 @@
+"""Named, versioned evaluation settings. A change that can move a score gets a new version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from episodes.types import EpisodeSpec
+
+VERSION = 1
+"""v1: class-distinct episodes drawn by Philox4x32-10 (episodes.sampler), query order shuffled, batch norm in
+evaluation mode; Omniglot rotated at 105x105 and resized to 28x28 by Lanczos."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured: which pixels and classes, which episodes, how many."""
+
+    pixels: str  # Dataset.protocol_name, such as omniglot-vinyals-28
+    spec: EpisodeSpec
+    num_episodes: int
+    episode_seed: int
+
+    @property
+    def name(self) -> str:
+        """``omniglot-vinyals-28/5w1s/q15@v1``; unlabeled images and distractor classes are added where there are any."""
+        spec = self.spec
+        unlabeled = f"u{spec.num_unlabeled}" if spec.num_unlabeled else ""
+        distractors = f"d{spec.num_distractor}" if spec.num_distractor else ""
+        return f"{self.pixels}/{spec.way}w{spec.shot}s/q{spec.num_query}{unlabeled}{distractors}@v{VERSION}"
