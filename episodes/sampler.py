@@ -146,7 +146,8 @@ class EpisodeSampler:
         num_words = flat.size // len(classes) * 2 * count
         words = random_words(self.seed, _IMAGES, indices, first_word + num_words)[:, first_word:]
         within = _draw_distinct(words.reshape(flat.size, 2 * count), pool.sizes[flat], count)
-        return pool.rows[pool.starts[flat][:, None] + within].reshape(*classes.shape, count)
+        rows: Rows = pool.rows[pool.starts[flat][:, None] + within]
+        return rows.reshape(*classes.shape, count)
 
     def _shuffled(self, rows: Rows, indices: Rows) -> torch.Tensor:
         order = random_words(self.seed, _UNLABELED_ORDER, indices, rows.shape[1]).argsort(axis=1, kind="stable")
@@ -219,4 +220,5 @@ class ClassBatchSampler:
         classes = _draw_distinct(words, self.image_set.num_classes, num_drawn)[0]
         words = random_words(self.seed, _IMAGES, np.asarray([index]), 2 * self.batch_size)
         within = _draw_distinct(words.reshape(num_drawn, -1), self.image_set.class_sizes[classes], per_class)
-        return (self.image_set.class_starts[classes][:, None] + within).reshape(-1)
+        rows: Rows = self.image_set.class_starts[classes][:, None] + within
+        return rows.reshape(-1)

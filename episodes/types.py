@@ -112,6 +112,12 @@ class Episode:
     def __len__(self) -> int:
         return len(self.support)
 
+    def part(self, first: int, count: int) -> Episode:
+        """Episodes ``first`` to ``first + count - 1`` of this batch."""
+        chosen = slice(first, first + count)
+        unlabeled = None if self.unlabeled is None else self.unlabeled[chosen]
+        return Episode(self.support[chosen], self.query[chosen], self.labels[chosen], unlabeled)
+
 
 def gather(table: Shaped[Tensor, "num_rows *item"], rows: Int64[Tensor, "*index"]) -> Shaped[Tensor, "*index *item"]:
     """The entries of ``table`` at ``rows``. Images or embeddings: it does not care what the table holds."""

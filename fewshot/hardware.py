@@ -31,7 +31,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated, it would be slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

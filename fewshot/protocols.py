@@ -22,7 +22,7 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """``omniglot-vinyals-28/5w1s/q15@v1``; unlabeled images and distractor classes are added where there are any."""
+        """``omniglot-vinyals-28/5w1s/q15@v1``; ``u`` counts unlabeled images, ``d`` distractor classes."""
         spec = self.spec
         unlabeled = f"u{spec.num_unlabeled}" if spec.num_unlabeled else ""
         distractors = f"d{spec.num_distractor}" if spec.num_distractor else ""

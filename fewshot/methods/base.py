@@ -27,6 +27,11 @@ class EpisodeImages:
     labels: Int64[Tensor, "batch queries"]
     unlabeled: UInt8[Tensor, "batch unlabeled c h w"] | None = None
 
+    def to(self, device: torch.device) -> EpisodeImages:
+        """The same pixels on another device."""
+        unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
+        return EpisodeImages(self.support.to(device), self.query.to(device), self.labels.to(device), unlabeled)
+
 
 def episode_images(images: UInt8[Tensor, "num_images c h w"], episode: Episode) -> EpisodeImages:
     """Rows turned into pixels."""
@@ -76,6 +81,6 @@ class Method(nn.Module, ABC):
         num_pixel_axes = 3
         leading = [part.shape[:-num_pixel_axes] for part in parts]
         embeddings = self.embed(torch.cat([part.flatten(0, -num_pixel_axes - 1) for part in parts]))
-        pieces = embeddings.split([shape.numel() for shape in leading])
+        pieces = torch.split(embeddings, [shape.numel() for shape in leading])
         shaped = [piece.reshape(*shape, *piece.shape[1:]) for piece, shape in zip(pieces, leading, strict=True)]
         return shaped[0], shaped[1], shaped[2] if batch.unlabeled is not None else None

@@ -1,0 +1,247 @@
+"""train(): the one loop that changes weights. It selects on val, keeps checkpoints, and resumes to the bit."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from episodes.sampler import EpisodeSampler
+from episodes.types import Episode
+from fewshot.checkpoints import load_tensors, save_tensors
+from fewshot.hardware import Precision, autocast
+from fewshot.methods.base import Method, episode_images
+from fewshot.recipes import Recipe
+from fewshot.statistics import Interval
+
+_DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less
+_LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU's loss waits for the GPU
+_SECONDS_BETWEEN_STATES = 10.0
+
+
+class TrainingError(ValueError):
+    """Training that cannot go on. The message says what to try."""
+
+
+class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
+    """Training stopped at the user's wish, its state saved."""
+
+    def __init__(self, episode: int) -> None:
+        super().__init__(f"stopped after training episode {episode}; the same command goes on from there")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One look at the validation classes. ``loss`` is the mean training loss since the look before."""
+
+    episode: int
+    loss: float
+    accuracy: float
+    ci95: float
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """Where a training stands; handed to the callback after every few episodes."""
+
+    episode: int
+    train_episodes: int
+    loss: float
+    episodes_per_second: float
+    validation: Validation | None
+
+
+@dataclass
+class _State:
+    """What is saved besides the weights."""
+
+    episode: int = 0
+    seconds: float = 0.0
+    history: list[Validation] = field(default_factory=list)
+    loss_sum: float = 0.0  # since the last validation
+    loss_count: int = 0
+
+    @property
+    def best(self) -> Validation | None:
+        return max(self.history, key=lambda validation: validation.accuracy, default=None)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The history of validations, the chosen one, and the time training took (validation included)."""
+
+    history: tuple[Validation, ...]
+    selected: Validation
+    seconds: float
+
+
+def optimizer_for(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015); weight decay, where a recipe has any, is added to the gradient as in the papers."""
+    return torch.optim.Adam(method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def train_step(
+    method: Method, optimizer: torch.optim.Optimizer, images: Tensor, episode: Episode, precision: Precision
+) -> Tensor:
+    """One gradient step on one episode; its loss, still on the device."""
+    device = method.encoder.mean.device
+    batch = episode_images(images, episode.to(images.device)).to(device)
+    with autocast(device, precision):
+        loss = method.loss(batch)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def train(
+    method: Method,
+    sampler: EpisodeSampler,
+    recipe: Recipe,
+    validate: Callable[[Method], Interval],
+    *,
+    precision: Precision = "fp32",
+    state_path: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainingResult:
+    """Train ``method`` on the episodes of ``sampler`` and leave in it the weights that validated best.
+
+    ``validate`` measures the method on the validation classes. With ``state_path`` the whole state is saved every few
+    seconds, and a later call goes on from it: an interrupted training ends with the same weights, bit for bit, as an
+    undisturbed one. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
+    """
+    optimizer = optimizer_for(method, recipe)
+    state, best = _State(), _weights(method)
+    if state_path is not None and state_path.exists():
+        state, best = _load_state(state_path, method, optimizer)
+    images = sampler.image_set.images.to(method.encoder.mean.device)
+    start = time.perf_counter() - state.seconds
+    last_saved, first_here, start_here = time.perf_counter(), state.episode, time.perf_counter()
+    losses: list[Tensor] = []
+    drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
+    method.train()
+    with _stop_requested() as stop:
+        while state.episode < recipe.train_episodes:
+            if state.episode - drawn_from == _DRAWN_AHEAD:
+                drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(state.episode)
+            losses.append(train_step(method, optimizer, images, drawn.part(state.episode - drawn_from, 1), precision))
+            state.episode += 1
+            at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
+            if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):
+                continue
+            _add_losses(state, losses)
+            if at_validation:
+                best = _validated(method, validate, state, start, best)
+            now = time.perf_counter()
+            state.seconds = now - start
+            if state_path is not None and (
+                at_validation or stop.is_set() or now - last_saved > _SECONDS_BETWEEN_STATES
+            ):
+                _save_state(state_path, method, optimizer, state, best)
+                last_saved = time.perf_counter()
+            if on_progress is not None:
+                speed = (state.episode - first_here) / (time.perf_counter() - start_here)
+                loss = state.loss_sum / state.loss_count if state.loss_count else state.history[-1].loss
+                last = state.history[-1] if state.history else None
+                on_progress(Progress(state.episode, recipe.train_episodes, loss, speed, last))
+            if stop.is_set() and state.episode < recipe.train_episodes:
+                raise Interrupted(state.episode)
+    method.load_state_dict(best)
+    assert state.best is not None
+    return TrainingResult(tuple(state.history), state.best, state.seconds)
+
+
+def _weights(method: Method) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in method.state_dict().items()}
+
+
+def _add_losses(state: _State, losses: list[Tensor]) -> None:
+    total = float(torch.stack(losses).double().sum())
+    if total != total or abs(total) == float("inf"):
+        raise TrainingError(
+            f"the training loss is no longer a number (between episodes {state.episode - len(losses)} and "
+            f"{state.episode}): try a lower --learning-rate or --precision fp32 with --fresh"
+        )
+    state.loss_sum += total
+    state.loss_count += len(losses)
+    losses.clear()
+
+
+def _validated(
+    method: Method,
+    validate: Callable[[Method], Interval],
+    state: _State,
+    start: float,
+    best: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """Look at the validation classes; the weights that are best now."""
+    interval = validate(method)
+    method.train()
+    record, loss = state.best, state.loss_sum / max(1, state.loss_count)
+    seconds = time.perf_counter() - start
+    state.history.append(Validation(state.episode, loss, interval.mean, interval.ci95, round(seconds, 2)))
+    state.loss_sum, state.loss_count = 0.0, 0
+    return _weights(method) if record is None or interval.mean > record.accuracy else best
+
+
+def _save_state(
+    path: Path, method: Method, optimizer: torch.optim.Optimizer, state: _State, best: dict[str, Tensor]
+) -> None:
+    tensors = {f"weights.{name}": tensor for name, tensor in method.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors["random_state"] = torch.get_rng_state()
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    save_tensors(path, tensors, asdict(state))
+
+
+def _load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> tuple[_State, dict[str, Tensor]]:
+    tensors, metadata = load_tensors(path)
+    device = method.encoder.mean.device
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t.to(device) for name, t in tensors.items() if name.startswith(prefix)}
+
+    method.load_state_dict(under("weights."))
+    moments: dict[int, dict[str, Any]] = {}
+    for name, tensor in under("optimizer.").items():
+        index, _, moment = name.partition(".")
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    torch.set_rng_state(tensors["random_state"])
+    history = [Validation(**validation) for validation in metadata.pop("history")]
+    return _State(**metadata, history=history), under("best.")
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a termination signal sets, so that no step is torn; a second Ctrl-C stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stop.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
