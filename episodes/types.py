@@ -12,16 +12,18 @@ import torch
 from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
+from episodes.errors import UserError
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Rows = npt.NDArray[np.int64]
 
 
-class EpisodeError(ValueError):
+class EpisodeError(UserError):
     """An episode that cannot be drawn from this image set. The message says what would fit."""
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that is absent, incomplete or damaged. The message says what to do."""
 
 

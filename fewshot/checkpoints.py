@@ -14,6 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from episodes.cache import write_atomically
+from episodes.errors import UserError
 
 try:
     import fcntl
@@ -21,11 +22,11 @@ except ImportError:  # Windows has no flock; two runs at once are then not notic
     fcntl = None  # type: ignore[assignment]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that is absent, damaged or not ours. The message says what to do."""
 
 
-class BusyError(ValueError):
+class BusyError(UserError):
     """Another process is training into this folder."""
 
 

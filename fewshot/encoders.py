@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from episodes.errors import UserError
 from episodes.registry import Registry
 
 ENCODERS: Registry[type[Encoder]] = Registry("encoder")
@@ -39,7 +40,7 @@ class Encoder(nn.Module):
     def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""
         if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
+            raise UserError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
         pixels = images.to(self.mean.dtype, memory_format=torch.channels_last)
         return (pixels / 255 - self.mean) / self.std
 
@@ -89,7 +90,7 @@ class Conv4(Encoder):
         super().__init__(image_shape)
         channels, height, out_width = image_shape
         if min(height, out_width) < 16:
-            raise ValueError(f"conv4 halves the image four times and needs 16x16 or more, not {height}x{out_width}")
+            raise UserError(f"conv4 halves the image four times and needs 16x16 or more, not {height}x{out_width}")
         sizes = [channels, width, width, width, width]
         self.blocks = nn.Sequential(*(ConvBlock(*pair) for pair in itertools.pairwise(sizes)))
         self.feature_shape = (width * (height // 16) * (out_width // 16),)

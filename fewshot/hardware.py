@@ -11,12 +11,14 @@ from typing import Literal
 
 import torch
 
+from episodes.errors import UserError
+
 Precision = Literal["bf16", "fp32"]
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
-class HardwareError(ValueError):
+class HardwareError(UserError):
     """A device or precision that this machine does not have."""
 
 

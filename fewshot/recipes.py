@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from episodes.errors import UserError
+
 RecipeName = Literal["fast", "paper", "smoke"]
 RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
 
@@ -55,10 +57,10 @@ _PAPER = {"omniglot": _PAPER_OMNIGLOT, "miniimagenet": _PAPER_MINI, "strokes": _
 
 
 def find_recipe(name: RecipeName, dataset: str, shot: int) -> Recipe:
-    """The recipe of that name for a data set and test shot. Raises ValueError where the paper has none."""
+    """The recipe of that name for a data set and test shot. Raises UserError where the paper has none."""
     if name == "paper":
         if dataset not in _PAPER:
-            raise ValueError(f"no paper gives a recipe for data set {dataset!r}: use --recipe fast")
+            raise UserError(f"no paper gives a recipe for data set {dataset!r}: use --recipe fast")
         recipe = _PAPER[dataset]
         if dataset == "miniimagenet" and shot > 1:  # 30-way at one shot, 20-way at five
             recipe = replace(recipe, train_way=20)

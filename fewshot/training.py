@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import Episode
 from fewshot.checkpoints import load_tensors, save_tensors
@@ -28,7 +29,7 @@ _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU
 _SECONDS_BETWEEN_STATES = 10.0
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """Training that cannot go on. The message says what to try."""
 
 

@@ -1,0 +1,5 @@
+"""Errors that are meant for the user: one line that says what is wrong and what to do, no traceback."""
+
+
+class UserError(ValueError):
+    """Something the user can mend. The command line prints the message and exits with status 2."""

@@ -1,0 +1,284 @@
+"""run(config) -> RunRecord: the one place where data, method, loop and record meet."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.datasets import Dataset
+from episodes.sampler import EpisodeSampler
+from episodes.types import EpisodeSpec, ImageSet
+from fewshot.checkpoints import CheckpointError, load_tensors, save_tensors, sole_trainer
+from fewshot.encoders import ENCODERS
+from fewshot.evaluation import evaluate
+from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine
+from fewshot.methods import METHODS, Method
+from fewshot.options import checked_options
+from fewshot.protocols import Protocol
+from fewshot.provenance import commit, versions
+from fewshot.recipes import Recipe
+from fewshot.records import RunRecord, pack_counts, write_record
+from fewshot.reporting import Reporter
+from fewshot.statistics import CI95_FORMULA, Interval
+from fewshot.training import TrainingResult, train
+
+TRAINING_VERSION = 1
+"""Raise it whenever the training code would give other weights for the same configuration."""
+_VAL_EPISODE_SEED = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what is trained and what is measured."""
+
+    recipe: Recipe
+    model: str = "proto"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str = "conv4"
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    way: int = 5
+    shot: int = 1
+    query: int = 15
+    episodes: int = 10_000
+    episode_seed: int = 0
+    seed: int = 0
+    shortened: bool = False  # fewer training episodes than the recipe says
+    device: str = "auto"
+    precision: str = "auto"
+
+    @property
+    def spec(self) -> EpisodeSpec:
+        """The shape of a test episode."""
+        return EpisodeSpec(self.way, self.shot, self.query)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method with its selected weights, and where they are kept."""
+
+    method: Method
+    checkpoint: Path
+    metadata: dict[str, Any]
+
+
+def build_method(
+    model: str,
+    model_options: Mapping[str, Any],
+    encoder: str,
+    encoder_options: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    seed: int,
+) -> Method:
+    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option."""
+    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = encoder_class(image_shape, **checked_options(encoder_class, encoder_options, f"encoder {encoder}"))
+        return method_class(network, **checked_options(method_class, model_options, f"model {model}"))
+
+
+def place(method: Method, device: torch.device) -> Method:
+    """The method on its device, its convolutions laid out channels-last, which is faster on CPU and GPU alike."""
+    return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunConfig:
+    """The configuration with the recipe's open places filled: ways and shots of training and validation."""
+    recipe = config.recipe
+    way = recipe.train_way or min(config.way, train_set.num_classes)
+    val_way = recipe.val_way or min(config.way, val_set.num_classes)
+    shot = recipe.train_shot or config.shot
+    return replace(config, recipe=replace(recipe, train_way=way, train_shot=shot, val_way=val_way))
+
+
+def training_identity(
+    config: RunConfig, dataset: Dataset, train_set: ImageSet, val_set: ImageSet, precision: Precision
+) -> dict[str, Any]:
+    """What decides the trained weights, and nothing else: two runs with one identity share one training."""
+    return {
+        "model": config.model,
+        "model_options": dict(config.model_options),
+        "encoder": config.encoder,
+        "encoder_options": dict(config.encoder_options),
+        "pixels": dataset.protocol_name,
+        "train_images": train_set.fingerprint,
+        "val_images": val_set.fingerprint,
+        "recipe": asdict(config.recipe),
+        "seed": config.seed,
+        "precision": precision,
+        "version": TRAINING_VERSION,
+    }
+
+
+def short_hash(identity: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name a configuration."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run(config: RunConfig, dataset: Dataset, out: Path, reporter: Reporter, *, fresh: bool = False) -> RunRecord:
+    """Train (or find the finished training), select on val, test, and write the record under ``out``."""
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
+    config = resolve(config, train_set, val_set)
+    test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
+    trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
+    return measure(trained, config, dataset, test_sampler, out, reporter, precision)
+
+
+def obtain_training(
+    config: RunConfig,
+    dataset: Dataset,
+    train_set: ImageSet,
+    val_set: ImageSet,
+    out: Path,
+    reporter: Reporter,
+    device: torch.device,
+    precision: Precision,
+    *,
+    fresh: bool,
+) -> Trained:
+    """The finished training of this identity, made now where there is none yet."""
+    recipe = config.recipe
+    assert recipe.train_way is not None
+    assert recipe.train_shot is not None
+    assert recipe.val_way is not None
+    sampler = EpisodeSampler(
+        train_set, EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query), config.seed
+    )
+    val_spec = EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query)
+    val_sampler = EpisodeSampler(val_set, val_spec, _VAL_EPISODE_SEED)
+    method = build_method(
+        config.model,
+        config.model_options,
+        config.encoder,
+        config.encoder_options,
+        train_set.image_shape,
+        config.seed,
+    )
+    identity = training_identity(config, dataset, train_set, val_set, precision)
+    folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
+    checkpoint, state_path = folder / "checkpoint.safetensors", folder / "state.safetensors"
+    if fresh:
+        checkpoint.unlink(missing_ok=True)
+        state_path.unlink(missing_ok=True)
+    if checkpoint.exists():
+        reporter.say(f"already trained: {checkpoint} (--fresh trains anew)")
+        return load_trained(checkpoint, device)
+    place(method, device)
+
+    def validate(candidate: Method) -> Interval:
+        return evaluate(candidate, val_sampler, recipe.val_episodes, precision).interval
+
+    with sole_trainer(folder):
+        result = train(
+            method,
+            sampler,
+            recipe,
+            validate,
+            precision=precision,
+            state_path=state_path,
+            on_progress=reporter.training_progress,
+        )
+        metadata = identity | {
+            "image_shape": list(train_set.image_shape),
+            "dataset": dataset.name,
+            "class_split": dataset.class_split,
+            "shortened": config.shortened,
+            "training": _training_summary(result),
+        }
+        save_tensors(checkpoint, method.state_dict(), metadata)
+        state_path.unlink(missing_ok=True)
+    return Trained(method, checkpoint, metadata)
+
+
+def _training_summary(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "history": [asdict(validation) for validation in result.history],
+        "selected_episode": result.selected.episode,
+        "val_accuracy": result.selected.accuracy,
+        "val_ci95": result.selected.ci95,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def load_trained(checkpoint: Path, device: torch.device) -> Trained:
+    """A method from its checkpoint. Raises CheckpointError when it is none of ours."""
+    tensors, metadata = load_tensors(checkpoint)
+    try:
+        method = build_method(
+            metadata["model"],
+            metadata["model_options"],
+            metadata["encoder"],
+            metadata["encoder_options"],
+            tuple(metadata["image_shape"]),
+            metadata["seed"],
+        )
+        method.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
+    return Trained(place(method, device), checkpoint, metadata)
+
+
+def measure(
+    trained: Trained,
+    config: RunConfig,
+    dataset: Dataset,
+    sampler: EpisodeSampler,
+    out: Path,
+    reporter: Reporter,
+    precision: Precision,
+) -> RunRecord:
+    """Test a trained method on the protocol's episodes and write the record."""
+    method = trained.method
+    protocol = Protocol(dataset.protocol_name, config.spec, config.episodes, config.episode_seed)
+    evaluation = evaluate(method, sampler, config.episodes, precision, reporter.test_progress)
+    identity = {name: value for name, value in trained.metadata.items() if name != "training"}
+    record = RunRecord(
+        model=config.model,
+        protocol=protocol.name,
+        accuracy=evaluation.interval.mean,
+        ci95=evaluation.interval.ci95,
+        num_episodes=config.episodes,
+        num_queries=evaluation.num_queries,
+        correct=pack_counts(evaluation.correct),
+        episodes_digest=sampler.digest(config.episodes),
+        episode_seed=config.episode_seed,
+        recipe=config.recipe.name,
+        shortened=config.shortened,
+        seed=config.seed,
+        transductive=method.transductive,
+        uses_unlabeled=method.uses_unlabeled,
+        num_parameters=sum(parameter.numel() for parameter in method.parameters()),
+        config=identity | {"way": config.way, "shot": config.shot, "query": config.query, "precision": precision},
+        training=trained.metadata["training"],
+        seconds={
+            "training": trained.metadata["training"]["seconds"],
+            "test": round(evaluation.seconds, 2),
+        },
+        commit=commit(),
+        versions=versions(),
+        machine=describe_machine(method.encoder.mean.device),
+        command=shlex.join(["fewshot", *sys.argv[1:]]),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        ci_formula=CI95_FORMULA,
+        notes=list(reporter.notes),
+    )
+    write_record(record, record_path(record, trained.checkpoint, out))
+    return record
+
+
+def record_path(record: RunRecord, checkpoint: Path, out: Path) -> Path:
+    """``records/proto_omniglot-vinyals-28_5w1s_q15_fast_<hash>.json``; the hash names training and test."""
+    identity = {"checkpoint": checkpoint.parent.name, "digest": record.episodes_digest, "protocol": record.protocol}
+    cell = record.protocol.partition("@")[0].replace("/", "_")
+    return out / "records" / f"{record.model}_{cell}_{record.recipe}_{short_hash(identity)}.json"

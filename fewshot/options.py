@@ -1,0 +1,89 @@
+"""Options of methods and encoders: the keywords of their constructors, checked against the signature."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+from episodes.errors import UserError
+from episodes.registry import unknown_name_message
+
+
+class OptionError(UserError):
+    """An option that does not exist or does not take this value. The message names what is valid."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of a constructor. ``choices`` is empty unless it takes one of a few words."""
+
+    name: str
+    kind: type
+    default: Any
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """As typed on the command line: ``--relation-loss``."""
+        return "--" + self.name.replace("_", "-")
+
+    def __str__(self) -> str:
+        values = "|".join(map(str, self.choices)) or self.kind.__name__
+        return f"{self.flag} {values} (default {self.default})"
+
+
+def options_of(target: type) -> dict[str, Option]:
+    """The options of a method or encoder: keyword parameters that have a default."""
+    hints = typing.get_type_hints(target.__init__)  # type: ignore[misc] - the class is passed, not an instance
+    found = {}
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.default is not inspect.Parameter.empty:
+            kind, choices = _kind_of(hints[parameter.name])
+            found[parameter.name] = Option(parameter.name, kind, parameter.default, choices)
+    return found
+
+
+def _kind_of(hint: Any) -> tuple[type, tuple[Any, ...]]:
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return type(choices[0]), choices
+    if typing.get_origin(hint) in (Union, types.UnionType):  # int | None: None is the default, not a value to type
+        return _kind_of(next(item for item in typing.get_args(hint) if item is not type(None)))
+    return hint, ()
+
+
+def checked_options(target: type, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """``chosen`` with words turned into the types of the signature. Raises OptionError, naming what is valid."""
+    known = options_of(target)
+    for name in chosen:
+        if name not in known:
+            if not known:
+                raise OptionError(f"{what} has no options, so --{name.replace('_', '-')} is not one of them")
+            flags = [option.flag for option in known.values()]
+            raise OptionError(unknown_name_message(f"option of {what}", "--" + name.replace("_", "-"), flags))
+    return {name: _converted(known[name], value, what) for name, value in chosen.items()}
+
+
+def _converted(option: Option, value: Any, what: str) -> Any:
+    if value is None and option.default is None:
+        return value
+    try:
+        converted = _to_bool(value) if option.kind is bool else option.kind(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{option.flag} of {what} takes {option.kind.__name__}, not {value!r}") from None
+    if option.choices and converted not in option.choices:
+        raise OptionError(unknown_name_message(f"value of {option.flag}", str(value), map(str, option.choices)))
+    return converted
+
+
+def _to_bool(value: Any) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in words:
+        raise ValueError(value)
+    return words[str(value).lower()]

@@ -1,0 +1,70 @@
+"""The papers' own numbers, as data: every one with its source and how far it was checked."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+PAPER_OF_MODEL = {"proto": ("protonet", "Snell et al. NeurIPS 2017")}
+"""Our name of a model -> the method's name in published.csv and the paper whose number is the target."""
+
+COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
+"""Protocols that a published table can be held against -> the data set's name in published.csv."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that somebody printed. Accuracies are percentages; ``status`` recalled means: not read in a document."""
+
+    method: str
+    variant: str
+    backbone: str
+    dataset: str
+    way: int
+    shot: int
+    accuracy: float
+    ci95: float | None
+    episodes: int | None
+    protocol: str
+    source: str
+    table: str
+    kind: str
+    status: str
+
+    def __str__(self) -> str:
+        interval = f" ± {self.ci95:.2f}" if self.ci95 is not None else ""
+        doubt = "" if self.status == "verified" else ", from memory"
+        return f"{self.accuracy:.2f}{interval} % ({self.source}, {self.table}{doubt})"
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Every row of published.csv."""
+    text = resources.files("fewshot").joinpath("published.csv").read_text(encoding="utf-8")
+    return tuple(
+        Published(
+            **{name: row[name] for name in ("method", "variant", "backbone", "dataset", "protocol", "source")},
+            **{name: row[name] for name in ("table", "kind", "status")},
+            way=int(row["way"]),
+            shot=int(row["shot"]),
+            accuracy=float(row["accuracy"]),
+            ci95=float(row["ci95"]) if row["ci95"] else None,
+            episodes=int(row["episodes"]) if row["episodes"] else None,
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["way"] and row["shot"] and row["accuracy"]
+    )
+
+
+def published_target(model: str, pixels: str, way: int, shot: int) -> Published | None:
+    """The introducing paper's number for a cell, or None where the paper has none for this protocol."""
+    if model not in PAPER_OF_MODEL or pixels not in COMPARABLE_PIXELS:
+        return None
+    method, source = PAPER_OF_MODEL[model]
+    cell = (method, source, COMPARABLE_PIXELS[pixels], way, shot, "original")
+    matching = (
+        row for row in published() if (row.method, row.source, row.dataset, row.way, row.shot, row.kind) == cell
+    )
+    return max(matching, key=lambda row: row.accuracy, default=None)

@@ -1,0 +1,108 @@
+"""RunRecord: what was measured and all that is needed to measure it again; to and from disk."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.cache import write_atomically
+from episodes.errors import UserError
+
+SCHEMA = 1
+
+
+class RecordError(UserError):
+    """A record that cannot be read or written. The message says which and why."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One measured cell. Accuracies are fractions; ``correct`` holds the correct queries of every episode, packed."""
+
+    model: str
+    protocol: str
+    accuracy: float
+    ci95: float
+    num_episodes: int
+    num_queries: int
+    correct: str  # pack_counts
+    episodes_digest: str  # EpisodeSampler.digest
+    episode_seed: int
+    recipe: str
+    shortened: bool  # trained for fewer episodes than the recipe says: kept apart from full runs
+    seed: int
+    transductive: bool
+    uses_unlabeled: bool
+    num_parameters: int
+    config: dict[str, Any]
+    training: dict[str, Any]
+    seconds: dict[str, float]
+    commit: str
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    command: str
+    date: str
+    ci_formula: str
+    notes: list[str] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    @property
+    def counts(self) -> npt.NDArray[np.uint16]:
+        """Correctly classified queries of every episode, (num_episodes,)."""
+        return unpack_counts(self.correct)
+
+    @property
+    def cell(self) -> tuple[str, str, str, int]:
+        """What makes two records the same cell: protocol, model with its options, recipe, seed."""
+        return self.protocol, self.model + json.dumps(self.config.get("model_options", {})), self.recipe, self.seed
+
+    def percent(self) -> str:
+        """``98.81 ± 0.06 %``."""
+        return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
+
+
+def pack_counts(counts: npt.NDArray[np.uint16]) -> str:
+    """Base64 of zlib of little-endian 16-bit numbers: 10,000 episodes fit into a few kilobytes."""
+    return base64.b64encode(zlib.compress(counts.astype("<u2").tobytes(), 9)).decode()
+
+
+def unpack_counts(packed: str) -> npt.NDArray[np.uint16]:
+    """The inverse of pack_counts."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<u2").astype(np.uint16)
+
+
+def write_record(record: RunRecord, path: Path) -> Path:
+    """Write a record atomically. Raises RecordError when the disk is full."""
+    content = json.dumps(asdict(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    try:
+        write_atomically(path, content.encode())
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record; fields of older schemas that are gone are left out. Raises RecordError when it is none."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in fields(RunRecord)}
+        record = RunRecord(**{name: value for name, value in stored.items() if name in known})
+        counts = record.counts
+    except (OSError, ValueError, TypeError, AttributeError, zlib.error) as error:
+        raise RecordError(f"{path} is not a run record: {error}") from error
+    if len(counts) != record.num_episodes or abs(counts.mean() / record.num_queries - record.accuracy) > 1e-9:
+        raise RecordError(f"{path} contradicts itself: its accuracy is not that of its per-episode counts")
+    return record
+
+
+def read_records(folders: Iterable[Path]) -> list[RunRecord]:
+    """Every record in these folders, in the order of their file names; an absent folder holds none."""
+    return [read_record(path) for folder in folders for path in sorted(folder.glob("*.json"))]

@@ -1,0 +1,67 @@
+"""From the word after --dataset to a data set that is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from episodes.datasets import DATASETS, Dataset
+from episodes.datasets.folder import Folder
+from episodes.errors import UserError
+from episodes.types import DataError
+from fewshot.reporting import Reporter
+
+DEFAULT_DATASET = "omniglot"
+FALLBACK_DATASET = "strokes"
+
+
+def open_dataset(
+    name: str | None,
+    root: Path | None = None,
+    class_split: str | None = None,
+    *,
+    reporter: Reporter | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> Dataset:
+    """The data set called ``name``, or the user's own images when it is a path; downloaded where that is possible.
+
+    Without a name it is Omniglot, and where Omniglot is neither here nor to be had, the embedded strokes: that is
+    said, and noted in the record. ``image_shape`` is what the user's own images are brought to.
+    """
+    reporter = reporter or Reporter()
+    if name is None:
+        return _default_dataset(root, class_split, reporter)
+    if _is_path(name):
+        channels, size = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
+        return Folder(Path(name), class_split, image_size=size, channels=channels)
+    if name == "folder":
+        raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
+    dataset = DATASETS.get(name)(root, class_split)
+    if not dataset.is_present():
+        if not dataset.downloadable:
+            raise DataError(f"{name} is not on this machine: {dataset.how_to_get()}")
+        reporter.say(f"{name} is not in {dataset.root} and is downloaded now")
+        dataset.download(reporter.data_progress)
+    return dataset
+
+
+def _is_path(name: str) -> bool:
+    if name in DATASETS:
+        return False
+    if Path(name).exists():
+        return True
+    if "/" in name or name.endswith(".csv"):
+        raise DataError(f"there is no folder or CSV file {name}")
+    return False
+
+
+def _default_dataset(root: Path | None, class_split: str | None, reporter: Reporter) -> Dataset:
+    try:
+        return open_dataset(DEFAULT_DATASET, root, class_split, reporter=reporter)
+    except DataError as error:
+        if class_split is not None:
+            raise
+        reporter.note(
+            f"Omniglot is neither on this machine nor downloadable ({error}); this run uses the embedded strokes "
+            "instead: its numbers are not Omniglot's. `fewshot data get omniglot` fetches the real images."
+        )
+        return DATASETS.get(FALLBACK_DATASET)(root)
