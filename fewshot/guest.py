@@ -63,9 +63,8 @@ def import_learn2learn() -> ModuleType:
             import_torchvision()
             return importlib.import_module("learn2learn")
     except Exception as error:  # a wrong build fails in many ways, and none of them may stop anything else
-        raise GuestError(
-            f"learn2learn does not import ({type(error).__name__}: {error}); {_how_to_install()}"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise GuestError(f"learn2learn does not import ({reason}); {_how_to_install()}") from error
 
 
 def why_not() -> str:
