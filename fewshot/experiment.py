@@ -124,15 +124,19 @@ def short_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def run(config: RunConfig, dataset: Dataset, out: Path, reporter: Reporter, *, fresh: bool = False) -> RunRecord:
-    """Train (or find the finished training), select on val, test, and write the record under ``out``."""
+def run(
+    config: RunConfig, dataset: Dataset, out: Path, reporter: Reporter | None = None, *, fresh: bool = False
+) -> tuple[RunRecord, Path]:
+    """Train (or find the finished training), select on val, test, write the record under ``out``; record and path."""
+    reporter = reporter or Reporter()
+    commit()  # looked up now: what is committed while this trains is not what trains
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
     config = resolve(config, train_set, val_set)
     test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
     trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
-    return measure(trained, config, dataset, test_sampler, out, reporter, precision)
+    return measure(trained, dataset, test_sampler, config.episodes, out, reporter, precision)
 
 
 def obtain_training(
@@ -194,6 +198,7 @@ def obtain_training(
             "dataset": dataset.name,
             "class_split": dataset.class_split,
             "shortened": config.shortened,
+            "commit": commit(),
             "training": _training_summary(result),
         }
         save_tensors(checkpoint, method.state_dict(), metadata)
@@ -229,43 +234,75 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
     return Trained(place(method, device), checkpoint, metadata)
 
 
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of its training. Raises CheckpointError when it is none of ours."""
+    metadata = load_tensors(checkpoint)[1]
+    if "image_shape" not in metadata:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    return metadata
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    dataset: Dataset,
+    spec: EpisodeSpec,
+    num_episodes: int,
+    episode_seed: int,
+    out: Path,
+    reporter: Reporter,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> tuple[RunRecord, Path]:
+    """Test a trained method on the test classes of ``dataset`` and write the record under ``out``."""
+    place_on = choose_device(device)
+    trained = load_trained(checkpoint, place_on)
+    test_set = dataset.load("test", reporter.data_progress)
+    if test_set.image_shape != trained.method.encoder.image_shape:
+        raise CheckpointError(
+            f"{checkpoint} was trained on images of {trained.method.encoder.image_shape} (channels, height, width) "
+            f"and those of {dataset.name} are {test_set.image_shape}: choose a data set of that size"
+        )
+    sampler = EpisodeSampler(test_set, spec, episode_seed)
+    chosen = choose_precision(precision, place_on)
+    return measure(trained, dataset, sampler, num_episodes, out, reporter, chosen)
+
+
 def measure(
     trained: Trained,
-    config: RunConfig,
     dataset: Dataset,
     sampler: EpisodeSampler,
+    num_episodes: int,
     out: Path,
     reporter: Reporter,
     precision: Precision,
-) -> RunRecord:
-    """Test a trained method on the protocol's episodes and write the record."""
-    method = trained.method
-    protocol = Protocol(dataset.protocol_name, config.spec, config.episodes, config.episode_seed)
-    evaluation = evaluate(method, sampler, config.episodes, precision, reporter.test_progress)
-    identity = {name: value for name, value in trained.metadata.items() if name != "training"}
+) -> tuple[RunRecord, Path]:
+    """Test a trained method on the protocol's episodes and write the record; record and path."""
+    method, metadata, spec = trained.method, trained.metadata, sampler.spec
+    protocol = Protocol(dataset.protocol_name, spec, num_episodes, sampler.seed)
+    evaluation = evaluate(method, sampler, num_episodes, precision, reporter.test_progress)
+    identity = {name: value for name, value in metadata.items() if name != "training"}
+    test = {"way": spec.way, "shot": spec.shot, "query": spec.num_query, "test_pixels": dataset.protocol_name}
     record = RunRecord(
-        model=config.model,
+        model=metadata["model"],
         protocol=protocol.name,
         accuracy=evaluation.interval.mean,
         ci95=evaluation.interval.ci95,
-        num_episodes=config.episodes,
+        num_episodes=num_episodes,
         num_queries=evaluation.num_queries,
         correct=pack_counts(evaluation.correct),
-        episodes_digest=sampler.digest(config.episodes),
-        episode_seed=config.episode_seed,
-        recipe=config.recipe.name,
-        shortened=config.shortened,
-        seed=config.seed,
+        episodes_digest=sampler.digest(num_episodes),
+        episode_seed=sampler.seed,
+        recipe=metadata["recipe"]["name"],
+        shortened=metadata["shortened"],
+        seed=metadata["seed"],
         transductive=method.transductive,
         uses_unlabeled=method.uses_unlabeled,
         num_parameters=sum(parameter.numel() for parameter in method.parameters()),
-        config=identity | {"way": config.way, "shot": config.shot, "query": config.query, "precision": precision},
-        training=trained.metadata["training"],
-        seconds={
-            "training": trained.metadata["training"]["seconds"],
-            "test": round(evaluation.seconds, 2),
-        },
-        commit=commit(),
+        config=identity | test | {"test_precision": precision, "checkpoint": str(trained.checkpoint)},
+        training=metadata["training"],
+        seconds={"training": metadata["training"]["seconds"], "test": round(evaluation.seconds, 2)},
+        commit=metadata["commit"],
         versions=versions(),
         machine=describe_machine(method.encoder.mean.device),
         command=shlex.join(["fewshot", *sys.argv[1:]]),
@@ -273,8 +310,7 @@ def measure(
         ci_formula=CI95_FORMULA,
         notes=list(reporter.notes),
     )
-    write_record(record, record_path(record, trained.checkpoint, out))
-    return record
+    return record, write_record(record, record_path(record, trained.checkpoint, out))
 
 
 def record_path(record: RunRecord, checkpoint: Path, out: Path) -> Path:

@@ -38,7 +38,7 @@ class Option:
 
 def options_of(target: type) -> dict[str, Option]:
     """The options of a method or encoder: keyword parameters that have a default."""
-    hints = typing.get_type_hints(target.__init__)  # type: ignore[misc] - the class is passed, not an instance
+    hints = typing.get_type_hints(vars(target).get("__init__", object.__init__))
     found = {}
     for parameter in inspect.signature(target).parameters.values():
         if parameter.default is not inspect.Parameter.empty:

@@ -26,7 +26,7 @@ class Published:
     shot: int
     accuracy: float
     ci95: float | None
-    episodes: int | None
+    episodes: str  # as printed, such as 600 or 10x600; empty where it is not
     protocol: str
     source: str
     table: str
@@ -46,12 +46,11 @@ def published() -> tuple[Published, ...]:
     return tuple(
         Published(
             **{name: row[name] for name in ("method", "variant", "backbone", "dataset", "protocol", "source")},
-            **{name: row[name] for name in ("table", "kind", "status")},
+            **{name: row[name] for name in ("episodes", "table", "kind", "status")},
             way=int(row["way"]),
             shot=int(row["shot"]),
             accuracy=float(row["accuracy"]),
             ci95=float(row["ci95"]) if row["ci95"] else None,
-            episodes=int(row["episodes"]) if row["episodes"] else None,
         )
         for row in csv.DictReader(text.splitlines())
         if row["way"] and row["shot"] and row["accuracy"]

@@ -27,3 +27,17 @@ class Protocol:
         unlabeled = f"u{spec.num_unlabeled}" if spec.num_unlabeled else ""
         distractors = f"d{spec.num_distractor}" if spec.num_distractor else ""
         return f"{self.pixels}/{spec.way}w{spec.shot}s/q{spec.num_query}{unlabeled}{distractors}@v{VERSION}"
+
+
+STANDARD_PIXELS = ("miniimagenet-ravi-84", "omniglot-lake-28", "omniglot-vinyals-28", "strokes-standard-28")
+
+
+def standard_protocols() -> list[Protocol]:
+    """The cells of the field's tables: 5- and 20-way (miniImageNet: 5-way), 1 and 5 shot, 15 queries per class."""
+    ways = {"miniimagenet-ravi-84": (5,)}
+    return [
+        Protocol(pixels, EpisodeSpec(way, shot, 15), 10_000, 0)
+        for pixels in STANDARD_PIXELS
+        for way in ways.get(pixels, (5, 20))
+        for shot in (1, 5)
+    ]

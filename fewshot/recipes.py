@@ -47,7 +47,7 @@ _OWN = "this project: chosen on the validation classes"
 
 _PAPER_OMNIGLOT = Recipe("paper", f"{_SNELL}.1", 60, 5, 20_000, 1e-3, "halving", val_way=20)
 _PAPER_MINI = Recipe("paper", f"{_SNELL}.2", 30, 15, 40_000, 1e-3, "halving", val_way=5)
-_FAST_OMNIGLOT = Recipe("fast", _OWN, 60, 5, 4000, 1e-2, "cosine", val_way=20, warmup=200)
+_FAST_OMNIGLOT = Recipe("fast", _OWN, 60, 5, 3000, 1e-2, "cosine", val_way=20, warmup=200)
 _FAST_MINI = Recipe("fast", _OWN, 20, 5, 10_000, 3e-3, "cosine", val_way=5, warmup=200, validate_every=1000)
 _FAST_STROKES = Recipe("fast", _OWN, 60, 5, 1000, 1e-2, "cosine", val_way=20, warmup=100, validate_every=250)
 _FAST_FOLDER = Recipe("fast", _OWN, None, 5, 2000, 3e-3, "cosine", warmup=100, val_query=5, val_episodes=500)

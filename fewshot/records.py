@@ -64,6 +64,11 @@ class RunRecord:
         """What makes two records the same cell: protocol, model with its options, recipe, seed."""
         return self.protocol, self.model + json.dumps(self.config.get("model_options", {})), self.recipe, self.seed
 
+    @property
+    def pixels_way_shot(self) -> tuple[str, int, int]:
+        """The cell of a published table: pixels and classes, way, shot."""
+        return self.protocol.split("/")[0], self.config["way"], self.config["shot"]
+
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from episodes.datasets import DATASETS, Dataset
-from episodes.datasets.folder import Folder
 from episodes.errors import UserError
 from episodes.types import DataError
 from fewshot.reporting import Reporter
@@ -31,6 +30,8 @@ def open_dataset(
     if name is None:
         return _default_dataset(root, class_split, reporter)
     if _is_path(name):
+        from episodes.datasets.folder import Folder
+
         channels, size = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
         return Folder(Path(name), class_split, image_size=size, channels=channels)
     if name == "folder":

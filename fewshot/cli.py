@@ -1,0 +1,262 @@
+"""The command line: parse, call one function, print. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from episodes.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class HelpfulGroup(click.Group):
+    """Answers a mistyped command with the near one and all valid ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from episodes.registry import unknown_name_message
+
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(unknown_name_message("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=HelpfulGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="fewshot-bench", message="fewshot %(version)s")
+def cli() -> None:
+    """A few-shot learning benchmark whose numbers reproduce.
+
+    \b
+    fewshot run --model proto --way 5 --shot 1    train, select, test, record
+    fewshot evaluate CHECKPOINT --way 20          test a trained model again
+    fewshot show omniglot                         draw episodes into a picture
+    fewshot leaderboard                           the table made from the records
+    """
+
+
+def _together(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of the data sets [default: $FEWSHOT_DATA, else your data folder].",
+)
+_out_option = click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    help="Folder for checkpoints and records.",
+)  # fmt: skip
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+_test_options = _together(
+    click.option(
+        "--dataset", help="Name of a data set, or a folder (or CSV file) of your own images [default: omniglot]."
+    ),
+    click.option("--split", "class_split", help="Which classes are train, val and test (see `fewshot list datasets`)."),
+    click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
+    click.option("--episodes", type=click.IntRange(1), default=10_000, show_default=True, help="Test episodes."),
+    click.option("--episode-seed", type=click.IntRange(0), default=0, show_default=True, help="Which test episodes."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
+    _data_option,
+    _out_option,
+    _json_option,
+)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--model", default="proto", show_default=True, help="The method (see `fewshot list models`).")
+@click.option("--encoder", default="conv4", show_default=True, help="The network (see `fewshot list encoders`).")
+@click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="Classes of a test episode.")
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="Support images per class.")
+@click.option(
+    "--recipe",
+    default="fast",
+    show_default=True,
+    help="fast, paper (the paper's own) or smoke (seconds; never ranked).",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Initial weights and training episodes."
+)
+@click.option("--train-way", type=click.IntRange(2), help="Classes of a training episode [default: the recipe's].")
+@click.option(
+    "--train-shot", type=click.IntRange(1), help="Support images per class in training [default: as in the test]."
+)
+@click.option("--train-query", type=click.IntRange(1), help="Queries per class in training [default: the recipe's].")
+@click.option(
+    "--train-episodes", type=click.IntRange(1), help="Training episodes; fewer than the recipe's is kept apart."
+)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's].")
+@click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
+@click.option(
+    "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
+)
+@_test_options
+@click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
+def run(**choices: Any) -> None:
+    """Train a model, select it on the validation classes, test it, and write checkpoint and record.
+
+    Ctrl-C leaves a checkpoint and the same command goes on from it; a finished training is not repeated. Options of
+    the model itself, such as --distance cosine, are listed by `fewshot list models`.
+    """
+    from fewshot.commands import run_command
+
+    run_command(**choices)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--way", type=click.IntRange(2), help="Classes of a test episode [default: 5].")
+@click.option("--shot", type=click.IntRange(1), help="Support images per class [default: as trained].")
+@_test_options
+def evaluate(**choices: Any) -> None:
+    """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote."""
+    from fewshot.commands import evaluate_command
+
+    evaluate_command(**choices)
+
+
+@cli.command("list")
+@click.argument("what", metavar="[models|datasets|protocols|encoders]")
+def list_(what: str) -> None:
+    """List what can be chosen."""
+    from fewshot.commands import list_command
+
+    list_command(what)
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option("--split", "class_split", help="Which classes are train, val and test.")
+@click.option("--part", default="test", show_default=True, help="train, val or test.")
+@click.option("--way", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--query", type=click.IntRange(1), default=5, show_default=True, help="Queries per class.")
+@click.option("--unlabeled", type=click.IntRange(0), default=0, show_default=True, help="Unlabeled images per class.")
+@click.option(
+    "--distractors", type=click.IntRange(0), default=0, show_default=True, help="Classes that are in no label."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the (first) episode.")
+@click.option("--count", type=click.IntRange(1, 8), default=1, show_default=True, help="Episodes to draw.")
+@click.option("--picture", type=click.Path(path_type=Path), help="The PNG to write [default: DATASET-episode.png].")
+@_data_option
+def show(**choices: Any) -> None:
+    """Draw episodes of DATASET into a PNG: support, query and unlabeled images side by side."""
+    from fewshot.commands import show_command
+
+    show_command(**choices)
+
+
+@cli.command()
+@click.argument("action", metavar="[get|check|path]")
+@click.argument("dataset")
+@_data_option
+def data(action: str, dataset: str, data: Path | None) -> None:
+    """Fetch a data set (get), read it through and report what is wrong (check), or say where it lies (path)."""
+    from fewshot.commands import data_command
+
+    data_command(action, dataset, data)
+
+
+@cli.command()
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+              help="Folder whose runs/ holds the published records.")  # fmt: skip
+@click.option("--write", is_flag=True, help="Write leaderboard.md there and the table of README.md beside it.")
+@click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
+@_out_option
+def leaderboard(results: Path, write: bool, check: bool, out: Path) -> None:
+    """Print the table made from the records: the published ones and your own under --out."""
+    from fewshot.commands import leaderboard_command
+
+    leaderboard_command(results, write, check, out)
+
+
+@cli.command()
+@_data_option
+def doctor(data: Path | None) -> None:
+    """Say what is here (versions, device, precision, data sets, learn2learn) and what to do about what is missing."""
+    from fewshot.commands import doctor_command
+
+    doctor_command(data)
+
+
+@cli.command()
+@click.option("--quick", is_flag=True, help="Fewer repetitions.")
+@_data_option
+@_json_option
+def bench(quick: bool, data: Path | None, as_json: bool) -> None:
+    """Measure on the spot: episodes/s, training images/s, seconds for 10,000 test episodes, start-up, memory."""
+    from fewshot.commands import bench_command
+
+    bench_command(quick, data, as_json)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Bad input ends with one line on standard error and status 2; Ctrl-C with 130."""
+    try:
+        cli.main(args=arguments, prog_name="fewshot", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        _fail(_with_hint(error), 2)
+    except UserError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped", 130)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+
+
+def _with_hint(error: click.ClickException) -> str:
+    """click's message in one line, with the command whose help to read."""
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fewshot"
+    return f"{error.format_message()} (see `{command} --help`)".replace("\n", " ")
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"fewshot: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+def parse_model_options(words: tuple[str, ...], flags: set[str]) -> dict[str, str]:
+    """``("--distance", "cosine")`` -> ``{"distance": "cosine"}``; a flag without a value is true.
+
+    ``flags`` are the options of the command itself: a near one is suggested for a word that is none of the model's.
+    """
+    options: dict[str, str] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not word.startswith("--"):
+            raise UserError(f"{word!r} belongs to no option: options look like --way 5")
+        name, equals, value = word[2:].partition("=")
+        if equals:
+            position += 1
+        elif position + 1 < len(words) and not words[position + 1].startswith("--"):
+            value, position = words[position + 1], position + 2
+        else:
+            value, position = "true", position + 1
+        near = difflib.get_close_matches(f"--{name}", flags, n=1, cutoff=0.75)
+        if near:
+            raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot run --help`)")
+        options[name.replace("-", "_")] = value
+    return options
+
+
+def print_json(content: Any) -> None:
+    """Machine-readable output, on standard output alone."""
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
