@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -139,6 +140,11 @@ class Omniglot(Dataset):
     class_splits: ClassVar[tuple[str, ...]] = ("vinyals", "lake")
     image_shape: tuple[int, int, int] = (1, SIZE, SIZE)
     downloadable: ClassVar[bool] = True
+    url: ClassVar[str] = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+    md5: ClassVar[dict[str, str]] = {
+        "images_background": "68d2efa1b9178cc56df9314c21c6e718",
+        "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
+    }
 
     def location(self) -> Path:
         """The folder that holds, or would hold, ``images_background`` and ``images_evaluation``."""
@@ -162,6 +168,22 @@ class Omniglot(Dataset):
         key = f"omniglot-{self.class_split}-{SIZE}-{RESIZE_FILTER.name.lower()}-v{PIXELS_VERSION}-{split}"
         directory = cache_root(self.root)
         return cached_image_set(directory, key, "omniglot", split, lambda: self._decoder(split), progress)
+
+    def download(self, progress: Progress = silent) -> None:
+        """Fetch and unpack what is missing; the zip files stay, as torchvision keeps them.
+
+        $FEWSHOT_OMNIGLOT_URL, when set, is the address of a mirror that has both files. Raises DataError.
+        """
+        from episodes.download import fetch, only_one, unpack_zip  # its imports take time, and few starts need them
+
+        address = os.environ.get("FEWSHOT_OMNIGLOT_URL", self.url).rstrip("/")
+        folder = self.location()
+        with only_one(folder / "download"):
+            for part in PARTS:
+                if _missing(folder, tuple(found for found in characters() if found.part == part)):
+                    zip_name = f"{part}.zip"
+                    fetch(f"{address}/{zip_name}", folder / zip_name, md5=self.md5[part], progress=progress)
+                    unpack_zip(folder / zip_name, folder / part, part, progress)
 
     def check(self, progress: Progress = silent) -> list[str]:
         """Read all 32,460 drawings; a line for every one that is missing, unreadable, of the wrong size or empty."""
