@@ -21,6 +21,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, gather
 from fewshot.torchvision_compat import import_torchvision
@@ -37,7 +38,7 @@ RECIPE = (
 """Commands that install it. The C files in its archive are too old for Python 3.11; ``build_ext`` makes new ones."""
 
 
-class GuestError(ValueError):
+class GuestError(UserError):
     """learn2learn is absent or cannot be imported. The message says how to install it."""
 
 

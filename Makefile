@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check data leaderboard clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install everything, pinned, into .venv (every other target does so too; instant when nothing changed)
+	@$(PYTHON) bootstrap.py
+
+run: setup ## train Prototypical Networks, test 5-way 1-shot, print it beside the published number
+	$(BIN)/fewshot run --model proto --way 5 --shot 1 $(ARGS)
+
+test: setup ## run the whole test suite (ARGS="-k word" for a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, formatting, types
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+data: setup ## fetch Omniglot
+	$(BIN)/fewshot data get omniglot
+
+leaderboard: setup ## write the tables anew from the records in results/
+	$(BIN)/fewshot leaderboard --write
+
+clean: ## remove .venv and all caches of tools; data, runs and results stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
