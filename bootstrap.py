@@ -56,7 +56,7 @@ def is_ready() -> bool:
 
 def run(*arguments: str) -> None:
     """Run .venv's Python; pip shows its progress on a terminal and only its complaints elsewhere."""
-    quiet = ("--quiet",) if "pip" in arguments and not sys.stdout.isatty() else ()
+    quiet = ("--quiet", "--quiet") if "pip" in arguments and not sys.stdout.isatty() else ()
     calm = {**os.environ, "PYTHONWARNINGS": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     if subprocess.call([str(PYTHON), *arguments, *quiet], cwd=ROOT, stdin=subprocess.DEVNULL, env=calm):
         raise SetupError(f"this failed, see above: .venv/bin/python {' '.join(arguments)}")
