@@ -10,15 +10,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from misbehaving_server import Server, serving
 
 from episodes import download
-from episodes.download import fetch
+from episodes.download import fetch, only_one
 from episodes.types import DataError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -26,64 +26,12 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves ``content`` at every address, and counts. The attributes say how it misbehaves."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = CONTENT
-        self.content_type = "application/zip"
-        self.knows_ranges = True
-        self.cut_after: list[int] = []  # bytes of the body after which each of the next answers breaks off
-        self.statuses: list[int] = []  # of the next answers, instead of the content
-        self.bytes_sent = 0
-        self.ranges: list[str | None] = []  # asked for, one entry per request
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file.zip"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is part of the game."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Not into the test's output."""
-
-    def do_GET(self) -> None:
-        server, asked = self.server, self.headers["Range"]
-        server.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.knows_ranges else 0
-        if server.statuses or start >= len(server.content):
-            self.send_response(server.statuses.pop(0) if server.statuses else 416)
-            self.end_headers()
-            return
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if server.content_type:
-            self.send_header("Content-Type", server.content_type)
-        self.end_headers()
-        body = body[: server.cut_after.pop(0)] if server.cut_after else body
-        server.bytes_sent += len(body)
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(download, "_FIRST_PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(CONTENT) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -219,12 +167,14 @@ def test_when_every_address_fails_the_message_names_each_with_its_reason(server:
     assert f"put the file at {target} by hand" in message
 
 
-@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", ""])
+@pytest.mark.parametrize(
+    ("content_type", "page"), [("text/html; charset=utf-8", b"Please log in"), ("", b"\n<!DOCTYPE html><html></html>")]
+)
 def test_a_web_page_instead_of_the_file_is_refused_and_spares_what_has_arrived(
-    server: Server, target: Path, content_type: str
+    server: Server, target: Path, content_type: str, page: bytes
 ) -> None:
     server.knows_ranges = False
-    server.content, server.content_type = b"\n<!DOCTYPE html><html>Please log in</html>", content_type
+    server.content, server.content_type = page, content_type
     target.parent.mkdir()
     part_of(target).write_bytes(CONTENT[:10])
     message = failure(lambda: fetch(server.url, target, md5=MD5))
@@ -281,16 +231,31 @@ def test_after_a_full_disk_the_transfer_goes_on(server: Server, target: Path, mo
     assert server.ranges == [None, "bytes=100000-"]
 
 
+def test_a_disk_that_takes_a_little_at_a_time_loses_nothing(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sluggish(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:1000])
+
+    monkeypatch.setattr(download, "FileIO", Sluggish)
+    fetch(server.url, target, md5=MD5)
+    assert target.read_bytes() == CONTENT
+
+
 def test_a_place_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     message = failure(lambda: fetch(server.url, tmp_path / "file" / "file.zip", md5=MD5))
     assert f"cannot write into {tmp_path / 'file'}" in message
 
 
-def test_two_at_once_fetch_the_file_once(server: Server, target: Path) -> None:
+def test_four_at_once_fetch_the_file_once(server: Server, target: Path, caplog: pytest.LogCaptureFixture) -> None:
     threads = [threading.Thread(target=fetch, args=(server.url, target), kwargs={"md5": MD5}) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    with only_one(target):
+        for thread in threads:
+            thread.start()
+        while caplog.text.count("waiting for it") < len(threads):
+            time.sleep(0.01)
     for thread in threads:
         thread.join()
     assert target.read_bytes() == CONTENT

@@ -54,7 +54,7 @@ def test_one_folder_of_an_archive_replaces_what_lay_there(tmp_path: Path) -> Non
     assert visible(tmp_path) == ["a.zip", "target"]
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "one/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:/evil.txt"])
+@pytest.mark.parametrize("name", ["../evil.txt", "one/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:evil.txt"])
 def test_an_archive_that_points_outside_its_folder_is_not_unpacked(tmp_path: Path, name: str) -> None:
     archive = zip_with(tmp_path / "a.zip", ("one/x.txt", b"x"), (name, b"evil"))
     message = failure(archive, tmp_path / "deep" / "target", "one")
