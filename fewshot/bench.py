@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def _against_learn2learn(setting: Setting, root: Path | None, reporter: Reporter
 
 
 def first_step(dataset: str, root: str) -> None:
-    """Load a data set, take one training step, print the seconds since this process began."""
+    """Load a data set and take one training step: what a fresh process is timed with."""
     setting = next(setting for setting in SETTINGS if setting.dataset == dataset)
     train_set, _ = image_set(setting, Path(root), "train", Reporter())
     device = choose_device()
@@ -188,20 +188,20 @@ def first_step(dataset: str, root: str) -> None:
     method.train()
     episode = EpisodeSampler(train_set, setting.train, seed=0).batch(0, 1)
     train_step(method, optimizer, train_set.images, episode, choose_precision("auto", device))
-    print(json.dumps({"done": True}))
 
 
 def _start_up(root: Path | None, repeats: int) -> list[Measurement]:
     """Wall time of a fresh process from its start to the end of its first training step, the array cache being warm."""
     figures = []
     for setting in SETTINGS:
-        command = [sys.executable, "-c", _FIRST_STEP, setting.dataset, str(data_root(root))]
-        seconds = min(
-            _seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(repeats)
-        )
+        seconds = min(_seconds(partial(_run_first_step, setting.dataset, data_root(root))) for _ in range(repeats))
         what = f"a fresh process until its first training step is done, best of {repeats}"
         figures.append(Measurement(f"{setting.dataset}: start to first step", seconds, "s", what))
     return figures
+
+
+def _run_first_step(dataset: str, root: Path) -> None:
+    subprocess.run([sys.executable, "-c", _FIRST_STEP, dataset, str(root)], check=True, capture_output=True)
 
 
 def render(measured: dict[str, Any]) -> Table:
