@@ -17,6 +17,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, content: bytes = b"") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
+        self.files: dict[str, bytes] = {}  # by path; every other path has the content
         self.content_type = "application/zip"
         self.knows_ranges = True
         self.cut_after: list[int] = []  # bytes of the body after which each of the next answers breaks off
@@ -42,11 +43,12 @@ class Handler(BaseHTTPRequestHandler):
         server, asked = self.server, self.headers["Range"]
         server.ranges.append(asked)
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.knows_ranges else 0
-        if server.statuses or start >= len(server.content):
+        content = server.files.get(self.path, server.content)
+        if server.statuses or start >= len(content):
             self.send_response(server.statuses.pop(0) if server.statuses else 416)
             self.end_headers()
             return
-        body = server.content[start:]
+        body = content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         if server.content_type:
