@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +12,7 @@ def squared_euclidean(
     left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
 ) -> Float[Tensor, "*batch n m"]:
     """``||left_i - right_j||^2``, never below zero, with a finite gradient everywhere (no square root)."""
-    cross = left @ right.transpose(-1, -2)
+    cross = _products(left, right)
     squares = left.square().sum(-1).unsqueeze(-1) + right.square().sum(-1).unsqueeze(-2)
     return (squares - 2 * cross).clamp_min(0)
 
@@ -20,4 +21,11 @@ def cosine_similarity(
     left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
 ) -> Float[Tensor, "*batch n m"]:
     """The cosine of the angle, -1 to 1; 0 where a vector has no length."""
-    return functional.normalize(left, dim=-1) @ functional.normalize(right, dim=-1).transpose(-1, -2)
+    return _products(functional.normalize(left, dim=-1), functional.normalize(right, dim=-1))
+
+
+def _products(left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]) -> Float[Tensor, "*batch n m"]:
+    """All inner products, in the precision of the embeddings even where the encoder runs in bfloat16: the difference
+    of two large squares would lose its digits there."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right.transpose(-1, -2)
