@@ -20,8 +20,8 @@ from episodes.cache import data_root
 from episodes.datasets import DATASETS
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet, Split
+from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
-from fewshot.experiment import build_method, place
 from fewshot.hardware import choose_device, choose_precision, describe_machine
 from fewshot.methods.base import episode_images
 from fewshot.recipes import find_recipe

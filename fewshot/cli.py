@@ -79,7 +79,7 @@ _test_options = _together(
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.option("--model", default="proto", show_default=True, help="The method (see `fewshot list models`).")
-@click.option("--encoder", default="conv4", show_default=True, help="The network (see `fewshot list encoders`).")
+@click.option("--encoder", help="The network (see `fewshot list encoders`) [default: the model's, mostly conv4].")
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="Classes of a test episode.")
 @click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="Support images per class.")
 @click.option(

@@ -16,9 +16,10 @@ from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from episodes.sampler import EpisodeSampler
 from episodes.types import SPLITS, EpisodeSpec
+from fewshot.building import read_metadata
 from fewshot.cli import cli, parse_model_options, print_json
 from fewshot.encoders import ENCODERS
-from fewshot.experiment import RunConfig, evaluate_checkpoint, read_metadata, run
+from fewshot.experiment import RunConfig, evaluate_checkpoint, run
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
 from fewshot.methods import METHODS
 from fewshot.options import options_of
@@ -41,8 +42,7 @@ def check_choice(what: str, value: str, valid: tuple[Choice, ...]) -> Choice:
 
 def run_command(**choices: Any) -> None:
     """fewshot run."""
-    METHODS.get(choices["model"])
-    ENCODERS.get(choices["encoder"])
+    encoder = choices["encoder"] or METHODS.get(choices["model"]).default_encoder
     _check_hardware_words(choices)
     keep_freed_memory()
     flags = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
@@ -54,13 +54,14 @@ def run_command(**choices: Any) -> None:
         overrides = {name: choices[name] for name in ("train_way", "train_shot", "train_query", "train_episodes")}
         overrides["learning_rate"] = choices["learning_rate"]
         changed = {name: value for name, value in overrides.items() if value is not None}
-        model_options, encoder_options = _divide_options(words, choices["encoder"])
+        model_options, encoder_options = _divide_options(words, encoder)
         config = RunConfig(
             recipe=replace(recipe, **changed),
             model_options=model_options,
             encoder_options=encoder_options,
             shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
-            **{name: choices[name] for name in ("model", "encoder", "way", "shot", "query", "episodes")},
+            encoder=encoder,
+            **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
             **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
         )
         if choices["tensorboard"] is not None:

@@ -17,12 +17,13 @@ import torch
 from episodes.datasets import Dataset
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.checkpoints import CheckpointError, load_tensors, save_tensors, sole_trainer
+from fewshot.building import Trained, build_method, load_trained, place
+from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
 from fewshot.encoders import ENCODERS
 from fewshot.evaluation import evaluate
 from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine
 from fewshot.methods import METHODS, Method
-from fewshot.options import checked_options
+from fewshot.options import departures
 from fewshot.protocols import Protocol
 from fewshot.provenance import commit, versions
 from fewshot.recipes import Recipe
@@ -43,7 +44,7 @@ class RunConfig:
     recipe: Recipe
     model: str = "proto"
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    encoder: str = "conv4"
+    encoder: str | None = None  # the method's own default
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     way: int = 5
     shot: int = 1
@@ -61,43 +62,25 @@ class RunConfig:
         return EpisodeSpec(self.way, self.shot, self.query)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A method with its selected weights, and where they are kept."""
-
-    method: Method
-    checkpoint: Path
-    metadata: dict[str, Any]
-
-
-def build_method(
-    model: str,
-    model_options: Mapping[str, Any],
-    encoder: str,
-    encoder_options: Mapping[str, Any],
-    image_shape: tuple[int, int, int],
-    seed: int,
-) -> Method:
-    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option."""
-    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = encoder_class(image_shape, **checked_options(encoder_class, encoder_options, f"encoder {encoder}"))
-        return method_class(network, **checked_options(method_class, model_options, f"model {model}"))
-
-
-def place(method: Method, device: torch.device) -> Method:
-    """The method on its device, its convolutions laid out channels-last, which is faster on CPU and GPU alike."""
-    return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
 def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunConfig:
-    """The configuration with the recipe's open places filled: ways and shots of training and validation."""
-    recipe = config.recipe
-    way = recipe.train_way or min(config.way, train_set.num_classes)
-    val_way = recipe.val_way or min(config.way, val_set.num_classes)
-    shot = recipe.train_shot or config.shot
-    return replace(config, recipe=replace(recipe, train_way=way, train_shot=shot, val_way=val_way))
+    """The configuration with every open place filled, options reduced to those that depart from the defaults.
+
+    Raises UserError for an unknown name or option.
+    """
+    recipe, method_class = config.recipe, METHODS.get(config.model)
+    encoder = config.encoder or method_class.default_encoder
+    return replace(
+        config,
+        encoder=encoder,
+        model_options=departures(method_class, config.model_options, f"model {config.model}"),
+        encoder_options=departures(ENCODERS.get(encoder), config.encoder_options, f"encoder {encoder}"),
+        recipe=replace(
+            recipe,
+            train_way=recipe.train_way or min(config.way, train_set.num_classes),
+            train_shot=recipe.train_shot or config.shot,
+            val_way=recipe.val_way or min(config.way, val_set.num_classes),
+        ),
+    )
 
 
 def training_identity(
@@ -156,6 +139,7 @@ def obtain_training(
     assert recipe.train_way is not None
     assert recipe.train_shot is not None
     assert recipe.val_way is not None
+    assert config.encoder is not None
     sampler = EpisodeSampler(
         train_set, EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query), config.seed
     )
@@ -214,32 +198,6 @@ def _training_summary(result: TrainingResult) -> dict[str, Any]:
         "val_ci95": result.selected.ci95,
         "seconds": round(result.seconds, 1),
     }
-
-
-def load_trained(checkpoint: Path, device: torch.device) -> Trained:
-    """A method from its checkpoint. Raises CheckpointError when it is none of ours."""
-    tensors, metadata = load_tensors(checkpoint)
-    try:
-        method = build_method(
-            metadata["model"],
-            metadata["model_options"],
-            metadata["encoder"],
-            metadata["encoder_options"],
-            tuple(metadata["image_shape"]),
-            metadata["seed"],
-        )
-        method.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
-    return Trained(place(method, device), checkpoint, metadata)
-
-
-def read_metadata(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says of its training. Raises CheckpointError when it is none of ours."""
-    metadata = load_tensors(checkpoint)[1]
-    if "image_shape" not in metadata:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
-    return metadata
 
 
 def evaluate_checkpoint(

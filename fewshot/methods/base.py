@@ -48,6 +48,7 @@ class Method(nn.Module, ABC):
 
     title: ClassVar[str]  # one line for `fewshot list models`
     source: ClassVar[str]  # the citation
+    default_encoder: ClassVar[str] = "conv4"
     trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
     transductive: ClassVar[bool] = False
     uses_unlabeled: ClassVar[bool] = False

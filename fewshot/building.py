@@ -1,0 +1,71 @@
+"""From names and options, or from a checkpoint, to a method ready to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewshot.checkpoints import CheckpointError, load_tensors
+from fewshot.encoders import ENCODERS
+from fewshot.methods import METHODS, Method
+from fewshot.options import checked_options
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method with its selected weights, and where they are kept."""
+
+    method: Method
+    checkpoint: Path
+    metadata: dict[str, Any]
+
+
+def build_method(
+    model: str,
+    model_options: Mapping[str, Any],
+    encoder: str,
+    encoder_options: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    seed: int,
+) -> Method:
+    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option."""
+    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = encoder_class(image_shape, **checked_options(encoder_class, encoder_options, f"encoder {encoder}"))
+        return method_class(network, **checked_options(method_class, model_options, f"model {model}"))
+
+
+def place(method: Method, device: torch.device) -> Method:
+    """The method on its device, its convolutions laid out channels-last, which is faster on CPU and GPU alike."""
+    return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_trained(checkpoint: Path, device: torch.device) -> Trained:
+    """A method from its checkpoint. Raises CheckpointError when it is none of ours."""
+    tensors, metadata = load_tensors(checkpoint)
+    try:
+        method = build_method(
+            metadata["model"],
+            metadata["model_options"],
+            metadata["encoder"],
+            metadata["encoder_options"],
+            tuple(metadata["image_shape"]),
+            metadata["seed"],
+        )
+        method.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
+    return Trained(place(method, device), checkpoint, metadata)
+
+
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of its training. Raises CheckpointError when it is none of ours."""
+    metadata = load_tensors(checkpoint)[1]
+    if "image_shape" not in metadata:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    return metadata
