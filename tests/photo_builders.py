@@ -1,0 +1,30 @@
+"""A user's folder of images, made for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def save(path: Path, image: Image.Image | None = None, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if image is None:  # one that nobody else has
+        seed = list(path.as_posix().encode())
+        image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    image.save(path, **options)
+
+
+def save_classes(root: Path, sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        for number in range(size):
+            save(root / name / f"{number:02d}.png")
+
+
+def write_csv(path: Path, lines: Iterable[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
