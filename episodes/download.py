@@ -201,7 +201,7 @@ def _open(url: str, start: int) -> Any:
         answer = f"answers {error.code} {error.reason}"
         raise (_InterruptedError if error.code in _WORTH_ANOTHER_TRY else _UnusableError)(answer) from error
     except urllib.error.URLError as error:
-        raise _UnreachableError(f"cannot be reached ({error.reason}); is there a network?") from error
+        raise _UnreachableError(f"cannot be reached ({error.reason}; is there a network?)") from error
     except (OSError, HTTPException) as error:
         raise _InterruptedError(f"breaks off ({error})") from error
     except ValueError as error:

@@ -191,7 +191,7 @@ def test_without_a_network_one_line_names_the_address_and_the_way_by_hand(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/file.zip"
     message = failure(lambda: fetch(url, target, md5=MD5))
-    assert re.search(rf"{url} cannot be reached \(.*refused.*\); is there a network\?", message)
+    assert re.search(rf"{url} cannot be reached \(.*refused.*; is there a network\?\)", message)
     assert f"put the file at {target} by hand" in message
 
 

@@ -106,7 +106,9 @@ def read_drawing(path: Path) -> Image.Image:
         with Image.open(path) as image:
             drawing = image.convert("L")
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports a broken PNG as any of these
-        raise DataError(f"{path} cannot be read as an image ({error}): delete it and fetch the data anew") from error
+        raise DataError(
+            f"{path} cannot be read as an image ({error}): delete it and run `fewshot data get omniglot`"
+        ) from error
     if drawing.size != (RAW_SIZE, RAW_SIZE):
         raise DataError(f"{path} is {drawing.width}x{drawing.height} pixels, not {RAW_SIZE}x{RAW_SIZE}")
     return ImageChops.invert(drawing)
