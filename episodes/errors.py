@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Something the user can mend. The command line prints the message and exits with status 2."""
+
+
+class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
+    """Stopped at the user's wish, what was done so far saved. The command line exits with status 130."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from episodes.errors import UserError
+from episodes.errors import Interrupted, UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -99,6 +99,10 @@ _test_options = _together(
 @click.option(
     "--train-episodes", type=click.IntRange(1), help="Training episodes; fewer than the recipe's is kept apart."
 )
+@click.option("--labeled-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              help="Share of the training images that has labels (semi-supervised training) [default: all].")  # fmt: skip
+@click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models.")
+@click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(
@@ -207,14 +211,17 @@ def bench(quick: bool, data: Path | None, as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Bad input ends with one line on standard error and status 2; Ctrl-C with 130."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        cli.main(args=arguments, prog_name="fewshot", standalone_mode=False)
+        cli.main(args=words or ["--help"], prog_name="fewshot", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         _fail(_with_hint(error), 2)
     except UserError as error:
         _fail(str(error), 2)
+    except Interrupted as stop:
+        _fail(str(stop), 130)
     except (KeyboardInterrupt, click.Abort):
         _fail("stopped", 130)
     except OSError as error:

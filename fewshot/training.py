@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.errors import UserError
+from episodes.errors import Interrupted, UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import Episode
 from fewshot.checkpoints import load_tensors, save_tensors
@@ -31,13 +31,6 @@ _SECONDS_BETWEEN_STATES = 10.0
 
 class TrainingError(UserError):
     """Training that cannot go on. The message says what to try."""
-
-
-class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
-    """Training stopped at the user's wish, its state saved."""
-
-    def __init__(self, episode: int) -> None:
-        super().__init__(f"stopped after training episode {episode}; the same command goes on from there")
 
 
 @dataclass(frozen=True)
@@ -147,9 +140,8 @@ def train(
                 best = _validated(method, validate, state, start, best)
             now = time.perf_counter()
             state.seconds = now - start
-            if state_path is not None and (
-                at_validation or stop.is_set() or now - last_saved > _SECONDS_BETWEEN_STATES
-            ):
+            stopping = stop.is_set()  # asked once: what is announced below must have been saved here
+            if state_path is not None and (at_validation or stopping or now - last_saved > _SECONDS_BETWEEN_STATES):
                 _save_state(state_path, method, optimizer, state, best)
                 last_saved = time.perf_counter()
             if on_progress is not None:
@@ -157,8 +149,10 @@ def train(
                 loss = state.loss_sum / state.loss_count if state.loss_count else state.history[-1].loss
                 last = state.history[-1] if state.history else None
                 on_progress(Progress(state.episode, recipe.train_episodes, loss, speed, last))
-            if stop.is_set() and state.episode < recipe.train_episodes:
-                raise Interrupted(state.episode)
+            if stopping:
+                raise Interrupted(
+                    f"stopped after training episode {state.episode}; the same command goes on from there"
+                )
     method.load_state_dict(best)
     assert state.best is not None
     return TrainingResult(tuple(state.history), state.best, state.seconds)
