@@ -141,7 +141,9 @@ def _testing(setting: Setting, root: Path | None, reporter: Reporter) -> list[Me
     sampler = EpisodeSampler(test_set, setting.test, seed=0)
     tables: list[torch.Tensor] = []
     embedding = _seconds(lambda: tables.append(embed_all(method, test_set.images, precision, reporter.test_progress)))
-    scoring = _seconds(lambda: score_episodes(method, tables[0], sampler, _TEST_EPISODES, reporter.test_progress))
+    scoring = _seconds(
+        lambda: score_episodes(method, tables[0], sampler, _TEST_EPISODES, precision, reporter.test_progress)
+    )
     spec = f"{setting.test.way}w{setting.test.shot}s{setting.test.num_query}q"
     name = f"{setting.dataset} {spec}: 10,000 test episodes"
     count = len(test_set.images)

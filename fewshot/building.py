@@ -36,8 +36,10 @@ def build_method(
     method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = encoder_class(image_shape, **checked_options(encoder_class, encoder_options, f"encoder {encoder}"))
-        return method_class(network, **checked_options(method_class, model_options, f"model {model}"))
+        options = checked_options(method_class, model_options, f"model {model}")
+        needs = method_class.encoder_needs(options)
+        of_encoder = checked_options(encoder_class, {**needs, **encoder_options}, f"encoder {encoder}")
+        return method_class(encoder_class(image_shape, **of_encoder), **options)
 
 
 def place(method: Method, device: torch.device) -> Method:

@@ -100,7 +100,7 @@ _test_options = _together(
     "--train-episodes", type=click.IntRange(1), help="Training episodes; fewer than the recipe's is kept apart."
 )
 @click.option("--labeled-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help="Share of the training images that has labels (semi-supervised training) [default: all].")  # fmt: skip
+              help="Share of the training images that has labels (semi-supervised) [default: all].")  # fmt: skip
 @click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models.")
 @click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's].")

@@ -18,8 +18,9 @@ from episodes.sampler import EpisodeSampler
 from episodes.types import SPLITS, EpisodeSpec
 from fewshot.building import read_metadata
 from fewshot.cli import cli, parse_model_options, print_json
+from fewshot.configuration import RunConfig
 from fewshot.encoders import ENCODERS
-from fewshot.experiment import RunConfig, evaluate_checkpoint, run
+from fewshot.experiment import evaluate_checkpoint, run
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
 from fewshot.methods import METHODS
 from fewshot.options import options_of
@@ -30,6 +31,12 @@ from fewshot.reporting import TerminalReporter
 from fewshot.sources import open_dataset
 
 Choice = TypeVar("Choice", bound=str)
+
+
+_RECIPE_OVERRIDES = (
+    *("train_way", "train_shot", "train_query", "train_episodes", "learning_rate"),
+    *("labeled_share", "unlabeled", "distractors"),
+)
 
 
 def check_choice(what: str, value: str, valid: tuple[Choice, ...]) -> Choice:
@@ -51,8 +58,7 @@ def run_command(**choices: Any) -> None:
         recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
         dataset = open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter)
         recipe = find_recipe(recipe_name, dataset.name, choices["shot"])
-        overrides = {name: choices[name] for name in ("train_way", "train_shot", "train_query", "train_episodes")}
-        overrides["learning_rate"] = choices["learning_rate"]
+        overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
         changed = {name: value for name, value in overrides.items() if value is not None}
         model_options, encoder_options = _divide_options(words, encoder)
         config = RunConfig(
@@ -86,7 +92,14 @@ def evaluate_command(**choices: Any) -> None:
             reporter=reporter,
             image_shape=tuple(metadata["image_shape"]),
         )
-        spec = EpisodeSpec(choices["way"] or 5, choices["shot"] or metadata["recipe"]["train_shot"], choices["query"])
+        recipe = metadata["recipe"]
+        spec = EpisodeSpec(
+            choices["way"] or 5,
+            choices["shot"] or recipe["train_shot"],
+            choices["query"],
+            recipe.get("unlabeled", 0),
+            recipe.get("distractors", 0),
+        )
         record, path = evaluate_checkpoint(
             choices["checkpoint"],
             dataset,
@@ -118,19 +131,20 @@ def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
         print_json(asdict(record))
         return
     target = published_target(record.model, *record.pixels_way_shot)
-    table = Table(box=None, show_header=False, pad_edge=False)
     smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
     short = "  SHORTENED training" if record.shortened else ""
-    table.add_row("model", f"{record.model}, {record.recipe} recipe, seed {record.seed}{smoke}{short}")
-    table.add_row("protocol", record.protocol)
-    table.add_row("accuracy", f"[bold]{record.percent()}[/bold]  over {record.num_episodes:,} episodes")
-    table.add_row("published", str(target) if target else "no paper gives a number for this protocol")
-    table.add_row("interval", record.ci_formula)
-    for note in record.notes:
-        table.add_row("note", note)
-    table.add_row("checkpoint", record.config["checkpoint"])
-    table.add_row("record", str(path))
-    Console(highlight=False, soft_wrap=True).print(table)
+    lines = [
+        ("model", f"{record.model}, {record.recipe} recipe, seed {record.seed}{smoke}{short}"),
+        ("protocol", record.protocol),
+        ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
+        ("published", str(target) if target else "no paper gives a number for this protocol"),
+        ("interval", record.ci_formula),
+        *(("note", note) for note in record.notes),
+        ("checkpoint", record.config["checkpoint"]),
+        ("record", str(path)),
+    ]
+    for name, text in lines:
+        click.echo(f"{name:<11} {text}")
 
 
 def list_command(what: str) -> None:

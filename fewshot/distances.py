@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,8 +26,12 @@ def cosine_similarity(
     return _products(functional.normalize(left, dim=-1), functional.normalize(right, dim=-1))
 
 
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """The context for arithmetic on embeddings when the encoder runs in bfloat16: the difference of two large squares
+    would lose its digits there."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def _products(left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]) -> Float[Tensor, "*batch n m"]:
-    """All inner products, in the precision of the embeddings even where the encoder runs in bfloat16: the difference
-    of two large squares would lose its digits there."""
-    with torch.autocast(left.device.type, enabled=False):
+    with full_precision(left):
         return left @ right.transpose(-1, -2)

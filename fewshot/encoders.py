@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -65,7 +65,8 @@ class ConvBlock(nn.Module):
         self.pool = pool
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
-        x = self.norm(self.convolution(x)) if self.training else self._folded(x)
+        batch_statistics = self.training or uses_batch_statistics(self.norm)
+        x = self.norm(self.convolution(x)) if batch_statistics else self._folded(x)
         if self.pool:
             x = functional.max_pool2d(x, 2)
         return functional.relu(x)
@@ -78,6 +79,19 @@ class ConvBlock(nn.Module):
         weight = self.convolution.weight * scale.view(-1, 1, 1, 1)
         bias = norm.bias - norm.running_mean * scale
         return functional.conv2d(x, weight, bias, padding=self.convolution.padding)
+
+
+def set_batch_statistics(module: nn.Module) -> None:
+    """Make every batch norm inside use the statistics of the batch at hand, in evaluation too (transductive)."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+            norm.num_batches_tracked = None
+
+
+def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
+    """Whether ``set_batch_statistics`` was applied."""
+    return norm.running_mean is None
 
 
 @ENCODERS.register("conv4")
@@ -98,3 +112,54 @@ class Conv4(Encoder):
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         maps: Tensor = self.blocks(self.normalize(images))
         return maps.flatten(1)
+
+
+@ENCODERS.register("conv4-gaussian")
+class Conv4Gaussian(Encoder):
+    """Conv4 with batch norm after ReLU and, behind the coordinates, the raw numbers of an inverse covariance.
+
+    Fort 2017, section 3.1, the small encoder: 64-64-64-(64 + S) channels. The last layer ends in batch norm, so its
+    numbers have both signs. At 28x28 a channel is one number; larger maps are averaged to one number a channel.
+    """
+
+    title = "Conv4 of Fort 2017: coordinates and an inverse covariance (for gaussian-proto)"
+
+    def __init__(
+        self, image_shape: ImageShape, width: int = 64, covariance: Literal["radius", "diagonal"] = "radius"
+    ) -> None:
+        super().__init__(image_shape)
+        last = width + (1 if covariance == "radius" else width)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([image_shape[0], width, width, width, last]):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(after), nn.MaxPool2d(2)]
+        self.layers = nn.Sequential(*layers)
+        self.feature_shape = (last,)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        maps: Tensor = self.layers(self.normalize(images))
+        return maps.mean(dim=(2, 3))
+
+
+@ENCODERS.register("relation")
+class RelationEncoder(Encoder):
+    """Four ConvBlocks, two of them without padding and two without pooling (Sung et al. 2018, section 4).
+
+    It gives feature maps: 28x28 -> 64x5x5, 84x84 -> 64x19x19.
+    """
+
+    title = "Conv4 of Sung 2018, feature maps (for relation)"
+
+    def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
+        super().__init__(image_shape)
+        self.blocks = nn.Sequential(
+            ConvBlock(image_shape[0], width, padding=0),
+            ConvBlock(width, width, padding=0),
+            ConvBlock(width, width, pool=False),
+            ConvBlock(width, width, pool=False),
+        )
+        height, out_width = (((size - 2) // 2 - 2) // 2 for size in image_shape[1:])
+        self.feature_shape = (width, height, out_width)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        maps: Tensor = self.blocks(self.normalize(images))
+        return maps

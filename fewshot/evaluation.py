@@ -16,7 +16,7 @@ from episodes.cache import Progress, silent
 from episodes.sampler import EpisodeSampler
 from episodes.types import gather
 from fewshot.hardware import Precision, autocast
-from fewshot.methods.base import Method
+from fewshot.methods.base import Method, episode_images
 from fewshot.statistics import Interval, interval_over_episodes
 
 _EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
@@ -70,24 +70,42 @@ def score_episodes(
     table: Float[Tensor, "num_images *feature"],
     sampler: EpisodeSampler,
     num_episodes: int,
+    precision: Precision = "fp32",
     progress: Progress = silent,
 ) -> npt.NDArray[np.uint16]:
     """Correctly classified queries of episodes 0 to num_episodes - 1, scored many at a time on the table."""
     spec = sampler.spec
-    rows = spec.way * (spec.shot + spec.num_query) + (spec.way + spec.num_distractor) * spec.num_unlabeled
-    chunk = max(1, min(512, _SCORING_CHUNK_NUMBERS // max(1, rows * table[0].numel())))
+    num_unlabeled = (spec.way + spec.num_distractor) * spec.num_unlabeled
+    working = method.working_numbers(spec.way, spec.shot, spec.num_queries, num_unlabeled)
+    chunk = max(1, min(512, _SCORING_CHUNK_NUMBERS // working))
     correct = np.empty(num_episodes, np.uint16)
     done = 0
     method.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(table.device, precision):
         for drawn in sampler.batches(num_episodes, chunk):
             episode = drawn.to(table.device)
             unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
-            logits = method.logits(gather(table, episode.support), gather(table, episode.query), unlabeled)
+            logits = method.scored(gather(table, episode.support), gather(table, episode.query), unlabeled)
             hits = (logits.argmax(-1) == episode.labels).sum(1)
             correct[done : done + len(hits)] = hits.cpu().numpy()
             done += len(hits)
             progress("testing", done, num_episodes)
+    return correct
+
+
+def score_pixels(
+    method: Method, sampler: EpisodeSampler, num_episodes: int, precision: Precision, progress: Progress = silent
+) -> npt.NDArray[np.uint16]:
+    """Correctly classified queries of each episode, its images embedded together and apart from all other episodes."""
+    device, images = method.encoder.mean.device, sampler.image_set.images
+    correct = np.empty(num_episodes, np.uint16)
+    method.eval()
+    for index, drawn in enumerate(sampler.batches(num_episodes, 1)):
+        batch = episode_images(images, drawn).to(device)
+        with torch.inference_mode(), autocast(device, precision):
+            logits = method.scored(*method.embed_episode(batch))
+        correct[index] = int((logits.argmax(-1) == batch.labels).sum())
+        progress("testing", index + 1, num_episodes)
     return correct
 
 
@@ -101,9 +119,12 @@ def evaluate(
     """Accuracy of ``method`` on the first ``num_episodes`` episodes of ``sampler``.
 
     Each image of the sampler's set is embedded once, in evaluation mode: batch norm uses the running statistics of
-    training, so no query sees another.
+    training, so no query sees another. A method that must see the pixels of an episode together is given them so.
     """
     start = time.perf_counter()
-    table = embed_all(method, sampler.image_set.images, precision, progress)
-    correct = score_episodes(method, table, sampler, num_episodes, progress)
+    if method.sees_whole_episode:
+        correct = score_pixels(method, sampler, num_episodes, precision, progress)
+    else:
+        table = embed_all(method, sampler.image_set.images, precision, progress)
+        correct = score_episodes(method, table, sampler, num_episodes, precision, progress)
     return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start)

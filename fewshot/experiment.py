@@ -3,108 +3,31 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from episodes.datasets import Dataset
-from episodes.sampler import EpisodeSampler
+from episodes.sampler import EpisodeSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
 from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
-from fewshot.encoders import ENCODERS
+from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
 from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine
-from fewshot.methods import METHODS, Method
-from fewshot.options import departures
+from fewshot.methods import Method
 from fewshot.protocols import Protocol
 from fewshot.provenance import commit, versions
-from fewshot.recipes import Recipe
 from fewshot.records import RunRecord, pack_counts, write_record
 from fewshot.reporting import Reporter
 from fewshot.statistics import CI95_FORMULA, Interval
 from fewshot.training import TrainingResult, train
 
-TRAINING_VERSION = 1
-"""Raise it whenever the training code would give other weights for the same configuration."""
 _VAL_EPISODE_SEED = 1
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides what is trained and what is measured."""
-
-    recipe: Recipe
-    model: str = "proto"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    encoder: str | None = None  # the method's own default
-    encoder_options: Mapping[str, Any] = field(default_factory=dict)
-    way: int = 5
-    shot: int = 1
-    query: int = 15
-    episodes: int = 10_000
-    episode_seed: int = 0
-    seed: int = 0
-    shortened: bool = False  # fewer training episodes than the recipe says
-    device: str = "auto"
-    precision: str = "auto"
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        """The shape of a test episode."""
-        return EpisodeSpec(self.way, self.shot, self.query)
-
-
-def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunConfig:
-    """The configuration with every open place filled, options reduced to those that depart from the defaults.
-
-    Raises UserError for an unknown name or option.
-    """
-    recipe, method_class = config.recipe, METHODS.get(config.model)
-    encoder = config.encoder or method_class.default_encoder
-    return replace(
-        config,
-        encoder=encoder,
-        model_options=departures(method_class, config.model_options, f"model {config.model}"),
-        encoder_options=departures(ENCODERS.get(encoder), config.encoder_options, f"encoder {encoder}"),
-        recipe=replace(
-            recipe,
-            train_way=recipe.train_way or min(config.way, train_set.num_classes),
-            train_shot=recipe.train_shot or config.shot,
-            val_way=recipe.val_way or min(config.way, val_set.num_classes),
-        ),
-    )
-
-
-def training_identity(
-    config: RunConfig, dataset: Dataset, train_set: ImageSet, val_set: ImageSet, precision: Precision
-) -> dict[str, Any]:
-    """What decides the trained weights, and nothing else: two runs with one identity share one training."""
-    return {
-        "model": config.model,
-        "model_options": dict(config.model_options),
-        "encoder": config.encoder,
-        "encoder_options": dict(config.encoder_options),
-        "pixels": dataset.protocol_name,
-        "train_images": train_set.fingerprint,
-        "val_images": val_set.fingerprint,
-        "recipe": asdict(config.recipe),
-        "seed": config.seed,
-        "precision": precision,
-        "version": TRAINING_VERSION,
-    }
-
-
-def short_hash(identity: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that name a configuration."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run(
@@ -140,10 +63,11 @@ def obtain_training(
     assert recipe.train_shot is not None
     assert recipe.val_way is not None
     assert config.encoder is not None
-    sampler = EpisodeSampler(
-        train_set, EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query), config.seed
+    extra = (recipe.unlabeled or 0, recipe.distractors or 0)
+    sampler = training_sampler(
+        train_set, EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query, *extra), config
     )
-    val_spec = EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query)
+    val_spec = EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query, *extra)
     val_sampler = EpisodeSampler(val_set, val_spec, _VAL_EPISODE_SEED)
     method = build_method(
         config.model,
@@ -188,6 +112,16 @@ def obtain_training(
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)
+
+
+def training_sampler(train_set: ImageSet, spec: EpisodeSpec, config: RunConfig) -> EpisodeSampler:
+    """Training episodes; with a labeled share, labeled and unlabeled images come from pools that the seed divides."""
+    if config.recipe.labeled_share is None:
+        return EpisodeSampler(train_set, spec, config.seed)
+    labeled, unlabeled = split_labeled(train_set, config.recipe.labeled_share, config.seed)
+    return EpisodeSampler(
+        train_set, spec, config.seed, labeled=labeled, unlabeled=unlabeled if spec.num_unlabeled else None
+    )
 
 
 def _training_summary(result: TrainingResult) -> dict[str, Any]:

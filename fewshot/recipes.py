@@ -14,7 +14,10 @@ RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training schedule. ``train_way`` and ``train_shot`` of None mean: as in the test."""
+    """A training schedule. ``train_way`` and ``train_shot`` of None mean: as in the test.
+
+    The last three are of semi-supervised training (Ren et al. 2018); None where a method sees no unlabeled images.
+    """
 
     name: RecipeName
     source: str
@@ -31,6 +34,9 @@ class Recipe:
     val_query: int = 15
     val_episodes: int = 1000
     validate_every: int = 500
+    labeled_share: float | None = None  # of the images of each training class; None: all, and no unlabeled pool
+    unlabeled: int | None = None  # unlabeled images per class, in training, validation and test
+    distractors: int | None = None  # classes of which only unlabeled images are there
 
     def learning_rate_at(self, episode: int) -> float:
         """The learning rate of training episode ``episode`` (from 0)."""

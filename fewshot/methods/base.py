@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from episodes.registry import Registry
 from episodes.types import Episode, gather
+from fewshot.distances import full_precision
 from fewshot.encoders import Encoder
 
 METHODS: Registry[type[Method]] = Registry("model")
@@ -50,12 +52,23 @@ class Method(nn.Module, ABC):
     source: ClassVar[str]  # the citation
     default_encoder: ClassVar[str] = "conv4"
     trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
-    transductive: ClassVar[bool] = False
     uses_unlabeled: ClassVar[bool] = False
+    network_head: ClassVar[bool] = False  # the rule is a network and runs in the precision of the encoder
+    transductive: bool = False
+    sees_whole_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @classmethod
+    def encoder_needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the encoder that follow from the method's own options."""
+        return {}
+
+    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        """Numbers that scoring one episode holds at once: the evaluation cuts its chunks by it."""
+        return (way * shot + queries + unlabeled) * torch.Size(self.encoder.feature_shape).numel()
 
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n *feature"]:
         """Embeddings in the precision of the weights, so that distances are never taken between bfloat16 numbers."""
@@ -71,9 +84,16 @@ class Method(nn.Module, ABC):
     ) -> Float[Tensor, "batch queries way"]:
         """Scores whose softmax is the prediction, for many episodes at once."""
 
+    def scored(self, support: Tensor, query: Tensor, unlabeled: Tensor | None = None) -> Tensor:
+        """``logits`` in the precision it bears: full, unless the rule is itself a network."""
+        if self.network_head:
+            return self.logits(support, query, unlabeled).to(support.dtype)
+        with full_precision(support):
+            return self.logits(support, query, unlabeled)
+
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """Cross-entropy of the queries; a method with another training loss overrides this."""
-        logits = self.logits(*self.embed_episode(batch))
+        logits = self.scored(*self.embed_episode(batch))
         return functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
 
     def embed_episode(self, batch: EpisodeImages) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -1,0 +1,100 @@
+"""RunConfig: everything that decides what is trained and what is measured, and the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from episodes.datasets import Dataset
+from episodes.errors import UserError
+from episodes.types import EpisodeSpec, ImageSet
+from fewshot.encoders import ENCODERS
+from fewshot.hardware import Precision
+from fewshot.methods import METHODS
+from fewshot.options import departures
+from fewshot.recipes import Recipe
+
+TRAINING_VERSION = 1
+"""Raise it whenever the training code would give other weights for the same configuration."""
+DEFAULT_UNLABELED = 5
+"""Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what is trained and what is measured."""
+
+    recipe: Recipe
+    model: str = "proto"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str | None = None  # the method's own default
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    way: int = 5
+    shot: int = 1
+    query: int = 15
+    episodes: int = 10_000
+    episode_seed: int = 0
+    seed: int = 0
+    shortened: bool = False  # fewer training episodes than the recipe says
+    device: str = "auto"
+    precision: str = "auto"
+
+    @property
+    def spec(self) -> EpisodeSpec:
+        """The shape of a test episode."""
+        return EpisodeSpec(self.way, self.shot, self.query, self.recipe.unlabeled or 0, self.recipe.distractors or 0)
+
+
+def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunConfig:
+    """The configuration with every open place filled, options reduced to those that depart from the defaults.
+
+    Raises UserError for an unknown name or option.
+    """
+    recipe, method_class = config.recipe, METHODS.get(config.model)
+    if recipe.unlabeled and not method_class.uses_unlabeled:
+        raise UserError(f"model {config.model} makes no use of unlabeled images: leave out --unlabeled")
+    if method_class.uses_unlabeled and not recipe.unlabeled:
+        recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
+    encoder = config.encoder or method_class.default_encoder
+    shot = recipe.train_shot or config.shot
+    val_images_left = int(val_set.class_sizes.min()) - shot - (recipe.unlabeled or 0)
+    return replace(
+        config,
+        encoder=encoder,
+        model_options=departures(method_class, config.model_options, f"model {config.model}"),
+        encoder_options=departures(ENCODERS.get(encoder), config.encoder_options, f"encoder {encoder}"),
+        recipe=replace(
+            recipe,
+            train_way=recipe.train_way or min(config.way, train_set.num_classes),
+            train_shot=shot,
+            val_way=recipe.val_way or min(config.way, val_set.num_classes),
+            val_query=max(1, min(recipe.val_query, val_images_left)),
+        ),
+    )
+
+
+def training_identity(
+    config: RunConfig, dataset: Dataset, train_set: ImageSet, val_set: ImageSet, precision: Precision
+) -> dict[str, Any]:
+    """What decides the trained weights, and nothing else: two runs with one identity share one training."""
+    return {
+        "model": config.model,
+        "model_options": dict(config.model_options),
+        "encoder": config.encoder,
+        "encoder_options": dict(config.encoder_options),
+        "pixels": dataset.protocol_name,
+        "train_images": train_set.fingerprint,
+        "val_images": val_set.fingerprint,
+        "recipe": {name: value for name, value in asdict(config.recipe).items() if value is not None},
+        "seed": config.seed,
+        "precision": precision,
+        "version": TRAINING_VERSION,
+    }
+
+
+def short_hash(identity: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name a configuration."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

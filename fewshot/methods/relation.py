@@ -1,0 +1,107 @@
+"""Relation Networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewshot.encoders import Encoder, set_batch_statistics
+from fewshot.methods.base import METHODS, EpisodeImages, Method
+
+
+class PairConvolution(nn.Module):
+    """3x3 convolution of a support map and a query map laid on top of each other, for every pair.
+
+    A convolution is linear, so each half of its kernel runs over its own maps once, and pairs only add up.
+    """
+
+    def __init__(self, channels: int, width: int, padding: int) -> None:
+        super().__init__()
+        self.of_support = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
+        self.of_query = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
+
+    def forward(
+        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+    ) -> Float[Tensor, "pairs d h2 w2"]:
+        left = torch.unflatten(self.of_support(support.flatten(0, 1)), 0, support.shape[:2])
+        right = torch.unflatten(self.of_query(query.flatten(0, 1)), 0, query.shape[:2])
+        return (left[:, None] + right[:, :, None]).flatten(0, 2)  # (batch * queries * way, d, h2, w2)
+
+
+class RelationModule(nn.Module):
+    """Two convolution blocks and two linear layers, one score a pair, before the sigmoid (Sung et al. 2018, figure 3).
+
+    No padding where the maps are large enough for both blocks without it (84x84 images), as in the released code.
+    """
+
+    def __init__(self, channels: int, size: int, width: int = 64, hidden: int = 8) -> None:
+        super().__init__()
+        padding = 0 if size >= 10 else 1
+        self.pairs = PairConvolution(channels, width, padding)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.convolution = nn.Conv2d(width, width, 3, padding=padding, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        for _ in range(2):
+            size = (size + 2 * padding - 2) // 2
+        self.hidden = nn.Linear(width * size * size, hidden)
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(
+        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+    ) -> Float[Tensor, "batch queries way"]:
+        x = functional.relu(functional.max_pool2d(self.norm1(self.pairs(support, query)), 2))
+        x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
+        scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
+        return scores.view(len(query), query.shape[1], support.shape[1])
+
+
+@METHODS.register("relation")
+class Relation(Method):
+    """A network learns to compare: support maps of a class are summed, laid on the query's, and scored (Sung 2018).
+
+    The released code never leaves batch statistics, also in the test, where queries then see each other:
+    ``batch_norm="transductive"``. By default batch norm uses the running statistics of training.
+    """
+
+    title = "Relation Networks: a learned comparison of feature maps"
+    source = "Sung, Yang, Zhang, Xiang, Torr and Hospedales, CVPR 2018"
+    default_encoder = "relation"
+    network_head = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        relation_loss: Literal["mse", "cross-entropy"] = "mse",
+        batch_norm: Literal["inductive", "transductive"] = "inductive",
+    ) -> None:
+        super().__init__(encoder)
+        channels, size, _ = encoder.feature_shape
+        self.relation = RelationModule(channels, size)
+        self.relation_loss = relation_loss
+        self.sees_whole_episode = self.transductive = batch_norm == "transductive"
+        if self.transductive:
+            set_batch_statistics(self)
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot c h w"],
+        query: Float[Tensor, "batch queries c h w"],
+        unlabeled: Float[Tensor, "batch unlabeled c h w"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        scores: Tensor = self.relation(support.sum(dim=2), query)
+        return scores
+
+    def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        scores = self.scored(*self.embed_episode(batch))
+        if self.relation_loss == "cross-entropy":
+            return functional.cross_entropy(scores.flatten(0, 1), batch.labels.flatten())
+        target = functional.one_hot(batch.labels, scores.shape[-1]).to(scores)
+        return functional.mse_loss(scores.sigmoid(), target)
+
+    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        maps = torch.Size(self.encoder.feature_shape).numel()
+        return super().working_numbers(way, shot, queries, unlabeled) + 2 * queries * way * maps
