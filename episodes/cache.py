@@ -11,9 +11,7 @@ import json
 import logging
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +20,9 @@ import numpy.typing as npt
 import platformdirs
 import torch
 
-from episodes.types import DataError, ImageSet, Rows
+from episodes.errors import DataError
+from episodes.files import put_in_place, scratch_file, write_atomically
+from episodes.types import ImageSet, Rows
 
 log = logging.getLogger(__name__)
 
@@ -64,37 +64,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def scratch_file(directory: Path) -> Iterator[Path]:
-    """An empty file in ``directory`` to write into and then rename; what is left of it at the end is removed."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=directory, prefix=".partial-")
-    except OSError as error:
-        raise DataError(f"cannot write into {directory}: {error.strerror}") from error
-    os.close(handle)
-    path = Path(name)
-    path.chmod(0o644)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def put_in_place(written: Path, target: Path) -> None:
-    """Rename a finished file to its name, its bytes on the disk before its name is."""
-    with written.open("rb") as file:
-        os.fsync(file.fileno())
-    written.replace(target)
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Write a whole file or none of it. Raises OSError when the disk is full, the former content untouched."""
-    with scratch_file(target.parent) as scratch:
-        scratch.write_bytes(content)
-        put_in_place(scratch, target)
 
 
 def _stamp(path: Path) -> list[int]:

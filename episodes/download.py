@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from episodes.cache import Progress, put_in_place, silent
+from episodes.cache import Progress, silent
+from episodes.files import put_in_place
 from episodes.types import DataError
 
 log = logging.getLogger(__name__)

@@ -12,19 +12,12 @@ import torch
 from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
-from episodes.errors import UserError
+from episodes.errors import DataError as DataError  # named beside the types they speak of
+from episodes.errors import EpisodeError as EpisodeError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Rows = npt.NDArray[np.int64]
-
-
-class EpisodeError(UserError):
-    """An episode that cannot be drawn from this image set. The message says what would fit."""
-
-
-class DataError(UserError):
-    """Data that is absent, incomplete or damaged. The message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)

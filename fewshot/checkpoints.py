@@ -13,8 +13,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from episodes.cache import write_atomically
 from episodes.errors import UserError
+from episodes.files import write_atomically
 
 try:
     import fcntl

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from episodes.cache import write_atomically
 from episodes.errors import UserError
+from episodes.files import write_atomically
 
 SCHEMA = 1
 
