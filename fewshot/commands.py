@@ -57,7 +57,7 @@ def run_command(**choices: Any) -> None:
     with TerminalReporter() as reporter:
         recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
         dataset = open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter)
-        recipe = find_recipe(recipe_name, dataset.name, choices["shot"])
+        recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
         overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
         changed = {name: value for name, value in overrides.items() if value is not None}
         model_options, encoder_options = _divide_options(words, encoder)

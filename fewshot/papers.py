@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-PAPER_OF_MODEL = {"proto": ("protonet", "Snell et al. NeurIPS 2017")}
+PAPER_OF_MODEL = {
+    "proto": ("protonet", "Snell et al. NeurIPS 2017"),
+}
 """Our name of a model -> the method's name in published.csv and the paper whose number is the target."""
 
 COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}

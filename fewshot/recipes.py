@@ -50,38 +50,89 @@ class Recipe:
 
 _SNELL = "Snell et al. 2017, section 3"
 _OWN = "this project: chosen on the validation classes"
+_REN = "Ren et al. 2018, appendix; 10 % of the images labeled"
+SEMI_SUPERVISED = ("soft-kmeans-proto", "cluster-proto", "masked-proto")
 
-_PAPER_OMNIGLOT = Recipe("paper", f"{_SNELL}.1", 60, 5, 20_000, 1e-3, "halving", val_way=20)
-_PAPER_MINI = Recipe("paper", f"{_SNELL}.2", 30, 15, 40_000, 1e-3, "halving", val_way=5)
+_SNELL_OMNIGLOT = Recipe("paper", f"{_SNELL}.1", 60, 5, 20_000, 1e-3, "halving", val_way=20)
+_SNELL_MINI = Recipe("paper", f"{_SNELL}.2", 30, 15, 40_000, 1e-3, "halving", val_way=5)
+_FORT_OMNIGLOT = replace(_SNELL_OMNIGLOT, source="Fort 2017, section 4", train_query=19)
+_SUNG_OMNIGLOT = Recipe(
+    "paper", "Sung et al. 2018, section 4.1, and the released code", None, 19, 1_000_000, 1e-3, "halving",
+    halve_every=100_000, validate_every=5000,
+)  # fmt: skip
+_SUNG_MINI = replace(
+    _SUNG_OMNIGLOT,
+    source="Sung et al. 2018, section 4.2, and the released code",
+    train_query=15,
+    train_episodes=500_000,
+)
+_REN_OMNIGLOT = Recipe(
+    "paper", _REN, 5, 1, 20_000, 1e-3, "halving", halve_every=4000, val_way=5, weight_decay=5e-5,
+    labeled_share=0.1, validate_every=1000,
+)  # fmt: skip
+_REN_MINI = replace(
+    _REN_OMNIGLOT, source="Ren et al. 2018, appendix; 40 % of the images labeled", train_query=5,
+    train_episodes=200_000, halve_every=25_000, labeled_share=0.4, validate_every=5000,
+)  # fmt: skip
+
 _FAST_OMNIGLOT = Recipe("fast", _OWN, 60, 5, 3000, 1e-2, "cosine", val_way=20, warmup=200)
 _FAST_MINI = Recipe("fast", _OWN, 20, 5, 10_000, 3e-3, "cosine", val_way=5, warmup=200, validate_every=1000)
 _FAST_STROKES = Recipe("fast", _OWN, 60, 5, 1000, 1e-2, "cosine", val_way=20, warmup=100, validate_every=250)
 _FAST_FOLDER = Recipe("fast", _OWN, None, 5, 2000, 3e-3, "cosine", warmup=100, val_query=5, val_episodes=500)
+_FAST_FEW_LABELS = replace(_FAST_OMNIGLOT, train_query=1, val_way=5, labeled_share=0.1)
 
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
-_PAPER = {"omniglot": _PAPER_OMNIGLOT, "miniimagenet": _PAPER_MINI, "strokes": _PAPER_OMNIGLOT}
+_FAST_OF_MODEL = {
+    ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
+    ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
+} | {(model, "omniglot"): _FAST_FEW_LABELS for model in SEMI_SUPERVISED}
+_PAPER = {
+    ("proto", "omniglot"): _SNELL_OMNIGLOT,
+    ("proto", "strokes"): _SNELL_OMNIGLOT,
+    ("proto", "miniimagenet"): _SNELL_MINI,
+    ("gaussian-proto", "omniglot"): _FORT_OMNIGLOT,
+    ("relation", "omniglot"): _SUNG_OMNIGLOT,
+    ("relation", "miniimagenet"): _SUNG_MINI,
+} | {
+    (model, dataset): recipe
+    for model in SEMI_SUPERVISED
+    for dataset, recipe in (("omniglot", _REN_OMNIGLOT), ("miniimagenet", _REN_MINI))
+}
+_RELATION_QUERIES = {(5, 1): 19, (5, 5): 15, (20, 1): 10, (20, 5): 5}  # of Sung et al., by way and shot
 
 
-def find_recipe(name: RecipeName, dataset: str, shot: int) -> Recipe:
-    """The recipe of that name for a data set and test shot. Raises UserError where the paper has none."""
+def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto", way: int = 5) -> Recipe:
+    """The recipe of that name for a data set, a model and a test. Raises UserError where the papers have none."""
     if name == "paper":
-        if dataset not in _PAPER:
-            raise UserError(f"no paper gives a recipe for data set {dataset!r}: use --recipe fast")
-        recipe = _PAPER[dataset]
-        if dataset == "miniimagenet" and shot > 1:  # 30-way at one shot, 20-way at five
-            recipe = replace(recipe, train_way=20)
-    else:
-        recipe = _FAST[dataset]
-    if name == "smoke":
-        return replace(
-            recipe,
-            name="smoke",
-            source="no paper: a few episodes, to see that everything runs",
-            train_way=None,
-            train_episodes=20,
-            warmup=5,
-            val_way=None,
-            val_episodes=50,
-            validate_every=10,
-        )
+        return _paper_recipe(dataset, shot, model, way)
+    recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
+    if name == "fast":
+        return replace(recipe, train_episodes=2 * recipe.train_episodes) if _needs_longer(dataset, shot) else recipe
+    return replace(
+        recipe,
+        name="smoke",
+        source="no paper: a few episodes, to see that everything runs",
+        train_way=None,
+        train_episodes=20,
+        warmup=5,
+        val_way=None,
+        val_episodes=50,
+        validate_every=10,
+    )
+
+
+def _needs_longer(dataset: str, shot: int) -> bool:
+    """More shots leave fewer errors to learn from: Omniglot's 5-shot numbers take twice the episodes."""
+    return dataset == "omniglot" and shot > 1
+
+
+def _paper_recipe(dataset: str, shot: int, model: str, way: int) -> Recipe:
+    if (model, dataset) not in _PAPER:
+        raise UserError(f"no paper gives a whole recipe for {model} on {dataset}: use --recipe fast")
+    recipe = _PAPER[model, dataset]
+    if (model, dataset) == ("proto", "miniimagenet") and shot > 1:  # 30-way at one shot, 20-way at five
+        return replace(recipe, train_way=20)
+    if model == "relation":
+        queries = _RELATION_QUERIES if dataset == "omniglot" else {(5, 5): 10}
+        return replace(recipe, train_query=queries.get((way, shot), recipe.train_query))
     return recipe
