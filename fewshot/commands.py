@@ -130,7 +130,7 @@ def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
     if as_json:
         print_json(asdict(record))
         return
-    target = published_target(record.model, *record.pixels_way_shot)
+    target = published_target(record.model, *record.pixels_way_shot, distractors=record.has_distractors)
     smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
     short = "  SHORTENED training" if record.shortened else ""
     lines = [

@@ -91,10 +91,10 @@ def _table(records: Sequence[RunRecord]) -> str:
 def _published_lines(rows: Sequence[Row], columns: Sequence[tuple[int, int]]) -> list[str]:
     """A line with the papers' numbers for each model of the table that has any."""
     any_record = next(iter(rows[0].records.values()))
-    pixels = any_record.pixels_way_shot[0]
+    pixels, distractors = any_record.pixels_way_shot[0], any_record.has_distractors
     lines = []
     for model in sorted({record.model for row in rows for record in row.records.values()}):
-        targets = [published_target(model, pixels, way, shot) for way, shot in columns]
+        targets = [published_target(model, pixels, way, shot, distractors=distractors) for way, shot in columns]
         found = next((target for target in targets if target), None)
         if found:
             cells = " | ".join(_published_cell(target) for target in targets)

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+_VINYALS, _REN = "Vinyals et al. NeurIPS 2016", "Ren et al. ICLR 2018"
+
 PAPER_OF_MODEL = {
-    "proto": ("protonet", "Snell et al. NeurIPS 2017"),
+    "proto": ("protonet", "Snell et al. NeurIPS 2017", "euclidean"),
+    "gaussian-proto": ("gaussian-protonet", "Fort 2017", "radius covariance"),
+    "matching": ("matching", _VINYALS, "cosine, no fine-tune"),
+    "relation": ("relation", "Sung et al. CVPR 2018", ""),
+    "siamese": ("siamese", _VINYALS, "conv siamese, cosine, no fine-tune"),
+    "siamese-contrastive": ("siamese", _VINYALS, "conv siamese, cosine, no fine-tune"),
+    "siamese-cosine": ("siamese", _VINYALS, "conv siamese, cosine, no fine-tune"),
+    "soft-kmeans-proto": ("semi-protonet", _REN, "soft k-means, {distractors} distractors"),
+    "cluster-proto": ("semi-protonet", _REN, "soft k-means + cluster, {distractors} distractors"),
+    "masked-proto": ("semi-protonet", _REN, "masked soft k-means, {distractors} distractors"),
 }
-"""Our name of a model -> the method's name in published.csv and the paper whose number is the target."""
+"""Our name of a model -> in published.csv: the method, the start of the source, the start of the variant."""
 
 COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
 """Protocols that a published table can be held against -> the data set's name in published.csv."""
@@ -38,7 +49,7 @@ class Published:
     def __str__(self) -> str:
         interval = f" ± {self.ci95:.2f}" if self.ci95 is not None else ""
         doubt = "" if self.status == "verified" else ", from memory"
-        return f"{self.accuracy:.2f}{interval} % ({self.source}, {self.table}{doubt})"
+        return f"{self.accuracy:.2f}{interval} % ({self.source}, {self.table}, {self.variant}{doubt})"
 
 
 @cache
@@ -59,13 +70,22 @@ def published() -> tuple[Published, ...]:
     )
 
 
-def published_target(model: str, pixels: str, way: int, shot: int) -> Published | None:
-    """The introducing paper's number for a cell, or None where the paper has none for this protocol."""
+def published_target(model: str, pixels: str, way: int, shot: int, *, distractors: bool = False) -> Published | None:
+    """The number a cell is held against, or None where the paper has none for this protocol.
+
+    Where a paper has several variants that fit, it is the plain one, else the best; ``variant`` says which.
+    """
     if model not in PAPER_OF_MODEL or pixels not in COMPARABLE_PIXELS:
         return None
-    method, source = PAPER_OF_MODEL[model]
-    cell = (method, source, COMPARABLE_PIXELS[pixels], way, shot, "original")
+    method, source, variant = PAPER_OF_MODEL[model]
+    variant = variant.format(distractors="with" if distractors else "no")
+    cell = (method, COMPARABLE_PIXELS[pixels], way, shot)
     matching = (
-        row for row in published() if (row.method, row.source, row.dataset, row.way, row.shot, row.kind) == cell
+        row
+        for row in published()
+        if (row.method, row.dataset, row.way, row.shot) == cell
+        and row.source.startswith(source)
+        and row.variant.startswith(variant)
+        and "NOT Ravi split" not in row.protocol
     )
-    return max(matching, key=lambda row: row.accuracy, default=None)
+    return max(matching, key=lambda row: (row.variant == variant, row.accuracy), default=None)

@@ -69,6 +69,11 @@ class RunRecord:
         """The cell of a published table: pixels and classes, way, shot."""
         return self.protocol.split("/")[0], self.config["way"], self.config["shot"]
 
+    @property
+    def has_distractors(self) -> bool:
+        """Whether unlabeled images of classes outside the episode were among the unlabeled ones."""
+        return bool(self.config["recipe"].get("distractors"))
+
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
