@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ _RECIPE_OVERRIDES = (
     *("train_way", "train_shot", "train_query", "train_episodes", "learning_rate"),
     *("labeled_share", "unlabeled", "distractors"),
 )
+
+
+def _terminal() -> Console:
+    """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def check_choice(what: str, value: str, valid: tuple[Choice, ...]) -> Choice:
@@ -172,7 +178,7 @@ def list_command(what: str) -> None:
         for name in METHODS if what == "models" else ENCODERS:
             chosen = METHODS.get(name) if what == "models" else ENCODERS.get(name)
             table.add_row(name, chosen.title, "\n".join(map(str, options_of(chosen).values())))
-    Console(highlight=False).print(table)
+    _terminal().print(table)
 
 
 def show_command(**choices: Any) -> None:
@@ -229,7 +235,7 @@ def doctor_command(root: Path | None) -> None:
     """fewshot doctor."""
     from fewshot.doctor import examine, render
 
-    Console(highlight=False).print(render(examine(root)))
+    _terminal().print(render(examine(root)))
 
 
 def bench_command(quick: bool, root: Path | None, as_json: bool) -> None:
@@ -242,4 +248,4 @@ def bench_command(quick: bool, root: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(measurements)
     else:
-        Console(highlight=False).print(render(measurements))
+        _terminal().print(render(measurements))

@@ -39,6 +39,9 @@ def run(
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
+    for image_set in (train_set, val_set, test_set):
+        if fits := dataset.what_fits(image_set):
+            reporter.say(fits)
     config = resolve(config, train_set, val_set)
     test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
     trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)

@@ -58,6 +58,10 @@ class Dataset(ABC):
         """One sentence that tells a user where the raw files come from and where to put them."""
         return "nothing to do, it is drawn by the program itself"
 
+    def what_fits(self, image_set: ImageSet) -> str:
+        """Which way, shot and query a split allows, in a sentence; empty where everybody knows the data set."""
+        return ""
+
     @abstractmethod
     def check(self, progress: Progress = silent) -> list[str]:
         """Read everything through; the problems found, one line each, none when the data are whole."""

@@ -121,6 +121,9 @@ class Folder(Dataset):
         where = cache_root(data_root())  # not beside the images: there it would be a class
         return cached_image_set(where, key, self.name, split, partial(self._decoder, listing, classes), progress)
 
+    def what_fits(self, image_set: ImageSet) -> str:
+        return what_fits(image_set)
+
     def check(self, progress: Progress = silent) -> list[str]:
         try:
             listing = self._listing()
