@@ -64,7 +64,9 @@ def _group(record: RunRecord) -> str:
 def _label(record: RunRecord) -> str:
     options = " ".join(f"{name}={value}" for name, value in sorted(record.config["model_options"].items()))
     recipe = record.config["recipe"]
-    training = f"{recipe['train_way']}-way, {recipe['train_episodes']:,} episodes"
+    training = f"{recipe['train_way']}-way"
+    if record.shortened:
+        training += f", only {recipe['train_episodes']:,} episodes"
     encoder = record.config["encoder"]
     return f"{record.model}{' ' + options if options else ''} | {encoder} | {record.recipe}: {training} | {record.seed}"
 
