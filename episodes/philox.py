@@ -39,6 +39,8 @@ def random_words(seed: int, stream: int, indices: npt.NDArray[np.int64], num_wor
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
+    if (indices < 0).any():
+        raise ValueError(f"indices count from 0, not from {indices.min()}")
     num_blocks = -(-num_words // 4)
     counter = np.empty((len(indices), num_blocks, 4), np.uint32)
     counter[..., 0] = np.arange(num_blocks, dtype=np.uint32)

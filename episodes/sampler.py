@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ class Pool:
     rows: Rows  # (num_rows,)
     starts: Rows  # (num_classes + 1,)
 
-    @property
+    @cached_property
     def sizes(self) -> Rows:
+        """Number of rows per class, (num_classes,)."""
         return np.diff(self.starts)
 
 
@@ -47,7 +49,7 @@ def split_labeled(image_set: ImageSet, labeled_share: float, seed: int) -> tuple
     keys = random_words(seed, _POOLS, np.arange(image_set.class_starts[-1]), 1)[:, 0]
     order = np.lexsort((keys, np.repeat(np.arange(len(sizes)), sizes)))  # random within each class
     rank = order.argsort() - np.repeat(image_set.class_starts[:-1], sizes)
-    num_labeled = np.maximum(1, np.rint(labeled_share * sizes)).astype(np.int64)
+    num_labeled = np.maximum(1, np.rint(labeled_share * sizes)).astype(np.int64).clip(max=sizes)
     labeled = rank < np.repeat(num_labeled, sizes)
     return (
         Pool(np.flatnonzero(labeled), np.concatenate(([0], num_labeled.cumsum()))),
@@ -55,9 +57,9 @@ def split_labeled(image_set: ImageSet, labeled_share: float, seed: int) -> tuple
     )
 
 
-def _below(words: Words, limits: Rows | int) -> Rows:
+def _below(words: Words, limits: Rows) -> Rows:
     """Random whole numbers in [0, limit) from 32-bit words; the bias is below limit / 2**32."""
-    return ((words.astype(np.uint64) * np.asarray(limits, np.uint64)) >> np.uint64(32)).astype(np.int64)
+    return ((words.astype(np.uint64) * limits.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def _draw_distinct(words: Words, sizes: Rows | int, count: int) -> Rows:
@@ -67,8 +69,9 @@ def _draw_distinct(words: Words, sizes: Rows | int, count: int) -> Rows:
     The set it finds is uniform and its order is not, so the second half of the words puts it into random order.
     """
     drawn = np.empty((len(words), count), np.int64)
+    limits = np.atleast_1d(np.asarray(sizes, np.int64))  # (1,) or (rows,)
     for step in range(count):
-        last = np.asarray(sizes, np.int64) - count + step
+        last = limits - count + step
         candidate = _below(words[:, step], last + 1)
         taken = (drawn[:, :step] == candidate[:, None]).any(axis=1)
         drawn[:, step] = np.where(taken, last, candidate)
@@ -133,7 +136,7 @@ class EpisodeSampler:
 
     def digest(self, num_episodes: int) -> str:
         """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""
-        sha = hashlib.sha256(f"{self.image_set.fingerprint} {self.spec} {self.seed} {num_episodes}".encode())
+        sha = hashlib.sha256(f"{self.image_set.pixels_digest} {self.spec} {self.seed} {num_episodes}".encode())
         for episode in self.batches(num_episodes, 1000):
             for rows in (episode.support, episode.query, episode.labels, episode.unlabeled):
                 if rows is not None:
@@ -143,7 +146,7 @@ class EpisodeSampler:
     def _images(self, pool: Pool, classes: Rows, count: int, indices: Rows, first_word: int) -> Rows:
         """``count`` distinct rows of each class, (batch, classes, count)."""
         flat = classes.reshape(-1)
-        num_words = flat.size // len(classes) * 2 * count
+        num_words = classes.shape[1] * 2 * count
         words = random_words(self.seed, _IMAGES, indices, first_word + num_words)[:, first_word:]
         within = _draw_distinct(words.reshape(flat.size, 2 * count), pool.sizes[flat], count)
         rows: Rows = pool.rows[pool.starts[flat][:, None] + within]
@@ -158,27 +161,27 @@ def _check_fit(image_set: ImageSet, spec: EpisodeSpec, labeled: Pool, unlabeled:
     where = f"{image_set.dataset} {image_set.split}"
     if spec.way + spec.num_distractor > image_set.num_classes:
         wanted = f"{spec.way}-way" + (f" + {spec.num_distractor} distractor classes" if spec.num_distractor else "")
+        fitting = image_set.num_classes - spec.num_distractor
+        advice = f"choose a way of {fitting} or less" if fitting > 0 else "choose fewer distractor classes"
         raise EpisodeError(
-            f"{wanted} needs {spec.way + spec.num_distractor} classes and {where} has {image_set.num_classes}: "
-            f"choose a way of {image_set.num_classes - spec.num_distractor} or less"
+            f"{wanted} needs {spec.way + spec.num_distractor} classes and {where} has {image_set.num_classes}: {advice}"
         )
     joint = spec.num_unlabeled if unlabeled is None else 0
-    _check_sizes(
-        image_set,
-        labeled,
-        spec.shot + spec.num_query + joint,
-        f"{spec.shot} shot + {spec.num_query} query" + (f" + {joint} unlabeled" if joint else ""),
-    )
+    what = f"{spec.shot} shot + {spec.num_query} query" + (f" + {joint} unlabeled" if joint else "")
+    _check_sizes(image_set, labeled, spec.shot + spec.num_query + joint, what, "lower shot or query")
     if unlabeled is not None:
-        _check_sizes(image_set, unlabeled, spec.num_unlabeled, f"{spec.num_unlabeled} unlabeled")
+        advice = "lower the number of unlabeled images or the labeled share"
+        _check_sizes(image_set, unlabeled, spec.num_unlabeled, f"{spec.num_unlabeled} unlabeled", advice)
 
 
-def _check_sizes(image_set: ImageSet, pool: Pool, needed: int, what: str) -> None:
+def _check_sizes(image_set: ImageSet, pool: Pool, needed: int, what: str, advice: str) -> None:
     smallest = int(pool.sizes.argmin())
     if pool.sizes[smallest] < needed:
+        has, whole = pool.sizes[smallest], image_set.class_sizes[smallest]
+        where = "" if has == whole else f" of its {whole} in this pool"
         raise EpisodeError(
             f"{what} needs {needed} images of each class; class {image_set.class_names[smallest]!r} of "
-            f"{image_set.dataset} {image_set.split} has {pool.sizes[smallest]}: lower shot or query, or add images"
+            f"{image_set.dataset} {image_set.split} has {has}{where}: {advice}, or add images"
         )
 
 
@@ -197,9 +200,15 @@ class ClassBatchSampler:
         if per_class is not None:
             if per_class < 1 or batch_size % per_class:
                 raise EpisodeError(f"a batch of {batch_size} images cannot hold {per_class} images of each class")
-            spec = EpisodeSpec(batch_size // per_class, 1, max(1, per_class - 1))
-            _check_fit(image_set, spec, whole_pool(image_set), None)
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+            num_drawn = batch_size // per_class
+            if num_drawn > image_set.num_classes:
+                raise EpisodeError(
+                    f"a batch of {batch_size} images, {per_class} of each class, needs {num_drawn} classes and "
+                    f"{image_set.dataset} {image_set.split} has {image_set.num_classes}"
+                )
+            _check_sizes(image_set, whole_pool(image_set), per_class, "a batch", "lower the images per class")
+        self._epoch: int | None = None
+        self._order = np.empty(0, np.int64)
 
     def batch(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows and class ids of batch ``index``: int64 (batch_size,) each."""

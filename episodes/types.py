@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -55,6 +56,11 @@ class ImageSet:
     def class_ids(self) -> Int64[Tensor, " num_images"]:
         """The class id of every image, (num_images,)."""
         return torch.from_numpy(np.repeat(np.arange(self.num_classes, dtype=np.int64), self.class_sizes))
+
+    @cached_property
+    def pixels_digest(self) -> str:
+        """SHA-256 of the image bytes: the fingerprint, computed here and now where there is none."""
+        return self.fingerprint or hashlib.sha256(self.images.numpy(force=True).tobytes()).hexdigest()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
