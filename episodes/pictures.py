@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -25,6 +25,7 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", 
 _CHUNK = 64  # pictures a thread takes at once
 
 
+@runtime_checkable
 class Picture(Protocol):
     """One picture, wherever it lies."""
 
@@ -71,7 +72,7 @@ class PictureArchive:
     def pictures(self) -> dict[str, ZipPicture]:
         """The pictures of the archive by their file name, without folders."""
         files = (member for member in self._zip.namelist() if Path(member).suffix.lower() in PICTURE_SUFFIXES)
-        return {Path(member).name: ZipPicture(self, member) for member in files if "__MACOSX" not in member}
+        return {Path(member).name: ZipPicture(self, member) for member in files}
 
     def read(self, member: str) -> bytes:
         with self._lock:

@@ -71,7 +71,7 @@ class ConvBlock(nn.Module):
             x = functional.max_pool2d(x, 2)
         return functional.relu(x)
 
-    def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+    def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
         norm = self.norm
         assert norm.running_var is not None
         assert norm.running_mean is not None

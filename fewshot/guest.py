@@ -14,7 +14,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -42,6 +42,7 @@ class GuestError(UserError):
     """learn2learn is absent or cannot be imported. The message says how to install it."""
 
 
+@runtime_checkable
 class Taskset(Protocol):
     """What is used of ``learn2learn.data.Taskset``; a task is the pair (data, labels)."""
 
