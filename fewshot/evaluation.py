@@ -120,7 +120,9 @@ def evaluate(
 
     Each image of the sampler's set is embedded once, in evaluation mode: batch norm uses the running statistics of
     training, so no query sees another. A method that must see the pixels of an episode together is given them so.
+    Raises UntrainedError for a method whose rule is a network that was never trained.
     """
+    method.refuse_untrained()
     start = time.perf_counter()
     if method.sees_whole_episode:
         correct = score_pixels(method, sampler, num_episodes, precision, progress)

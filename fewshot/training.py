@@ -95,6 +95,7 @@ def train_step(
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    method.trained = True
     return loss.detach()
 
 
@@ -210,6 +211,7 @@ def _load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) ->
         return {name.removeprefix(prefix): t.to(device) for name, t in tensors.items() if name.startswith(prefix)}
 
     method.load_state_dict(under("weights."))
+    method.trained = True
     moments: dict[int, dict[str, Any]] = {}
     for name, tensor in under("optimizer.").items():
         index, _, moment = name.partition(".")

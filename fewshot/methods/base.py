@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from episodes.errors import UserError
 from episodes.registry import Registry
 from episodes.types import Episode, gather
 from fewshot.distances import full_precision
@@ -41,6 +42,10 @@ def episode_images(images: UInt8[Tensor, "num_images c h w"], episode: Episode) 
     return EpisodeImages(gather(images, episode.support), gather(images, episode.query), episode.labels, unlabeled)
 
 
+class UntrainedError(UserError):
+    """A method whose rule is noise until it was trained, and was not. The message says what to do."""
+
+
 class Method(nn.Module, ABC):
     """An encoder and a rule from the embeddings of an episode to logits.
 
@@ -54,17 +59,35 @@ class Method(nn.Module, ABC):
     trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
     uses_unlabeled: ClassVar[bool] = False
     network_head: ClassVar[bool] = False  # the rule is a network and runs in the precision of the encoder
+    compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings
     transductive: bool = False
     sees_whole_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
+    must_train: str = ""  # names the part of the rule that is noise before training; empty where there is none
+    trained: bool = False  # set by the training loop and by loading a checkpoint
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
+        if (len(encoder.feature_shape) == 3) != self.compares_maps:
+            kinds = ("feature maps", "flat embeddings")
+            wanted, given = kinds if self.compares_maps else kinds[::-1]
+            raise UserError(
+                f"{type(self).__name__} works on {wanted} and {type(encoder).__name__} gives {given}: "
+                f"choose --encoder {self.default_encoder}"
+            )
         self.encoder = encoder
 
     @classmethod
     def encoder_needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the encoder that follow from the method's own options."""
         return {}
+
+    def refuse_untrained(self) -> None:
+        """Raises UntrainedError where a part of the rule that must be trained never was."""
+        if self.must_train and not self.trained:
+            raise UntrainedError(
+                f"the {self.must_train} of this {type(self).__name__} was never trained, so its scores would be noise: "
+                "train it (`fewshot run`, or train() in Python) or load a checkpoint"
+            )
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         """Numbers that scoring one episode holds at once: the evaluation cuts its chunks by it."""
