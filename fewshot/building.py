@@ -12,7 +12,7 @@ import torch
 from fewshot.checkpoints import CheckpointError, load_tensors
 from fewshot.encoders import ENCODERS
 from fewshot.methods import METHODS, Method
-from fewshot.options import checked_options
+from fewshot.options import OptionError, checked_options, options_of
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,16 @@ def build_method(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = checked_options(method_class, model_options, f"model {model}")
+        of_encoder = checked_options(encoder_class, encoder_options, f"encoder {encoder}")
         needs = method_class.encoder_needs(options)
-        of_encoder = checked_options(encoder_class, {**needs, **encoder_options}, f"encoder {encoder}")
-        return method_class(encoder_class(image_shape, **of_encoder), **options)
+        known = options_of(encoder_class)
+        for name, value in needs.items():
+            if name not in known or of_encoder.get(name, value) != value:
+                raise OptionError(
+                    f"model {model} needs --{name} {value} of its encoder: give {name} to the model alone, with "
+                    f"--encoder {method_class.default_encoder}"
+                )
+        return method_class(encoder_class(image_shape, **{**of_encoder, **needs}), **options)
 
 
 def place(method: Method, device: torch.device) -> Method:
@@ -60,6 +67,7 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
             metadata["seed"],
         )
         method.load_state_dict(tensors)
+        method.trained = True
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
     return Trained(place(method, device), checkpoint, metadata)

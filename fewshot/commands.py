@@ -66,7 +66,7 @@ def run_command(**choices: Any) -> None:
         recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
         overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
         changed = {name: value for name, value in overrides.items() if value is not None}
-        model_options, encoder_options = _divide_options(words, encoder)
+        model_options, encoder_options = _divide_options(words, choices["model"], encoder)
         config = RunConfig(
             recipe=replace(recipe, **changed),
             model_options=model_options,
@@ -125,9 +125,9 @@ def _check_hardware_words(choices: Mapping[str, Any]) -> None:
     check_choice("precision", choices["precision"], PRECISIONS)
 
 
-def _divide_options(words: Mapping[str, str], encoder: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The options that the encoder's constructor knows go there; all others are the model's to accept or refuse."""
-    known = options_of(ENCODERS.get(encoder))
+def _divide_options(words: Mapping[str, str], model: str, encoder: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What only the encoder's constructor knows goes there; all other options are the model's to accept or refuse."""
+    known = options_of(ENCODERS.get(encoder)).keys() - options_of(METHODS.get(model)).keys()
     of_encoder = {name: value for name, value in words.items() if name in known}
     return {name: value for name, value in words.items() if name not in known}, of_encoder
 

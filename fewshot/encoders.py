@@ -50,6 +50,12 @@ class Encoder(nn.Module):
         return int(torch.Size(self.feature_shape).numel())
 
 
+def _need_pixels(image_shape: ImageShape, least: int, why: str) -> None:
+    _, height, width = image_shape
+    if min(height, width) < least:
+        raise UserError(f"{why} and needs {least}x{least} or more, not {height}x{width}")
+
+
 class ConvBlock(nn.Module):
     """3x3 convolution, batch norm, 2x2 max pooling, ReLU.
 
@@ -103,8 +109,7 @@ class Conv4(Encoder):
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
         channels, height, out_width = image_shape
-        if min(height, out_width) < 16:
-            raise UserError(f"conv4 halves the image four times and needs 16x16 or more, not {height}x{out_width}")
+        _need_pixels(image_shape, 16, "conv4 halves the image four times")
         sizes = [channels, width, width, width, width]
         self.blocks = nn.Sequential(*(ConvBlock(*pair) for pair in itertools.pairwise(sizes)))
         self.feature_shape = (width * (height // 16) * (out_width // 16),)
@@ -128,6 +133,7 @@ class Conv4Gaussian(Encoder):
         self, image_shape: ImageShape, width: int = 64, covariance: Literal["radius", "diagonal"] = "radius"
     ) -> None:
         super().__init__(image_shape)
+        _need_pixels(image_shape, 16, "conv4-gaussian halves the image four times")
         last = width + (1 if covariance == "radius" else width)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([image_shape[0], width, width, width, last]):
@@ -151,6 +157,7 @@ class RelationEncoder(Encoder):
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
+        _need_pixels(image_shape, 10, "relation halves the image twice, without padding,")
         self.blocks = nn.Sequential(
             ConvBlock(image_shape[0], width, padding=0),
             ConvBlock(width, width, padding=0),
