@@ -62,12 +62,21 @@ def run(*arguments: str) -> None:
         raise SetupError(f"this failed, see above: .venv/bin/python {' '.join(arguments)}")
 
 
-def make_environment() -> None:
-    """Create .venv, or anew what was broken off or was made with too old a Python; one that works is kept."""
+def is_usable() -> bool:
+    """Whether .venv has pip and a new enough Python, and lies where it was made: its scripts name their folder."""
     check = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
-    with contextlib.suppress(OSError):
-        if subprocess.call([str(PYTHON), "-c", check], stderr=subprocess.DEVNULL) == 0:
-            return
+    try:
+        script = (VENV / "bin" / "pip").read_text()
+        made_here = any(f"{before}{VENV}" in script for before in '! "')  # what stands before the interpreter's path
+        return made_here and subprocess.call([str(PYTHON), "-c", check], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def make_environment() -> None:
+    """Create .venv, or anew what was broken off, moved or made with too old a Python; one that works is kept."""
+    if is_usable():
+        return
     say(f"making .venv with Python {sys.version.split()[0]}")
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
         raise SetupError("Python's venv failed, see above")

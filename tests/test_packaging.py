@@ -147,10 +147,30 @@ def test_setup_is_due_again_when_what_is_to_be_installed_changes(
     assert not bootstrap.is_ready()
 
 
+def test_an_environment_that_was_moved_or_has_no_pip_is_made_anew(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "here")
+    monkeypatch.setattr(bootstrap, "PYTHON", sys.executable)  # has pip and is new enough
+    assert not bootstrap.is_usable()
+    pip = tmp_path / "here" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    for elsewhere in (f"{tmp_path}/there", f"/moved/from{tmp_path}/here"):
+        pip.write_text(f"#!{elsewhere}/bin/python")
+        assert not bootstrap.is_usable()
+    pip.write_text(f"#!{tmp_path}/here/bin/python")
+    assert bootstrap.is_usable()
+    monkeypatch.setattr(bootstrap, "OLDEST", (99,))
+    assert not bootstrap.is_usable()
+    monkeypatch.setattr(bootstrap, "PYTHON", tmp_path / "here" / "bin" / "python")
+    assert not bootstrap.is_usable()
+
+
 def test_failed_setup_says_so_and_a_failed_learn2learn_only_warns(
     bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = "learn2learn"
+    monkeypatch.setattr(bootstrap, "is_usable", lambda: True)
     for name, value in (("READY", tmp_path / "ready"), ("LEARN2LEARN_LOG", tmp_path / "log"), ("PYTHON", "python")):
         monkeypatch.setattr(bootstrap, name, value)
     monkeypatch.setattr(bootstrap.subprocess, "call", lambda command, **_: int(failing in command))
