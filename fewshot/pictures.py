@@ -1,0 +1,253 @@
+"""Pictures to look at: episodes before anybody trains on them, and the course of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+
+from episodes.files import put_in_place, scratch_file
+from episodes.types import DataError, Episode, EpisodeError, ImageSet
+
+Pixels = npt.NDArray[np.uint8]
+
+# Okabe and Ito's colors, told apart by color-blind readers too, and beneath each its pale tint.
+_BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#007A5A"
+_PANELS = {"support": (_BLUE, "#DCEBF5"), "query": (_VERMILION, "#FAE6D8"), "unlabeled": (_GREEN, "#D9EFE8")}
+_DARK, _GRAY = "#202020", "#6A6A6A"
+
+_MARGIN, _PANEL_GAP, _BLOCK_GAP, _PADDING, _CELL_GAP = 20, 16, 28, 5, 3  # pixels
+_TITLE_SIZE, _HEADING_SIZE, _NAME_SIZE = 18, 15, 14
+_HEADING_HEIGHT = 24
+_WIDEST_NAME = 280
+_WIDTH_AIMED_AT = 1100
+_LEAST_CELL, _LARGEST_CELL = 48, 112
+_TALLEST = 20_000
+
+
+@dataclass(frozen=True)
+class _ClassRow:
+    """One line of an episode: a class and the rows of its images by panel."""
+
+    name: str
+    images: dict[str, list[int]]
+    distractor: bool
+
+
+def draw_episodes(image_set: ImageSet, episode: Episode, path: Path, title: str) -> Path:
+    """Draw a batch of episodes into a PNG file: a row per class, its support, query and unlabeled images side by side.
+
+    Queries and unlabeled images are sorted to their classes; distractor classes follow below. Ink is drawn dark on
+    white. Returns ``path``. Raises EpisodeError when the picture would be too tall, DataError when it cannot be
+    written there.
+    """
+    blocks = [_class_rows(image_set, episode, index) for index in range(len(episode))]
+    cells = _Cells(image_set, blocks)
+    sheet = _Sheet(blocks, cells, title)
+    if sheet.height > _TALLEST:
+        fitting = max(1, len(blocks) * _TALLEST // sheet.height)
+        raise EpisodeError(f"{len(blocks)} episodes make too tall a picture: draw {fitting} or fewer, or a lower way")
+    return _write(path, sheet.draw().save)
+
+
+def _class_rows(image_set: ImageSet, episode: Episode, index: int) -> list[_ClassRow]:
+    """The lines of episode ``index``: its classes by label, then the distractor classes."""
+    support, labels = episode.support[index].tolist(), episode.labels[index].tolist()
+    queries: list[list[int]] = [[] for _ in support]
+    for row, label in zip(episode.query[index].tolist(), labels, strict=True):
+        queries[label].append(row)
+    unlabeled: dict[int, list[int]] = {}
+    if episode.unlabeled is not None:
+        for row in sorted(episode.unlabeled[index].tolist()):
+            unlabeled.setdefault(int(image_set.class_ids[row]), []).append(row)
+    lines = []
+    for shown, asked in zip(support, queries, strict=True):
+        class_id = int(image_set.class_ids[shown[0]])
+        images = {"support": shown, "query": asked, "unlabeled": unlabeled.pop(class_id, [])}
+        lines.append(_ClassRow(image_set.class_names[class_id], images, distractor=False))
+    for class_id, rows in unlabeled.items():
+        lines.append(_ClassRow(image_set.class_names[class_id], {"unlabeled": rows}, distractor=True))
+    return lines
+
+
+class _Cells:
+    """The images as they are shown: enlarged by a whole factor where they are small, reduced where they are large."""
+
+    def __init__(self, image_set: ImageSet, blocks: list[list[_ClassRow]]) -> None:
+        used = sorted({row for block in blocks for line in block for rows in line.images.values() for row in rows})
+        pixels: Pixels = image_set.images[used].numpy()  # (shown, channels, height, width)
+        if pixels.shape[1] == 1:
+            if np.median(pixels) < 32:  # ink on dark paper, not a gray photograph: shown as people write
+                pixels = 255 - pixels
+            pixels = pixels.repeat(3, axis=1)
+        self._pixels = dict(zip(used, pixels.transpose(0, 2, 3, 1), strict=True))
+        self.columns = {
+            panel: max((len(line.images.get(panel, ())) for block in blocks for line in block), default=0)
+            for panel in _PANELS
+        }
+        _, height, width = image_set.image_shape
+        side = max(height, width)
+        fitting = _WIDTH_AIMED_AT // (sum(self.columns.values()) * side)
+        factor = min(max(fitting, -(-_LEAST_CELL // side)), max(1, _LARGEST_CELL // side))
+        self.width, self.height = width * factor, height * factor
+        self._filter = Image.Resampling.NEAREST
+        if side > _LARGEST_CELL:
+            self.width, self.height = width * _LARGEST_CELL // side, height * _LARGEST_CELL // side
+            self._filter = Image.Resampling.LANCZOS
+
+    def image(self, row: int) -> Image.Image:
+        """The image in row ``row`` of the image set, at the size it is shown."""
+        return Image.fromarray(self._pixels[row]).resize((self.width, self.height), self._filter)
+
+
+class _Sheet:
+    """Where everything lies on the paper, in pixels from the upper left corner."""
+
+    def __init__(self, blocks: list[list[_ClassRow]], cells: _Cells, title: str) -> None:
+        self.blocks, self.cells, self.title = blocks, cells, _printable(title)
+        names = [_name(line) for block in blocks for line in block]
+        if len(blocks) > 1:
+            names.append(f"episode {len(blocks)}")
+        self.names_end = _MARGIN + max(_text_width(name, _NAME_SIZE) for name in names)
+        left = self.names_end + 10
+        self.panels: dict[str, tuple[int, int]] = {}  # left edge and width of those that are there
+        for panel, count in cells.columns.items():
+            if count:
+                images = count * (cells.width + _CELL_GAP) - _CELL_GAP
+                width = max(images, _text_width(panel, _HEADING_SIZE, bold=True)) + 2 * _PADDING
+                self.panels[panel] = left, width
+                left += width + _PANEL_GAP
+        title_width = _text_width(self.title, _TITLE_SIZE, bold=True)
+        self.width = max(left - _PANEL_GAP, _MARGIN + title_width) + _MARGIN
+        self.first_top = _MARGIN + 2 * _TITLE_SIZE
+        self.height = self.first_top + sum(self.block_height(block) + _BLOCK_GAP for block in blocks)
+        self.height += _MARGIN - _BLOCK_GAP
+
+    def block_height(self, block: list[_ClassRow]) -> int:
+        """Pixels from the headings of an episode to the end of its panels."""
+        return _HEADING_HEIGHT + len(block) * (self.cells.height + _CELL_GAP) - _CELL_GAP + 2 * _PADDING
+
+    def draw(self) -> Image.Image:
+        """The whole picture."""
+        picture = Image.new("RGB", (self.width, self.height), "white")
+        pen = ImageDraw.Draw(picture)
+        pen.text((_MARGIN, _MARGIN), self.title, _DARK, _font(_TITLE_SIZE, bold=True))
+        top = self.first_top
+        for number, block in enumerate(self.blocks, start=1):
+            if len(self.blocks) > 1:
+                pen.text((_MARGIN, top), f"episode {number}", _GRAY, _font(_NAME_SIZE))
+            self._draw_panels(pen, block, top)
+            for index, line in enumerate(block):
+                self._draw_line(picture, pen, line, top + _HEADING_HEIGHT + _PADDING, index)
+            top += self.block_height(block) + _BLOCK_GAP
+        return picture
+
+    def _draw_panels(self, pen: ImageDraw.ImageDraw, block: list[_ClassRow], top: int) -> None:
+        for panel, (left, width) in self.panels.items():
+            color, tint = _PANELS[panel]
+            filled = [line for line in block if line.images.get(panel)]  # distractors, at the end, have no support
+            bottom = top + self.block_height(filled) - 1
+            pen.rectangle((left, top + _HEADING_HEIGHT, left + width - 1, bottom), tint)
+            pen.rectangle((left, top + _HEADING_HEIGHT - 3, left + width - 1, top + _HEADING_HEIGHT - 1), color)
+            pen.text((left + width // 2, top), panel, color, _font(_HEADING_SIZE, bold=True), anchor="ma")
+
+    def _draw_line(self, picture: Image.Image, pen: ImageDraw.ImageDraw, line: _ClassRow, top: int, index: int) -> None:
+        cells = self.cells
+        y = top + index * (cells.height + _CELL_GAP)
+        color = _GRAY if line.distractor else _DARK
+        pen.text((self.names_end, y + cells.height // 2), _name(line), color, _font(_NAME_SIZE), anchor="rm")
+        for panel, rows in line.images.items():
+            for column, row in enumerate(rows):
+                x = self.panels[panel][0] + _PADDING + column * (cells.width + _CELL_GAP)
+                picture.paste(cells.image(row), (x, y))
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and knows most alphabets; ``size`` in pixels."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def _text_width(text: str, size: int, bold: bool = False) -> int:
+    return int(np.ceil(_font(size, bold).getlength(text)))
+
+
+def _printable(text: str) -> str:
+    """One line without what no font can draw: names of files may hold any bytes."""
+    return "".join(letter if letter.isprintable() else " " for letter in text.encode(errors="replace").decode())
+
+
+def _name(line: _ClassRow) -> str:
+    """What stands at the left of a row; a long name loses its middle."""
+    name, note = _printable(line.name), " (distractor)" if line.distractor else ""
+    kept = len(name)
+    while _text_width(name + note, _NAME_SIZE) > _WIDEST_NAME and kept > 2:
+        kept -= 1
+        name = f"{line.name[: kept // 2]}…{line.name[len(line.name) - (kept + 1) // 2 :]}"
+        name = _printable(name)
+    return name + note
+
+
+def plot_history(history: Sequence[Mapping[str, float]], path: Path, title: str) -> Path:
+    """Draw the training loss and the validation accuracy with its 95 % interval against episodes into a PNG file.
+
+    Each entry of ``history`` has ``episode``, ``loss``, ``accuracy`` and ``ci95`` (accuracy and interval from 0 to 1),
+    as in a record. The chosen episode, that of the highest accuracy, is marked. Returns ``path``. Raises ValueError
+    when the history is empty, DataError when the file cannot be written.
+    """
+    if not history:
+        raise ValueError("there is no history to draw: nothing was validated")
+    episodes, loss, accuracy, ci95 = (
+        np.array([entry[key] for entry in history], np.float64) for key in ("episode", "loss", "accuracy", "ci95")
+    )
+    figure = Figure(figsize=(10, 4), dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    figure.suptitle(_printable(title), fontsize=12, fontweight="bold", parse_math=False)
+    left, right = figure.subplots(1, 2)
+    _plot_loss(left, episodes, loss)
+    _plot_accuracy(right, episodes, 100 * accuracy, 100 * ci95)
+    for axes in (left, right):
+        axes.set_xlabel("training episode")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _write(path, lambda file, form: figure.savefig(file, format=form))
+
+
+def _plot_loss(axes: Axes, episodes: npt.NDArray[np.float64], loss: npt.NDArray[np.float64]) -> None:
+    axes.set_title("training loss", fontsize=11)
+    axes.plot(episodes, loss, color=_BLUE, marker="o", markersize=3)
+    if 0 < 20 * loss.min() < loss.max():  # false where one is not a number
+        axes.set_yscale("log")
+
+
+def _plot_accuracy(
+    axes: Axes, episodes: npt.NDArray[np.float64], accuracy: npt.NDArray[np.float64], ci95: npt.NDArray[np.float64]
+) -> None:
+    axes.set_title("validation accuracy (%), 95 % interval", fontsize=11)
+    axes.fill_between(episodes, accuracy - ci95, accuracy + ci95, color=_VERMILION, alpha=0.2, linewidth=0)
+    axes.plot(episodes, accuracy, color=_VERMILION, marker="o", markersize=3)
+    best = int(accuracy.argmax())
+    chosen = f"chosen: {accuracy[best]:.2f} ± {ci95[best]:.2f} % after {int(episodes[best]):,} episodes"
+    axes.scatter(episodes[best], accuracy[best], s=90, facecolors="none", edgecolors=_DARK, label=chosen, zorder=3)
+    axes.legend(loc="best", frameon=False, handletextpad=0.1)
+
+
+def _write(path: Path, save: Callable[[Path, str], None]) -> Path:
+    """Write a whole PNG file or none: ``save(scratch file, "PNG")``, then rename."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file for the picture, such as {path / 'episodes.png'}")
+    with scratch_file(path.parent) as scratch:
+        save(scratch, "PNG")
+        put_in_place(scratch, path)
+    return path
