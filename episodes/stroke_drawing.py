@@ -37,6 +37,7 @@ _TURNS = np.array(
         [0.8, 0.9, 1.0, 1.0, 1.1, 1.2],  # loop
     ]
 )
+_LINE, _WAVE, _LOOP = 0, 2, 6
 _LEAST_TURN = np.array([-0.06, 0.10, 0.20, 0.30, 0.70, 0.80, 0.42])
 _MOST_TURN = np.array([0.06, 0.36, 0.45, 0.60, 1.60, 1.60, 0.60])
 _KIND_SHARES = (0.28, 0.22, 0.10, 0.12, 0.12, 0.06, 0.10)
@@ -106,13 +107,13 @@ def characters(seed: int, classes: Integers) -> Characters:
 def _stroke_shapes(words: Words, curved: Flags) -> Floats:
     """Strokes that begin at (0, 0): (num_classes, strokes, NUM_KNOTS, 2). A lone line is no character: ``curved``."""
     kind = _choose(words[..., 0], _KIND_SHARES)
-    kind = np.where(curved[:, None] & (kind == 0), 2, kind)
+    kind = np.where(curved[:, None] & (kind == _LINE), _WAVE, kind)
     amount = _uniform(words[..., 1])
     amount = _LEAST_TURN[kind] + (_MOST_TURN[kind] - _LEAST_TURN[kind]) * amount
     amount = np.where(words[..., 2] & 1, amount, -amount)
     heading = _DIRECTIONS[words[..., 3] % len(_DIRECTIONS)]
     heading = _turned(heading, 0.12 * _bell(words[..., 4]))
-    length = _uniform(words[..., 5], 0.45, 1.0) * np.where(kind == len(_TURNS) - 1, 1.6, 1.0)
+    length = _uniform(words[..., 5], 0.45, 1.0) * np.where(kind == _LOOP, 1.6, 1.0)
     step = (length / (NUM_KNOTS - 1))[..., None]
     knots = np.zeros((*kind.shape, NUM_KNOTS, 2))
     knots[..., 1, :] = heading * step
@@ -180,8 +181,8 @@ def _hands(seed: int, drawers: Integers, words: Words) -> _Hand:
         -slant * high,
         tilt * wide,
         high,
-        1.0 * _bell(habit[:, 4]) + 0.8 * fresh[:, 4],
-        1.0 * _bell(habit[:, 5]) + 0.8 * fresh[:, 5],
+        _bell(habit[:, 4]) + 0.8 * fresh[:, 4],
+        _bell(habit[:, 5]) + 0.8 * fresh[:, 5],
         _uniform(habit[:, 6], 0.85, 1.2),
         _uniform(habit[:, 7], 0.6, 1.4),
         _uniform(habit[:, 8], 0.65, 1.25) + 0.05 * fresh[:, 6],
