@@ -48,4 +48,4 @@ def random_words(seed: int, stream: int, indices: npt.NDArray[np.int64], num_wor
     counter[..., 2] = (indices & 0xFFFFFFFF)[:, None]
     counter[..., 3] = (indices >> 32)[:, None]
     words = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    return words.reshape(len(indices), -1)[:, :num_words]
+    return words.reshape(len(indices), 4 * num_blocks)[:, :num_words]

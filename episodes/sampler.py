@@ -115,7 +115,7 @@ class EpisodeSampler:
         joint = spec.num_unlabeled if self.unlabeled is None else 0
         images = self._images(self.labeled, classes, num_labeled + joint, indices, first_word=0)
         support = images[:, : spec.way, : spec.shot]
-        query = images[:, : spec.way, spec.shot : num_labeled].reshape(count, -1)
+        query = images[:, : spec.way, spec.shot : num_labeled].reshape(count, spec.num_queries)
         labels = np.broadcast_to(np.repeat(np.arange(spec.way), spec.num_query), query.shape)
         order = random_words(self.seed, _QUERY_ORDER, indices, query.shape[1]).argsort(axis=1, kind="stable")
         unlabeled = images[:, :, num_labeled:]
@@ -126,7 +126,9 @@ class EpisodeSampler:
             torch.from_numpy(np.ascontiguousarray(support)),
             torch.from_numpy(np.take_along_axis(query, order, axis=1)),
             torch.from_numpy(np.take_along_axis(labels, order, axis=1)),
-            self._shuffled(unlabeled.reshape(count, -1), indices) if spec.num_unlabeled else None,
+            self._shuffled(unlabeled.reshape(count, num_drawn * spec.num_unlabeled), indices)
+            if spec.num_unlabeled
+            else None,
         )
 
     def batches(self, num_episodes: int, batch_size: int, first: int = 0) -> Iterator[Episode]:
