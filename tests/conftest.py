@@ -3,7 +3,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Property tests: few examples and the same ones at every run, however slow the machine is.
+hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ def test_a_typo_is_answered_with_the_near_name_and_all_valid_ones() -> None:
     registry: Registry[int] = Registry("model")
     registry.register("proto")(1)
     registry.register("relation")(2)
-    with pytest.raises(UnknownNameError, match=r"unknown model 'porto'\. Did you mean 'proto'\? Valid: proto, relation"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown model 'porto'\. Did you mean 'proto'\? Valid: proto, relation"
+    ):
         registry.get("porto")
 
 
