@@ -217,6 +217,20 @@ def test_a_second_start_decodes_nothing_and_a_changed_file_is_seen(
     assert Folder(photos).load("test").class_sizes.tolist() == [3, 1]
 
 
+def test_a_change_that_keeps_names_and_sizes_is_seen(photos: Path) -> None:
+    for name, color in (("a", 10), ("b", 20)):
+        save(photos / name / "0.bmp", Image.new("L", (9, 9), color))
+    assert Folder(photos).load("test").images[:, 0, 0, 0].tolist() == [10, 20]
+    save(photos / "a/0.bmp", Image.new("L", (9, 9), 30))
+    assert Folder(photos).load("test").images[:, 0, 0, 0].tolist() == [30, 20]
+    path = write_csv(photos / "all.csv", ["filename,label", "a/0.bmp,x", "b/0.bmp,y"])
+    assert Folder(path).load("test").images[:, 0, 0, 0].tolist() == [30, 20]
+    write_csv(path, ["filename,label", "a/0.bmp,y", "b/0.bmp,x"])
+    assert Folder(path).load("test").images[:, 0, 0, 0].tolist() == [20, 30]
+    write_csv(path, ["filename,label", "a/0.bmp,z", "b/0.bmp,x"])
+    assert Folder(path).load("test").class_names == ("x", "z")
+
+
 def test_the_data_set_can_be_pickled(photos: Path) -> None:
     save_classes(photos, {"a": 2, "b": 2})
     dataset = pickle.loads(pickle.dumps(Folder(photos, image_size=8)))
