@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from episodes.errors import UserError
 from fewshot.encoders import Encoder, set_batch_statistics
 from fewshot.methods.base import METHODS, EpisodeImages, Method
 
@@ -38,16 +39,17 @@ class RelationModule(nn.Module):
     No padding where the maps are large enough for both blocks without it (84x84 images), as in the released code.
     """
 
-    def __init__(self, channels: int, size: int, width: int = 64, hidden: int = 8) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], width: int = 64, hidden: int = 8) -> None:
         super().__init__()
-        padding = 0 if size >= 10 else 1
+        padding = 0 if min(size) >= 10 else 1
+        height, out_width = ((((side + 2 * padding - 2) // 2) + 2 * padding - 2) // 2 for side in size)
+        if min(height, out_width) < 1:
+            raise UserError(f"the relation module needs maps of 4x4 or more (images of 22x22), not {size[0]}x{size[1]}")
         self.pairs = PairConvolution(channels, width, padding)
         self.norm1 = nn.BatchNorm2d(width)
         self.convolution = nn.Conv2d(width, width, 3, padding=padding, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        for _ in range(2):
-            size = (size + 2 * padding - 2) // 2
-        self.hidden = nn.Linear(width * size * size, hidden)
+        self.hidden = nn.Linear(width * height * out_width, hidden)
         self.score = nn.Linear(hidden, 1)
 
     def forward(
@@ -71,6 +73,8 @@ class Relation(Method):
     source = "Sung, Yang, Zhang, Xiang, Torr and Hospedales, CVPR 2018"
     default_encoder = "relation"
     network_head = True
+    compares_maps = True
+    must_train = "relation module"
 
     def __init__(
         self,
@@ -79,8 +83,8 @@ class Relation(Method):
         batch_norm: Literal["inductive", "transductive"] = "inductive",
     ) -> None:
         super().__init__(encoder)
-        channels, size, _ = encoder.feature_shape
-        self.relation = RelationModule(channels, size)
+        channels, height, width = encoder.feature_shape
+        self.relation = RelationModule(channels, (height, width))
         self.relation_loss = relation_loss
         self.sees_whole_episode = self.transductive = batch_norm == "transductive"
         if self.transductive:
