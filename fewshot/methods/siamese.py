@@ -69,6 +69,7 @@ class Siamese(PairMethod):
 
     title = "Siamese network: learned weighted L1 distance, binary cross-entropy on pairs"
     source = "Koch, Zemel and Salakhutdinov, ICML Deep Learning Workshop 2015"
+    must_train = "weighted L1 distance"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
