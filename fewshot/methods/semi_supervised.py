@@ -57,7 +57,8 @@ class SoftKMeansPrototypical(RefinedPrototypical):
 class ClusterPrototypical(RefinedPrototypical):
     """Soft k-means with one more cluster, at the origin, of learned radius, for what is of no class (Ren, eq. 5-7).
 
-    Real classes have radius 1. Assignments: softmax of ``-distance / (2 radius^2) - log(radius) - log(2 pi) / 2``.
+    Real classes have radius 1. Assignments: softmax of ``-distance / radius^2 - log(radius) - log(2 pi) / 2``; the
+    released code halves the distance.
     """
 
     title = "Semi-supervised prototypes: soft k-means with a distractor cluster of learned radius"
@@ -70,8 +71,8 @@ class ClusterPrototypical(RefinedPrototypical):
     def weights(
         self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
     ) -> Float[Tensor, "batch unlabeled way"]:
-        real = -squared_euclidean(unlabeled, prototypes) / 2
-        distractor = -unlabeled.square().sum(-1, keepdim=True) / (2 * (2 * self.log_radius).exp()) - self.log_radius
+        real = -squared_euclidean(unlabeled, prototypes)
+        distractor = -unlabeled.square().sum(-1, keepdim=True) / (2 * self.log_radius).exp() - self.log_radius
         return torch.cat([real, distractor], dim=-1).softmax(-1)[..., :-1]
 
 
@@ -87,6 +88,8 @@ class MaskedPrototypical(RefinedPrototypical):
     title = "Semi-supervised prototypes: soft k-means, masked by a learned threshold on the distance"
     source = "Ren et al., ICLR 2018"
 
+    must_train = "mask network"
+
     def __init__(self, encoder: Encoder, hidden: int = 20) -> None:
         super().__init__(encoder)
         self.mask_network = nn.Sequential(nn.Linear(5, hidden), nn.Tanh(), nn.Linear(hidden, 2))
@@ -96,7 +99,7 @@ class MaskedPrototypical(RefinedPrototypical):
     ) -> Float[Tensor, "batch unlabeled way"]:
         distances = squared_euclidean(unlabeled, prototypes)
         relative = distances / distances.mean(dim=1, keepdim=True).clamp_min(1e-6)  # (batch, unlabeled, way)
-        shape: Tensor = self.mask_network(moments(relative).detach()).exp()
+        shape: Tensor = self.mask_network(moments(relative.detach())).exp()
         threshold, slope = shape.unsqueeze(1).unbind(-1)  # (batch, 1, way) each
         mask = (-slope * (relative - threshold)).sigmoid()
         return (-distances).softmax(-1) * mask
