@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import signal
 import threading
 import time
@@ -113,24 +115,27 @@ def train(
 
     ``validate`` measures the method on the validation classes. With ``state_path`` the whole state is saved every few
     seconds, and a later call goes on from it: an interrupted training ends with the same weights, bit for bit, as an
-    undisturbed one. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
+    undisturbed one. What a method draws at random in training (dropout) follows from the sampler's seed and the number
+    of the episode. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
     """
     optimizer = optimizer_for(method, recipe)
     state, best = _State(), _weights(method)
     if state_path is not None and state_path.exists():
         state, best = _load_state(state_path, method, optimizer)
-    images = sampler.image_set.images.to(method.encoder.mean.device)
+    device = method.encoder.mean.device
+    images = sampler.image_set.images.to(device)
     start = time.perf_counter() - state.seconds
     last_saved, first_here, start_here = time.perf_counter(), state.episode, time.perf_counter()
     losses: list[Tensor] = []
     drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
     method.train()
-    with _stop_requested() as stop:
+    with _stop_requested() as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
         while state.episode < recipe.train_episodes:
             if state.episode - drawn_from == _DRAWN_AHEAD:
                 drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(state.episode)
+            torch.manual_seed(_step_seed(sampler.seed, state.episode))
             losses.append(train_step(method, optimizer, images, drawn.part(state.episode - drawn_from, 1), precision))
             state.episode += 1
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
@@ -138,11 +143,13 @@ def train(
                 continue
             _add_losses(state, losses)
             if at_validation:
+                _check_weights(method, state.episode)
                 best = _validated(method, validate, state, start, best)
             now = time.perf_counter()
             state.seconds = now - start
             stopping = stop.is_set()  # asked once: what is announced below must have been saved here
             if state_path is not None and (at_validation or stopping or now - last_saved > _SECONDS_BETWEEN_STATES):
+                _check_weights(method, state.episode)
                 _save_state(state_path, method, optimizer, state, best)
                 last_saved = time.perf_counter()
             if on_progress is not None:
@@ -151,12 +158,17 @@ def train(
                 last = state.history[-1] if state.history else None
                 on_progress(Progress(state.episode, recipe.train_episodes, loss, speed, last))
             if stopping:
-                raise Interrupted(
-                    f"stopped after training episode {state.episode}; the same command goes on from there"
-                )
+                break
+        if stop.is_set():  # also when the wish came with the last episode: the test is not begun
+            raise Interrupted(f"stopped after training episode {state.episode}; the same command goes on from there")
     method.load_state_dict(best)
     assert state.best is not None
     return TrainingResult(tuple(state.history), state.best, state.seconds)
+
+
+def _step_seed(seed: int, episode: int) -> int:
+    digest = hashlib.sha256(f"training step {seed} {episode}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")
 
 
 def _weights(method: Method) -> dict[str, Tensor]:
@@ -165,7 +177,7 @@ def _weights(method: Method) -> dict[str, Tensor]:
 
 def _add_losses(state: _State, losses: list[Tensor]) -> None:
     total = float(torch.stack(losses).double().sum())
-    if total != total or abs(total) == float("inf"):
+    if not math.isfinite(total):
         raise TrainingError(
             f"the training loss is no longer a number (between episodes {state.episode - len(losses)} and "
             f"{state.episode}): try a lower --learning-rate or --precision fp32 with --fresh"
@@ -173,6 +185,15 @@ def _add_losses(state: _State, losses: list[Tensor]) -> None:
     state.loss_sum += total
     state.loss_count += len(losses)
     losses.clear()
+
+
+def _check_weights(method: Method, episode: int) -> None:
+    """A last step may spoil the weights with no loss behind it to tell; such weights are neither chosen nor saved."""
+    if not all(tensor.isfinite().all() for tensor in method.state_dict().values()):
+        raise TrainingError(
+            f"the weights are no longer numbers after training episode {episode}: "
+            "try a lower --learning-rate or --precision fp32 with --fresh"
+        )
 
 
 def _validated(
@@ -197,7 +218,6 @@ def _save_state(
 ) -> None:
     tensors = {f"weights.{name}": tensor for name, tensor in method.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    tensors["random_state"] = torch.get_rng_state()
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     save_tensors(path, tensors, asdict(state))
@@ -205,10 +225,9 @@ def _save_state(
 
 def _load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> tuple[_State, dict[str, Tensor]]:
     tensors, metadata = load_tensors(path)
-    device = method.encoder.mean.device
 
     def under(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t.to(device) for name, t in tensors.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
     method.load_state_dict(under("weights."))
     method.trained = True
@@ -217,9 +236,13 @@ def _load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) ->
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-    torch.set_rng_state(tensors["random_state"])
+    for parameter, loaded in optimizer.state.items():
+        for moment, tensor in loaded.items():
+            if tensor.shape == parameter.shape:  # laid out in memory as the parameter is, as in an undisturbed training
+                loaded[moment] = torch.empty_like(parameter).copy_(tensor)
     history = [Validation(**validation) for validation in metadata.pop("history")]
-    return _State(**metadata, history=history), under("best.")
+    device = method.encoder.mean.device
+    return _State(**metadata, history=history), {name: tensor.to(device) for name, tensor in under("best.").items()}
 
 
 @contextmanager
