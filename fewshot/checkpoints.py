@@ -51,8 +51,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        return tensors, json.loads(metadata["fewshot"])
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        return tensors, dict(json.loads(metadata["fewshot"]))
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of fewshot, or is damaged: train again with --fresh"
         ) from error
@@ -62,7 +62,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def sole_trainer(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for one training at a time. Raises BusyError at once when another process holds it.
 
-    The lock ends with the process, so a killed training leaves nothing to clean up.
+    The lock ends with the process, so a killed training leaves nothing to clean up but the half of a file that it was
+    writing, which the next one removes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
@@ -80,4 +81,6 @@ def sole_trainer(folder: Path) -> Iterator[None]:
             file.truncate()
             file.write(str(os.getpid()))
             file.flush()
+            for half in folder.glob(".partial-*"):
+                half.unlink(missing_ok=True)
         yield
