@@ -14,12 +14,13 @@ from torch import Tensor
 
 from episodes.cache import Progress, silent
 from episodes.sampler import EpisodeSampler
-from episodes.types import gather
+from episodes.types import EpisodeError, gather
 from fewshot.hardware import Precision, autocast
 from fewshot.methods.base import Method, episode_images
 from fewshot.statistics import Interval, interval_over_episodes
 
 _EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
+_MOST_QUERIES = 2**16 - 1  # of an episode: records count the correct ones in 16 bits
 _SCORING_CHUNK_NUMBERS = 16 << 20  # embeddings gathered at once: 64 MB in float32
 
 
@@ -123,6 +124,10 @@ def evaluate(
     Raises UntrainedError for a method whose rule is a network that was never trained.
     """
     method.refuse_untrained()
+    if sampler.spec.num_queries > _MOST_QUERIES:
+        raise EpisodeError(
+            f"an episode of {sampler.spec.num_queries:,} queries cannot be counted: take at most {_MOST_QUERIES:,}"
+        )
     start = time.perf_counter()
     if method.sees_whole_episode:
         correct = score_pixels(method, sampler, num_episodes, precision, progress)
