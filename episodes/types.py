@@ -39,7 +39,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         starts = self.class_starts
         if len(starts) != len(self.class_names) + 1 or starts[0] != 0 or starts[-1] != len(self.images):
-            raise ValueError(f"class_starts must run from 0 to {len(self.images)} in {len(self.class_names) + 1} steps")
+            raise ValueError(f"class_starts must be {len(self.class_names) + 1} numbers from 0 to {len(self.images)}")
         if (np.diff(starts) < 0).any():
             raise ValueError("class_starts must not fall")
 

@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
+
+# Shapes and types of every call are held to the annotations: here and not in production, where that would cost time.
+# Before the first import of our packages, because it rewrites them while they are imported.
+jaxtyping.install_import_hook(["episodes", "fewshot"], "shape_checks.check")
 
 # Property tests: few examples and the same ones at every run, however slow the machine is.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)

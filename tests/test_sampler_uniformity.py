@@ -119,10 +119,9 @@ def test_unlabeled_images_and_distractors_are_mixed_without_a_pattern() -> None:
 
 
 def test_with_pools_the_unlabeled_draw_is_fair_and_independent_of_the_support() -> None:
-    rows = np.arange(30)
-    labeled = Pool(rows[rows % 5 < 2], np.arange(7) * 2)
-    unlabeled = Pool(rows[rows % 5 >= 2], np.arange(7) * 3)
-    sampler = EpisodeSampler(IMAGE_SET, EpisodeSpec(1, 1, 1, 2), 0, labeled=labeled, unlabeled=unlabeled)
+    image_set, rows = numbered_set([6] * 4), np.arange(24)
+    labeled, unlabeled = (Pool(rows[half], np.arange(5) * 3) for half in (rows % 2 == 0, rows % 2 == 1))
+    sampler = EpisodeSampler(image_set, EpisodeSpec(1, 1, 1, 1), 0, labeled=labeled, unlabeled=unlabeled)
     episode = sampler.batch(0, EPISODES)
     assert episode.unlabeled is not None
-    assert_uniform(torch.cat([episode.support[:, 0], episode.query, episode.unlabeled], dim=1) % 5, 2 * 6)
+    assert_uniform(torch.cat([episode.support[:, 0], episode.query, episode.unlabeled], dim=1) % 6, 3 * 2 * 3)
