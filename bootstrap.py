@@ -89,8 +89,9 @@ def install_learn2learn() -> None:
         for arguments in LEARN2LEARN:
             command = [str(PYTHON), *arguments]
             if subprocess.call(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log):
-                cause = "it could not be installed" if shutil.which("cc") else "there is no C compiler"
+                cause = "its installation failed" if shutil.which("cc") else "there is no C compiler"
                 say(f"warning: no learn2learn, {cause} (.venv/{LEARN2LEARN_LOG.name}); all else works without it")
+                say("to try again: rm .venv/.ready && make setup")
                 return
 
 
