@@ -48,7 +48,7 @@ class Validation:
 
 @dataclass
 class Progress:
-    """Where a training stands; handed to the callback after every few episodes."""
+    """Where a training stands; handed to the callback every few episodes, with the mean loss of those."""
 
     episode: int
     train_episodes: int
@@ -141,7 +141,7 @@ def train(
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):
                 continue
-            _add_losses(state, losses)
+            recent_loss = _add_losses(state, losses)
             if at_validation:
                 _check_weights(method, state.episode)
                 best = _validated(method, validate, state, start, best)
@@ -154,9 +154,8 @@ def train(
                 last_saved = time.perf_counter()
             if on_progress is not None:
                 speed = (state.episode - first_here) / (time.perf_counter() - start_here)
-                loss = state.loss_sum / state.loss_count if state.loss_count else state.history[-1].loss
                 last = state.history[-1] if state.history else None
-                on_progress(Progress(state.episode, recipe.train_episodes, loss, speed, last))
+                on_progress(Progress(state.episode, recipe.train_episodes, recent_loss, speed, last))
             if stopping:
                 break
         if stop.is_set():  # also when the wish came with the last episode: the test is not begun
@@ -175,7 +174,8 @@ def _weights(method: Method) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in method.state_dict().items()}
 
 
-def _add_losses(state: _State, losses: list[Tensor]) -> None:
+def _add_losses(state: _State, losses: list[Tensor]) -> float:
+    """Take up the losses of the last episodes; their mean."""
     total = float(torch.stack(losses).double().sum())
     if not math.isfinite(total):
         raise TrainingError(
@@ -184,7 +184,9 @@ def _add_losses(state: _State, losses: list[Tensor]) -> None:
         )
     state.loss_sum += total
     state.loss_count += len(losses)
+    mean = total / len(losses)
     losses.clear()
+    return mean
 
 
 def _check_weights(method: Method, episode: int) -> None:
