@@ -30,7 +30,7 @@ _MARGIN, _PANEL_GAP, _BLOCK_GAP, _PADDING, _CELL_GAP = 20, 16, 28, 5, 3  # pixel
 _TITLE_SIZE, _HEADING_SIZE, _NAME_SIZE = 18, 15, 14
 _HEADING_HEIGHT = 24
 _WIDEST_NAME = 280
-_WIDTH_AIMED_AT = 1100
+_SIDE_AIMED_AT = 1100  # for the images of one episode
 _LEAST_CELL, _LARGEST_CELL = 48, 112
 _TALLEST = 20_000
 
@@ -55,8 +55,10 @@ def draw_episodes(image_set: ImageSet, episode: Episode, path: Path, title: str)
     cells = _Cells(image_set, blocks)
     sheet = _Sheet(blocks, cells, title)
     if sheet.height > _TALLEST:
-        fitting = max(1, len(blocks) * _TALLEST // sheet.height)
-        raise EpisodeError(f"{len(blocks)} episodes make too tall a picture: draw {fitting} or fewer, or a lower way")
+        raise EpisodeError(
+            f"{len(blocks)} episodes make a picture {sheet.height} pixels tall, and {_TALLEST} is the limit: "
+            "draw fewer episodes or lower the way"
+        )
     return _write(path, sheet.draw().save)
 
 
@@ -97,7 +99,7 @@ class _Cells:
         }
         _, height, width = image_set.image_shape
         side = max(height, width)
-        fitting = _WIDTH_AIMED_AT // (sum(self.columns.values()) * side)
+        fitting = _SIDE_AIMED_AT // (max(sum(self.columns.values()), *map(len, blocks)) * side)
         factor = min(max(fitting, -(-_LEAST_CELL // side)), max(1, _LARGEST_CELL // side))
         self.width, self.height = width * factor, height * factor
         self._filter = Image.Resampling.NEAREST
