@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ import click
 from episodes.errors import Interrupted, UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SEED = click.IntRange(0, 2**64 - 1)
 
 
 class HelpfulGroup(click.Group):
@@ -67,8 +69,8 @@ _test_options = _together(
     ),
     click.option("--split", "class_split", help="Which classes are train, val and test (see `fewshot list datasets`)."),
     click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
-    click.option("--episodes", type=click.IntRange(1), default=10_000, show_default=True, help="Test episodes."),
-    click.option("--episode-seed", type=click.IntRange(0), default=0, show_default=True, help="Which test episodes."),
+    click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="Test episodes."),
+    click.option("--episode-seed", type=_SEED, default=0, show_default=True, help="Which test episodes."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
     _data_option,
@@ -77,7 +79,9 @@ _test_options = _together(
 )
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(
+    context_settings={"ignore_unknown_options": True}, short_help="Train a model, select it, test it, write the record."
+)
 @click.option("--model", default="proto", show_default=True, help="The method (see `fewshot list models`).")
 @click.option("--encoder", help="The network (see `fewshot list encoders`) [default: the model's, mostly conv4].")
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="Classes of a test episode.")
@@ -88,9 +92,7 @@ _test_options = _together(
     show_default=True,
     help="fast, paper (the paper's own) or smoke (seconds; never ranked).",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Initial weights and training episodes."
-)
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Initial weights and training episodes.")
 @click.option("--train-way", type=click.IntRange(2), help="Classes of a training episode [default: the recipe's].")
 @click.option(
     "--train-shot", type=click.IntRange(1), help="Support images per class in training [default: as in the test]."
@@ -103,7 +105,7 @@ _test_options = _together(
               help="Share of the training images that has labels (semi-supervised) [default: all].")  # fmt: skip
 @click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models.")
 @click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's].")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(
     "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
@@ -121,7 +123,7 @@ def run(**choices: Any) -> None:
     run_command(**choices)
 
 
-@cli.command()
+@cli.command(short_help="Test a trained model again.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--way", type=click.IntRange(2), help="Classes of a test episode [default: 5].")
 @click.option("--shot", type=click.IntRange(1), help="Support images per class [default: as trained].")
@@ -142,18 +144,18 @@ def list_(what: str) -> None:
     list_command(what)
 
 
-@cli.command()
+@cli.command(short_help="Draw episodes of a data set into a PNG.")
 @click.argument("dataset")
 @click.option("--split", "class_split", help="Which classes are train, val and test.")
 @click.option("--part", default="test", show_default=True, help="train, val or test.")
-@click.option("--way", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--shot", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--way", type=click.IntRange(1), default=5, show_default=True, help="Classes of an episode.")
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="Support images per class.")
 @click.option("--query", type=click.IntRange(1), default=5, show_default=True, help="Queries per class.")
 @click.option("--unlabeled", type=click.IntRange(0), default=0, show_default=True, help="Unlabeled images per class.")
 @click.option(
     "--distractors", type=click.IntRange(0), default=0, show_default=True, help="Classes that are in no label."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Which episodes.")
 @click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the (first) episode.")
 @click.option("--count", type=click.IntRange(1, 8), default=1, show_default=True, help="Episodes to draw.")
 @click.option("--picture", type=click.Path(path_type=Path), help="The PNG to write [default: DATASET-episode.png].")
@@ -165,7 +167,7 @@ def show(**choices: Any) -> None:
     show_command(**choices)
 
 
-@cli.command()
+@cli.command(short_help="Fetch a data set, check it, or say where it lies.")
 @click.argument("action", metavar="[get|check|path]")
 @click.argument("dataset")
 @_data_option
@@ -176,7 +178,7 @@ def data(action: str, dataset: str, data: Path | None) -> None:
     data_command(action, dataset, data)
 
 
-@cli.command()
+@cli.command(short_help="Print the table made from the records.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
               help="Folder whose runs/ holds the published records.")  # fmt: skip
 @click.option("--write", is_flag=True, help="Write leaderboard.md there and the table of README.md beside it.")
@@ -189,7 +191,7 @@ def leaderboard(results: Path, write: bool, check: bool, out: Path) -> None:
     leaderboard_command(results, write, check, out)
 
 
-@cli.command()
+@cli.command(short_help="Say what is here and what to do about what is missing.")
 @_data_option
 def doctor(data: Path | None) -> None:
     """Say what is here (versions, device, precision, data sets, learn2learn) and what to do about what is missing."""
@@ -198,7 +200,7 @@ def doctor(data: Path | None) -> None:
     doctor_command(data)
 
 
-@cli.command()
+@cli.command(short_help="Measure speed and memory on the spot.")
 @click.option("--quick", is_flag=True, help="Fewer repetitions.")
 @_data_option
 @_json_option
@@ -239,10 +241,11 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def parse_model_options(words: tuple[str, ...], flags: set[str]) -> dict[str, str]:
+def parse_model_options(words: tuple[str, ...], flags: set[str], known: Collection[str] = ()) -> dict[str, str]:
     """``("--distance", "cosine")`` -> ``{"distance": "cosine"}``; a flag without a value is true.
 
-    ``flags`` are the options of the command itself: a near one is suggested for a word that is none of the model's.
+    ``flags`` are the options of the command itself: a near one is suggested for a word that is none of the model's
+    ``known`` options.
     """
     options: dict[str, str] = {}
     position = 0
@@ -258,7 +261,7 @@ def parse_model_options(words: tuple[str, ...], flags: set[str]) -> dict[str, st
         else:
             value, position = "true", position + 1
         near = difflib.get_close_matches(f"--{name}", flags, n=1, cutoff=0.75)
-        if near:
+        if near and f"--{name}" not in known:
             raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot run --help`)")
         options[name.replace("-", "_")] = value
     return options

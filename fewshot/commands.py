@@ -24,7 +24,7 @@ from fewshot.encoders import ENCODERS
 from fewshot.experiment import evaluate_checkpoint, run
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
 from fewshot.methods import METHODS
-from fewshot.options import options_of
+from fewshot.options import checked_options, options_of
 from fewshot.papers import published_target
 from fewshot.recipes import RECIPES, find_recipe
 from fewshot.records import RunRecord
@@ -55,18 +55,17 @@ def check_choice(what: str, value: str, valid: tuple[Choice, ...]) -> Choice:
 
 def run_command(**choices: Any) -> None:
     """fewshot run."""
-    encoder = choices["encoder"] or METHODS.get(choices["model"]).default_encoder
+    model = METHODS.get(choices["model"])  # every word is checked before any data are looked for
+    encoder = choices["encoder"] or model.default_encoder
+    recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
     _check_hardware_words(choices)
+    model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
     keep_freed_memory()
-    flags = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
-    words = parse_model_options(choices["model_options"], flags)
     with TerminalReporter() as reporter:
-        recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
         dataset = open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter)
         recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
         overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
         changed = {name: value for name, value in overrides.items() if value is not None}
-        model_options, encoder_options = _divide_options(words, choices["model"], encoder)
         config = RunConfig(
             recipe=replace(recipe, **changed),
             model_options=model_options,
@@ -125,11 +124,19 @@ def _check_hardware_words(choices: Mapping[str, Any]) -> None:
     check_choice("precision", choices["precision"], PRECISIONS)
 
 
-def _divide_options(words: Mapping[str, str], model: str, encoder: str) -> tuple[dict[str, str], dict[str, str]]:
+def _own_options(words: tuple[str, ...], model: str, encoder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What only the encoder's constructor knows goes there; all other options are the model's to accept or refuse."""
-    known = options_of(ENCODERS.get(encoder)).keys() - options_of(METHODS.get(model)).keys()
-    of_encoder = {name: value for name, value in words.items() if name in known}
-    return {name: value for name, value in words.items() if name not in known}, of_encoder
+    of_run = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
+    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    known = options_of(encoder_class) | options_of(method_class)
+    chosen = parse_model_options(words, of_run, {option.flag for option in known.values()})
+    only_encoder = options_of(encoder_class).keys() - options_of(method_class).keys()
+    of_model = {name: value for name, value in chosen.items() if name not in only_encoder}
+    of_encoder = {name: value for name, value in chosen.items() if name in only_encoder}
+    return (
+        checked_options(method_class, of_model, f"model {model}"),
+        checked_options(encoder_class, of_encoder, f"encoder {encoder}"),
+    )
 
 
 def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:

@@ -83,10 +83,7 @@ def obtain_training(
     identity = training_identity(config, dataset, train_set, val_set, precision)
     folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
     checkpoint, state_path = folder / "checkpoint.safetensors", folder / "state.safetensors"
-    if fresh:
-        checkpoint.unlink(missing_ok=True)
-        state_path.unlink(missing_ok=True)
-    if checkpoint.exists():
+    if checkpoint.exists() and not fresh:
         reporter.say(f"already trained: {checkpoint} (--fresh trains anew)")
         return load_trained(checkpoint, device)
     place(method, device)
@@ -95,6 +92,9 @@ def obtain_training(
         return evaluate(candidate, val_sampler, recipe.val_episodes, precision).interval
 
     with sole_trainer(folder):
+        if fresh:  # not before the folder is ours: another process may be training into it
+            checkpoint.unlink(missing_ok=True)
+            state_path.unlink(missing_ok=True)
         result = train(
             method,
             sampler,

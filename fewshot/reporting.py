@@ -48,7 +48,7 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
         super().__init__()
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False)  # a path may hold [brackets]
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
