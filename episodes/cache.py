@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,39 +67,99 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What the JSON file beside an array holds."""
+
+    array: str  # the file's name
+    sha256: str
+    stamp: list[int]  # size and time stamp of the file that was written
+    class_starts: list[int]
+    class_names: list[str]
+
+
 def _stamp(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
-def _decode(array_path: Path, decoder: Decoder, progress: Progress) -> None:
-    """Write the .npy file at ``array_path``, filling it in place so that memory stays small."""
-    shape = (int(decoder.class_starts[-1]), *decoder.image_shape)
-    with array_path.open("wb") as file:
+def _write_index(directory: Path, key: str, index: _Index) -> None:
+    write_atomically(directory / f"{key}.json", json.dumps(asdict(index)).encode())
+
+
+def _read_index(directory: Path, key: str) -> _Index | None:
+    """The index of a whole array; None, with a warning, where index or array is damaged, or where there is none.
+
+    The array is read through only when its size or time stamp is not what it was.
+    """
+    path = directory / f"{key}.json"
+    if not path.exists():
+        return None
+    try:
+        index = _Index(**json.loads(path.read_text(encoding="utf-8")))
+        stamp = _stamp(directory / index.array)
+        if stamp == index.stamp:
+            return index
+        if sha256_of(directory / index.array) == index.sha256:  # copied, or written by two processes at once
+            index = replace(index, stamp=stamp)
+            with suppress(OSError, DataError):  # where it cannot be noted, the next start reads through again
+                _write_index(directory, key, index)
+            return index
+    except (OSError, ValueError, TypeError):
+        pass
+    log.warning("%s or its array is damaged or gone: it is made anew", path)
+    return None
+
+
+@contextmanager
+def _room_wanted(directory: Path, num_bytes: int) -> Iterator[None]:
+    """What a full disk raises in here becomes a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{num_bytes / 1e6:.0f} MB are needed in {directory}: {error.strerror}. "
+            "Make room there or point FEWSHOT_CACHE at another folder."
+        ) from error
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> int:
+    """Make an .npy file of that shape, its pixels yet to be filled in; the offset of the first."""
+    with path.open("wb") as file:
         header = np.lib.format.header_data_from_array_1_0(np.empty(0, np.uint8)) | {"shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         offset, size = file.tell(), int(np.prod(shape))
-        try:
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a bus error in the middle of a fill
-                os.posix_fallocate(file.fileno(), offset, max(size, 1))
-            else:
-                file.truncate(offset + size)
-        except OSError as error:
-            raise DataError(
-                f"{size / 1e6:.0f} MB are needed in {array_path.parent}: {error.strerror}. "
-                "Make room there or point FEWSHOT_CACHE at another folder."
-            ) from error
-    pixels: np.memmap[tuple[int, ...], np.dtype[np.uint8]]
-    pixels = np.memmap(array_path, np.uint8, "r+", offset=offset, shape=shape)
-    decoder.fill(pixels, progress)
-    pixels.flush()
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a bus error in the middle of a fill
+            os.posix_fallocate(file.fileno(), offset, max(size, 1))
+        else:
+            file.truncate(offset + size)
+    return offset
 
 
-def _intact(index: dict[str, object], array_path: Path) -> bool:
-    """Whether the array is the one that was written; reads it through only when its size or time stamp moved."""
-    if not array_path.is_file():
-        return False
-    return _stamp(array_path) == index["stamp"] or sha256_of(array_path) == index["sha256"]
+def _build(directory: Path, key: str, decoder: Decoder, progress: Progress) -> _Index:
+    """Decode into place, filling the file through memory-mapping so that memory stays small."""
+    shape = (int(decoder.class_starts[-1]), *decoder.image_shape)
+    num_bytes = int(np.prod(shape))
+    with scratch_file(directory) as scratch:
+        with _room_wanted(directory, num_bytes):
+            offset = _allocate(scratch, shape)
+        pixels: np.memmap[tuple[int, ...], np.dtype[np.uint8]]
+        pixels = np.memmap(scratch, np.uint8, "r+", offset=offset, shape=shape)
+        decoder.fill(pixels, progress)
+        pixels.flush()
+        digest = sha256_of(scratch)
+        array_path = directory / f"{key}-{digest[:12]}.npy"
+        with _room_wanted(directory, num_bytes):
+            put_in_place(scratch, array_path)
+            index = _Index(
+                array_path.name, digest, _stamp(array_path), decoder.class_starts.tolist(), list(decoder.class_names)
+            )
+            try:
+                _write_index(directory, key, index)
+            except OSError:
+                array_path.unlink(missing_ok=True)  # nobody would find it
+                raise
+    return index
 
 
 def cached_image_set(
@@ -116,36 +177,13 @@ def cached_image_set(
     """
     if not re.fullmatch(r"[\w.@-]+", key):
         raise ValueError(f"cache key {key!r} must be usable as a file name")
-    index_path = directory / f"{key}.json"
-    try:
-        index = json.loads(index_path.read_text())
-        array_path = directory / index["array"]
-        if not _intact(index, array_path):
-            log.warning("%s is damaged or gone and is made anew", array_path)
-            index = None
-    except (OSError, ValueError, KeyError):
-        index = None
-    if index is None:
-        decoder = make_decoder()
-        with scratch_file(directory) as scratch:
-            _decode(scratch, decoder, progress)
-            digest = sha256_of(scratch)
-            array_path = directory / f"{key}-{digest[:12]}.npy"
-            put_in_place(scratch, array_path)
-        index = {
-            "array": array_path.name,
-            "sha256": digest,
-            "stamp": _stamp(array_path),
-            "class_starts": decoder.class_starts.tolist(),
-            "class_names": list(decoder.class_names),
-        }
-        write_atomically(index_path, json.dumps(index).encode())
-    images = np.load(array_path, mmap_mode="c")  # copy-on-write: PyTorch wants writable memory, the file stays as it is
+    index = _read_index(directory, key) or _build(directory, key, make_decoder(), progress)
+    images = np.load(directory / index.array, mmap_mode="c")  # PyTorch wants writable memory; the file stays as it is
     return ImageSet(
         torch.from_numpy(images),
-        np.asarray(index["class_starts"], np.int64),
-        tuple(index["class_names"]),
+        np.asarray(index.class_starts, np.int64),
+        tuple(index.class_names),
         dataset,
         split,
-        str(index["sha256"]),
+        index.sha256,
     )

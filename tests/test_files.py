@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from episodes.errors import DataError
+from episodes.files import put_in_place, scratch_file, write_atomically
+
+
+def test_a_file_is_written_into_folders_that_are_made_for_it(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "file"
+    write_atomically(target, b"content")
+    assert target.read_bytes() == b"content"
+    assert target.stat().st_mode & 0o777 == 0o644, "others may read it, unlike what mkstemp makes"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_former_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, b"former")
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, step, no_space)
+    monkeypatch.setattr(Path, step, no_space, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(target, b"latter")
+    assert target.read_bytes() == b"former"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append((tmp_path / "file").exists()))
+    write_atomically(tmp_path / "file", b"content")
+    assert seen == [False]
+
+
+def test_a_scratch_file_is_gone_at_the_end_unless_it_was_put_in_place(tmp_path: Path) -> None:
+    with suppress(KeyboardInterrupt), scratch_file(tmp_path) as scratch:
+        scratch.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with scratch_file(tmp_path) as scratch:
+        assert scratch.parent == tmp_path
+        put_in_place(scratch, tmp_path / "whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "whole"]
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write into .*file.*: \w+") as caught:
+        write_atomically(tmp_path / "file" / "below", b"")
+    assert "\n" not in str(caught.value)
