@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from episodes.errors import UserError
+from fewshot.recipes import RECIPES, Recipe, find_recipe
+
+HALVING = Recipe("paper", "", 60, 5, 10_000, 1e-3, "halving", halve_every=2000)
+COSINE = Recipe("fast", "", 60, 5, 1000, 1e-2, "cosine", warmup=100)
+
+
+@pytest.mark.parametrize(("episode", "rate"), [(0, 1e-3), (1999, 1e-3), (2000, 5e-4), (3999, 5e-4), (8000, 6.25e-5)])
+def test_the_learning_rate_is_halved_every_2000_episodes(episode: int, rate: float) -> None:
+    assert HALVING.learning_rate_at(episode) == pytest.approx(rate)
+
+
+def test_the_cosine_rises_over_the_warmup_and_falls_to_nearly_nothing() -> None:
+    rates = [COSINE.learning_rate_at(episode) for episode in range(1000)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == rates[100] == pytest.approx(1e-2)
+    assert rates[99] == pytest.approx(1e-2)
+    assert rates[550] == pytest.approx(5e-3)
+    assert rates[-1] < 1e-6
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_the_papers_recipe_of_protonet_on_omniglot() -> None:
+    recipe = find_recipe("paper", "omniglot", shot=1)
+    assert (recipe.train_way, recipe.train_query, recipe.learning_rate) == (60, 5, 1e-3)
+    assert (recipe.schedule, recipe.halve_every, recipe.weight_decay) == ("halving", 2000, 0)
+
+
+@pytest.mark.parametrize(("shot", "way"), [(1, 30), (5, 20)])
+def test_the_papers_recipe_of_protonet_on_miniimagenet_depends_on_the_shot(shot: int, way: int) -> None:
+    recipe = find_recipe("paper", "miniimagenet", shot)
+    assert (recipe.train_way, recipe.train_query) == (way, 15)
+
+
+@pytest.mark.parametrize(("way", "shot", "queries"), [(5, 1, 19), (5, 5, 15), (20, 1, 10), (20, 5, 5)])
+def test_the_papers_recipe_of_relation_has_its_queries(way: int, shot: int, queries: int) -> None:
+    assert find_recipe("paper", "omniglot", shot, "relation", way).train_query == queries
+
+
+@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet", "strokes", "folder"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_names_itself_and_its_source(name: str, dataset: str) -> None:
+    if (name, dataset) == ("paper", "folder"):
+        with pytest.raises(UserError, match="use --recipe fast"):
+            find_recipe("paper", dataset, 1)
+        return
+    recipe = find_recipe(name, dataset, 1)  # type: ignore[arg-type]
+    assert recipe.name == name
+    assert recipe.source
+
+
+def test_a_smoke_test_is_short_and_says_what_it_is() -> None:
+    recipe = find_recipe("smoke", "omniglot", 1)
+    assert recipe.train_episodes <= 20
+    assert "no paper" in recipe.source
+
+
+def test_every_field_of_a_recipe_can_be_replaced() -> None:
+    assert replace(COSINE, learning_rate=1.0).learning_rate_at(100) == pytest.approx(1.0)
