@@ -170,7 +170,7 @@ def test_names_and_title_are_drawn_and_never_cut_off(tmp_path: Path) -> None:
 def test_odd_names_are_no_obstacle(tmp_path: Path) -> None:
     image_set = colored_set(2, names=["$x_{", "line\nbreak \udcff 漢字"])
     assert len(places_in(draw(image_set, two_way(0, 12, 1, 13), tmp_path, "$odd_{\udcff"))) == 4
-    assert plot_history(HISTORY, tmp_path / "history.png", "$odd_{\udcff").stat().st_size > 0
+    assert plot_history(HISTORY, tmp_path / "history.png", "$odd_{\udcff$").stat().st_size > 0
 
 
 def test_too_many_episodes_are_refused(tmp_path: Path) -> None:
