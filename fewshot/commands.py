@@ -80,7 +80,19 @@ def run_command(**choices: Any) -> None:
 
             reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
         record, path = run(config, dataset, choices["out"], reporter, fresh=choices["fresh"])
+        _draw_training(record)
     _print_outcome(record, path, choices["as_json"])
+
+
+def _draw_training(record: RunRecord) -> None:
+    """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
+    picture = Path(record.config["checkpoint"]).with_name("training.png")
+    if not picture.exists():
+        from fewshot.pictures import plot_history
+
+        plot_history(
+            record.training["history"], picture, f"{record.model} on {record.config['pixels']}, seed {record.seed}"
+        )
 
 
 def evaluate_command(**choices: Any) -> None:
@@ -154,6 +166,7 @@ def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
         ("interval", record.ci_formula),
         *(("note", note) for note in record.notes),
         ("checkpoint", record.config["checkpoint"]),
+        ("training", str(Path(record.config["checkpoint"]).with_name("training.png"))),
         ("record", str(path)),
     ]
     for name, text in lines:
