@@ -162,7 +162,7 @@ def _against_learn2learn(setting: Setting, root: Path | None, reporter: Reporter
         reporter.say(f"learn2learn is not compared with: {guest.why_not()}")
         return []
     train_set, pixels = image_set(setting, root, "train", reporter)
-    theirs = guest.to_task_dataset(train_set, setting.train, num_tasks=tasks)
+    theirs = guest.to_task_dataset(train_set, setting.train)  # no number of tasks: each is drawn anew, as ours are
     sampler = EpisodeSampler(train_set, setting.train, seed=0)
 
     def ours() -> None:
