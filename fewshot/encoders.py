@@ -102,7 +102,12 @@ def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
 
 @ENCODERS.register("conv4")
 class Conv4(Encoder):
-    """Four ConvBlocks, flattened (Vinyals et al. 2016; Snell et al. 2017): 28x28 -> 64-d, 84x84 -> 1600-d."""
+    """Four ConvBlocks, flattened (Vinyals et al. 2016; Snell et al. 2017): 28x28 -> 64-d, 84x84 -> 1600-d.
+
+    The papers do not say how the weights begin. Squared distances grow with the number of positions of the last map,
+    and at 5x5 a softmax over them begins with losses in the hundreds, which leave dead units behind. So the last
+    batch norm begins at the root of one over the positions: distances then begin as at 28x28, where it is 1.
+    """
 
     title = "Conv4-64: four 3x3 convolution blocks (Vinyals 2016, Snell 2017)"
 
@@ -111,8 +116,11 @@ class Conv4(Encoder):
         channels, height, out_width = image_shape
         _need_pixels(image_shape, 16, "conv4 halves the image four times")
         sizes = [channels, width, width, width, width]
-        self.blocks = nn.Sequential(*(ConvBlock(*pair) for pair in itertools.pairwise(sizes)))
-        self.feature_shape = (width * (height // 16) * (out_width // 16),)
+        blocks = [ConvBlock(*pair) for pair in itertools.pairwise(sizes)]
+        positions = (height // 16) * (out_width // 16)
+        nn.init.constant_(blocks[-1].norm.weight, positions**-0.5)
+        self.blocks = nn.Sequential(*blocks)
+        self.feature_shape = (width * positions,)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         maps: Tensor = self.blocks(self.normalize(images))

@@ -151,3 +151,15 @@ def test_images_too_small_to_halve_four_times_are_refused_in_words() -> None:
     assert Conv4((1, 16, 16), width=4).dim == 4
     with pytest.raises(UserError, match="16x16 or more, not 15x20"):
         Conv4((1, 15, 20))
+
+
+def test_distances_begin_at_one_scale_whatever_the_size_of_the_last_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spreads = []
+    for size in (28, 84):
+        torch.manual_seed(0)
+        encoder = Conv4((1, size, size)).train()
+        images = torch.randint(0, 256, (40, 1, size, size), dtype=torch.uint8, generator=generator)
+        embeddings = encoder(images).detach()
+        spreads.append(torch.pdist(embeddings).square().mean().item())
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.5)
