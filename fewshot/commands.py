@@ -212,7 +212,8 @@ def show_command(**choices: Any) -> None:
     spec = EpisodeSpec(*(choices[name] for name in ("way", "shot", "query", "unlabeled", "distractors")))
     episode = EpisodeSampler(image_set, spec, choices["seed"]).batch(choices["index"], choices["count"])
     path = choices["picture"] or Path(f"{dataset.name}-episode.png")
-    title = f"{dataset.protocol_name} {split}: {spec.way}-way {spec.shot}-shot, seed {choices['seed']}"
+    shape = f"{spec.way}-way {spec.shot}-shot, {spec.num_query} queries a class"
+    title = f"{dataset.protocol_name} {split}: {shape}, seed {choices['seed']}"
     click.echo(draw_episodes(image_set, episode, path, title))
 
 
