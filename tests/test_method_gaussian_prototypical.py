@@ -11,7 +11,7 @@ from toy_classes import GRAY, constant_set, toy_batch
 
 from episodes.types import EpisodeSpec
 from fewshot.building import build_method
-from fewshot.commands import _divide_options
+from fewshot.commands import _own_options
 from fewshot.methods.gaussian_prototypical import GaussianPrototypical
 from fewshot.options import OptionError
 
@@ -152,9 +152,9 @@ def test_the_encoder_gives_the_numbers_that_the_covariance_needs(covariance: str
 
 def test_on_the_command_line_the_covariance_is_an_option_of_the_model() -> None:
     """The encoder knows the word too and would otherwise take it away from the model."""
-    words = {"covariance": "diagonal", "width": "32"}
-    of_model, of_encoder = _divide_options(words, "gaussian-proto", "conv4-gaussian")
-    assert (of_model, of_encoder) == ({"covariance": "diagonal"}, {"width": "32"})
+    words = ("--covariance", "diagonal", "--width", "32")
+    of_model, of_encoder = _own_options(words, "gaussian-proto", "conv4-gaussian")
+    assert (of_model, of_encoder) == ({"covariance": "diagonal"}, {"width": 32})
 
 
 def test_a_covariance_that_encoder_and_model_do_not_share_is_refused() -> None:
