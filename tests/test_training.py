@@ -291,13 +291,14 @@ print(json.dumps({"ends": ends, "first_seen": first_seen}))
 """
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_and_started_again_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     """Killed with SIGKILL within a step, within a write, after one, within a validation and at random moments."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     environment["OMP_NUM_THREADS"] = "1"  # one thread, so that the process may fork
     command = [sys.executable, "-c", _KILLED_TRAININGS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=850)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     *killed, resumed, undisturbed = found["ends"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from episodes.cache import Progress, silent
+from episodes.datasets.strokes import Strokes
 from episodes.sampler import EpisodeSampler
-from episodes.types import EpisodeSpec, ImageSet
+from episodes.types import EpisodeSpec, ImageSet, Split
 from fewshot.building import build_method
 from fewshot.methods import EpisodeImages, Method
 from fewshot.methods.base import episode_images
@@ -76,3 +79,21 @@ def toy_batch(spec: EpisodeSpec, count: int = 1, seed: int = 0, image_set: Image
     """The pixels of ``count`` episodes."""
     chosen = image_set or toy_set()
     return episode_images(chosen.images, EpisodeSampler(chosen, spec, seed).batch(0, count))
+
+
+class FewStrokes(Strokes):
+    """Strokes of 50 characters (32 train, 6 val, 12 test), drawn once for all tests.
+
+    A test may put other images in the place of a split.
+    """
+
+    drawn: ClassVar[dict[Split, ImageSet]] = {}
+
+    def __init__(self, root: Path | str | None = None, class_split: str | None = None, **replaced: ImageSet) -> None:
+        super().__init__(root, class_split, num_classes=50)
+        self.replaced = replaced
+
+    def load(self, split: Split, progress: Progress = silent) -> ImageSet:
+        if split not in self.drawn:
+            self.drawn[split] = super().load(split, progress)
+        return self.replaced.get(split, self.drawn[split])
