@@ -38,14 +38,14 @@ def render(records: Iterable[RunRecord]) -> str:
     kept = [record for record in records if record.recipe != "smoke"]
     full, shortened = [r for r in kept if not r.shortened], [r for r in kept if r.shortened]
     blocks = []
-    for settings in sorted({_settings(record) for record in kept}):
+    for settings in sorted({_settings(record) for record in full}):
         for group, meaning in _GROUPS:
             chosen = [record for record in full if (_settings(record), _group(record)) == (settings, group)]
             if chosen:
                 blocks.append(f"**{settings[0]}**, {settings[1]}; {group}: {meaning}\n\n{_table(chosen)}")
+    for settings in sorted({_settings(record) for record in shortened}):
         short = [record for record in shortened if _settings(record) == settings]
-        if short:
-            blocks.append(f"**{settings[0]}**, {settings[1]}; shortened trainings, not ranked\n\n{_table(short)}")
+        blocks.append(f"**{settings[0]}**, {settings[1]}; shortened trainings, not ranked\n\n{_table(short)}")
     return "\n\n".join(blocks) if blocks else "No records yet: `fewshot run` makes one."
 
 
