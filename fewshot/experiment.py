@@ -22,6 +22,7 @@ from fewshot.hardware import Precision, choose_device, choose_precision, describ
 from fewshot.methods import Method
 from fewshot.protocols import Protocol
 from fewshot.provenance import commit, versions
+from fewshot.recipes import Recipe
 from fewshot.records import RunRecord, pack_counts, write_record
 from fewshot.reporting import Reporter
 from fewshot.statistics import CI95_FORMULA, Interval
@@ -61,24 +62,13 @@ def obtain_training(
     fresh: bool,
 ) -> Trained:
     """The finished training of this identity, made now where there is none yet."""
-    recipe = config.recipe
-    assert recipe.train_way is not None
-    assert recipe.train_shot is not None
-    assert recipe.val_way is not None
-    assert config.encoder is not None
-    extra = (recipe.unlabeled or 0, recipe.distractors or 0)
-    sampler = training_sampler(
-        train_set, EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query, *extra), config
-    )
-    val_spec = EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query, *extra)
+    recipe, shape = config.recipe, train_set.image_shape
+    train_spec, val_spec = _episode_specs(recipe)
+    sampler = training_sampler(train_set, train_spec, config)
     val_sampler = EpisodeSampler(val_set, val_spec, _VAL_EPISODE_SEED)
+    assert config.encoder is not None
     method = build_method(
-        config.model,
-        config.model_options,
-        config.encoder,
-        config.encoder_options,
-        train_set.image_shape,
-        config.seed,
+        config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed
     )
     identity = training_identity(config, dataset, train_set, val_set, precision)
     folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
@@ -95,17 +85,10 @@ def obtain_training(
         if fresh:  # not before the folder is ours: another process may be training into it
             checkpoint.unlink(missing_ok=True)
             state_path.unlink(missing_ok=True)
-        result = train(
-            method,
-            sampler,
-            recipe,
-            validate,
-            precision=precision,
-            state_path=state_path,
-            on_progress=reporter.training_progress,
-        )
+        show = reporter.training_progress
+        result = train(method, sampler, recipe, validate, precision=precision, state_path=state_path, on_progress=show)
         metadata = identity | {
-            "image_shape": list(train_set.image_shape),
+            "image_shape": list(shape),
             "dataset": dataset.name,
             "class_split": dataset.class_split,
             "shortened": config.shortened,
@@ -115,6 +98,18 @@ def obtain_training(
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)
+
+
+def _episode_specs(recipe: Recipe) -> tuple[EpisodeSpec, EpisodeSpec]:
+    """The episodes of training and of validation."""
+    assert recipe.train_way is not None
+    assert recipe.train_shot is not None
+    assert recipe.val_way is not None
+    extra = (recipe.unlabeled or 0, recipe.distractors or 0)
+    return (
+        EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query, *extra),
+        EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query, *extra),
+    )
 
 
 def training_sampler(train_set: ImageSet, spec: EpisodeSpec, config: RunConfig) -> EpisodeSampler:

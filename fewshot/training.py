@@ -68,6 +68,10 @@ class _State:
     loss_count: int = 0
 
     @property
+    def last(self) -> Validation | None:
+        return self.history[-1] if self.history else None
+
+    @property
     def best(self) -> Validation | None:
         return max(self.history, key=lambda validation: validation.accuracy, default=None)
 
@@ -118,44 +122,32 @@ def train(
     undisturbed one. What a method draws at random in training (dropout) follows from the sampler's seed and the number
     of the episode. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
     """
-    optimizer = optimizer_for(method, recipe)
-    state, best = _State(), _weights(method)
-    if state_path is not None and state_path.exists():
-        state, best = _load_state(state_path, method, optimizer)
-    device = method.encoder.mean.device
-    images = sampler.image_set.images.to(device)
-    start = time.perf_counter() - state.seconds
-    last_saved, first_here, start_here = time.perf_counter(), state.episode, time.perf_counter()
+    optimizer, state, best = _begin(method, recipe, state_path)
+    images = sampler.image_set.images.to(method.encoder.mean.device)
+    start_here, first_here = time.perf_counter(), state.episode
+    start, last_saved = start_here - state.seconds, start_here
     losses: list[Tensor] = []
-    drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
     method.train()
-    with _stop_requested() as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
-        while state.episode < recipe.train_episodes:
-            if state.episode - drawn_from == _DRAWN_AHEAD:
-                drawn, drawn_from = sampler.batch(state.episode, _DRAWN_AHEAD), state.episode
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(state.episode)
-            torch.manual_seed(_step_seed(sampler.seed, state.episode))
-            losses.append(train_step(method, optimizer, images, drawn.part(state.episode - drawn_from, 1), precision))
+    with _stop_requested() as stop, torch.random.fork_rng([images.device] if images.is_cuda else []):
+        for episode in _episodes(sampler, state.episode, recipe.train_episodes):
+            _prepare_step(optimizer, recipe, sampler.seed, state.episode)
+            losses.append(train_step(method, optimizer, images, episode, precision))
             state.episode += 1
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):
                 continue
             recent_loss = _add_losses(state, losses)
             if at_validation:
-                _check_weights(method, state.episode)
                 best = _validated(method, validate, state, start, best)
             now = time.perf_counter()
             state.seconds = now - start
             stopping = stop.is_set()  # asked once: what is announced below must have been saved here
             if state_path is not None and (at_validation or stopping or now - last_saved > _SECONDS_BETWEEN_STATES):
-                _check_weights(method, state.episode)
                 _save_state(state_path, method, optimizer, state, best)
                 last_saved = time.perf_counter()
             if on_progress is not None:
                 speed = (state.episode - first_here) / (time.perf_counter() - start_here)
-                last = state.history[-1] if state.history else None
-                on_progress(Progress(state.episode, recipe.train_episodes, recent_loss, speed, last))
+                on_progress(Progress(state.episode, recipe.train_episodes, recent_loss, speed, state.last))
             if stopping:
                 break
         if stop.is_set():  # also when the wish came with the last episode: the test is not begun
@@ -165,9 +157,29 @@ def train(
     return TrainingResult(tuple(state.history), state.best, state.seconds)
 
 
-def _step_seed(seed: int, episode: int) -> int:
+def _begin(
+    method: Method, recipe: Recipe, state_path: Path | None
+) -> tuple[torch.optim.Optimizer, _State, dict[str, Tensor]]:
+    """Optimizer, state and best weights so far: those of the interrupted training, where there is one."""
+    optimizer = optimizer_for(method, recipe)
+    if state_path is not None and state_path.exists():
+        return optimizer, *_load_state(state_path, method, optimizer)
+    return optimizer, _State(), _weights(method)
+
+
+def _episodes(sampler: EpisodeSampler, first: int, last: int) -> Iterator[Episode]:
+    """Episodes ``first`` to ``last - 1``, one by one, drawn many at a time."""
+    for drawn in sampler.batches(last - first, _DRAWN_AHEAD, first):
+        for index in range(len(drawn)):
+            yield drawn.part(index, 1)
+
+
+def _prepare_step(optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, episode: int) -> None:
+    """Learning rate and random numbers of a step follow from its number, not from the steps before."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate_at(episode)
     digest = hashlib.sha256(f"training step {seed} {episode}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")
+    torch.manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def _weights(method: Method) -> dict[str, Tensor]:
@@ -206,6 +218,7 @@ def _validated(
     best: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Look at the validation classes; the weights that are best now."""
+    _check_weights(method, state.episode)
     interval = validate(method)
     method.train()
     record, loss = state.best, state.loss_sum / max(1, state.loss_count)
@@ -218,6 +231,7 @@ def _validated(
 def _save_state(
     path: Path, method: Method, optimizer: torch.optim.Optimizer, state: _State, best: dict[str, Tensor]
 ) -> None:
+    _check_weights(method, state.episode)
     tensors = {f"weights.{name}": tensor for name, tensor in method.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():
