@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from command_line import Fewshot
 
 # Shapes and types of every call are held to the annotations: here and not in production, where that would cost time.
 # Before the first import of our packages, because it rewrites them while they are imported.
@@ -26,3 +31,12 @@ def real_data_root() -> Path:
     if not (root / "omniglot-py").is_dir() or not (root / "miniimagenet").is_dir():
         pytest.skip(f"FEWSHOT_DATA={root} does not hold both omniglot-py/ and miniimagenet/")
     return root
+
+
+@pytest.fixture
+def fewshot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Fewshot]:
+    """The command line in an empty folder, with few strokes, an empty data folder and no network."""
+    from command_line import isolated
+
+    with isolated(capsys, monkeypatch, tmp_path) as command_line:
+        yield command_line

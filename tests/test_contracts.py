@@ -4,92 +4,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from registered import (
+    Variant,
+    assert_near,
+    batch_for,
+    build,
+    embedded,
+    every_method,
+    logits_of,
+    spec_for,
+    trained_a_little,
+)
 from torch import Tensor, nn
-from toy_classes import COLOR, GRAY, constant_set, toy_batch, toy_set
+from toy_classes import COLOR, GRAY, toy_batch, toy_set
 
-from episodes.sampler import EpisodeSampler
-from episodes.types import EpisodeSpec, ImageSet
-from fewshot.building import build_method
+from episodes.types import EpisodeSpec
 from fewshot.checkpoints import load_tensors, save_tensors
 from fewshot.cli import cli, parse_model_options
 from fewshot.encoders import ENCODERS, ImageShape
-from fewshot.evaluation import evaluate
 from fewshot.methods import METHODS, EpisodeImages, Method
-from fewshot.methods.base import episode_images
 from fewshot.options import checked_options, options_of
 
-Variant = tuple[str, dict[str, Any]]
-
-
-def variants() -> list[Variant]:
-    """Every method as it is by default, and once with every other word that one of its options takes."""
-    found: list[Variant] = []
-    for name in METHODS:
-        found.append((name, {}))
-        for option in options_of(METHODS.get(name)).values():
-            words = option.choices or ((not option.default,) if option.kind is bool else ())
-            found += [(name, {option.name: word}) for word in words if word != option.default]
-    return found
-
-
-every_method = pytest.mark.parametrize("variant", variants(), ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
 every_encoder = pytest.mark.parametrize("encoder", sorted(ENCODERS))
-
-
-def build(variant: Variant, seed: int = 0, image_shape: ImageShape = GRAY) -> Method:
-    """The method over its own encoder, made narrow where the encoder has a width."""
-    name, options = variant
-    encoder = METHODS.get(name).default_encoder
-    narrow = {"width": 16} if "width" in options_of(ENCODERS.get(encoder)) else {}
-    method = build_method(name, options, encoder, narrow, image_shape, seed)
-    method.trained = True  # what is untrained may refuse to be evaluated; here nothing is made of its accuracy
-    return method
-
-
-def spec_for(method: Method, way: int = 4, shot: int = 2, num_query: int = 3) -> EpisodeSpec:
-    """Episodes with unlabeled images and a distractor class for the methods that use them."""
-    return EpisodeSpec(way, shot, num_query, *((2, 1) if method.uses_unlabeled else ()))
-
-
-def batch_for(method: Method, count: int = 1, image_set: ImageSet | None = None, **counts: int) -> EpisodeImages:
-    chosen = image_set or toy_set(per_class=10)
-    return toy_batch(spec_for(method, **counts), count, image_set=chosen)
-
-
-def embedded(method: Method, batch: EpisodeImages) -> tuple[Tensor, Tensor, Tensor | None]:
-    with torch.inference_mode():
-        return method.eval().embed_episode(batch)
-
-
-def logits_of(method: Method, support: Tensor, query: Tensor, unlabeled: Tensor | None) -> Tensor:
-    with torch.inference_mode():
-        return method.eval().logits(support, query, unlabeled)
-
-
-def assert_near(found: Tensor, expected: Tensor) -> None:
-    scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * scale)
-
-
-def trained_a_little(method: Method, steps: int = 3) -> list[float]:
-    """The losses of a few gradient steps, each on an episode of its own."""
-    image_set = toy_set(per_class=10)
-    sampler = EpisodeSampler(image_set, spec_for(method), seed=1)
-    optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
-    losses = []
-    method.train()
-    for index in range(steps):
-        loss = method.loss(episode_images(image_set.images, sampler[index]))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -192,103 +131,6 @@ def test_the_flag_uses_unlabeled_says_whether_unlabeled_images_move_the_logits(v
 
 
 @every_method
-def test_every_parameter_learns(variant: Variant) -> None:
-    """A gradient of exactly zero on some data may be chance (a hinge is closed); on ten episodes it is not."""
-    method = build(variant)
-    method.train()
-    torch.autograd.backward(method.loss(batch_for(method, 10)))
-    silent = []
-    for name, parameter in method.named_parameters():
-        assert parameter.grad is not None, f"{name} gets no gradient"
-        assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
-        if not parameter.grad.any():
-            silent.append(name)
-    assert not silent
-
-
-@every_method
-def test_one_seed_trains_bit_identical_weights_and_another_seed_others(variant: Variant) -> None:
-    methods = [build(variant, seed) for seed in (3, 3, 4)]
-    losses = [trained_a_little(method) for method in methods]
-    weights = [torch.cat([p.detach().flatten() for p in method.parameters()]) for method in methods]
-    assert torch.equal(weights[0], weights[1])
-    assert losses[0] == losses[1]
-    assert not torch.equal(weights[0], weights[2])
-
-
-@every_method
-def test_building_a_method_leaves_the_global_random_state_alone(variant: Variant) -> None:
-    before = torch.get_rng_state()
-    build(variant, seed=7)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@every_method
-def test_one_episode_is_learned_by_heart(variant: Variant) -> None:
-    torch.manual_seed(0)
-    method = build(variant)
-    batch = batch_for(method, way=5, shot=1, num_query=3, image_set=toy_set(per_class=10, noise=120))
-    optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
-    for _ in range(200):
-        method.train()
-        embedded_batch = method.embed_episode(batch)
-        if (method.scored(*embedded_batch).argmax(-1) == batch.labels).all():
-            return
-        loss = method.loss(batch)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    pytest.fail(f"200 steps on one episode do not bring its accuracy to 1; the loss is still {loss:.3f}")
-
-
-@every_method
-@pytest.mark.parametrize("value", [0, 128, 255])
-def test_images_that_tell_nothing_are_classified_at_chance_exactly(variant: Variant, value: int) -> None:
-    method = build(variant)
-    sampler = EpisodeSampler(constant_set(value, per_class=10), spec_for(method), seed=0)
-    counts = evaluate(method, sampler, 20).correct
-    assert np.array_equal(counts, np.full(20, sampler.spec.num_query))
-
-
-@every_method
-def test_images_that_tell_nothing_cost_the_logarithm_of_the_way(variant: Variant) -> None:
-    method = build(variant).train()
-    if type(method).loss is not Method.loss:
-        pytest.skip("its training loss is not the cross-entropy of the logits")
-    for way in (2, 5):
-        loss = method.loss(batch_for(method, way=way, image_set=constant_set(per_class=10)))
-        assert loss.item() == pytest.approx(math.log(way), rel=1e-4)
-
-
-@every_method
-@pytest.mark.parametrize(("way", "shot", "num_query"), [(2, 1, 1), (1, 1, 1), (4, 1, 2)])
-@pytest.mark.parametrize("value", [None, 0, 255])
-def test_degenerate_episodes_have_a_finite_loss_and_gradient(
-    variant: Variant, way: int, shot: int, num_query: int, value: int | None
-) -> None:
-    """The smallest episodes there are, also with all embeddings equal (a root at 0 has an infinite slope)."""
-    method = build(variant).train()
-    image_set = toy_set(per_class=10) if value is None else constant_set(value, per_class=10)
-    loss = method.loss(batch_for(method, way=way, shot=shot, num_query=num_query, image_set=image_set))
-    torch.autograd.backward(loss)
-    assert loss.isfinite()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
-
-
-@every_method
-def test_bfloat16_in_the_encoder_moves_the_loss_a_little_and_loses_no_gradient(variant: Variant) -> None:
-    method = build(variant).train()
-    batch = batch_for(method)
-    expected = method.loss(batch).item()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = method.loss(batch)
-    torch.autograd.backward(loss)
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(expected, rel=0.2, abs=0.05)
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
-
-
-@every_method
 def test_weights_come_back_from_a_file_to_the_bit(variant: Variant, tmp_path: Path) -> None:
     method, other = build(variant, seed=0), build(variant, seed=1)
     trained_a_little(method)
@@ -306,16 +148,6 @@ def test_color_images_of_84_pixels_are_welcome(variant: Variant) -> None:
     logits = logits_of(method, *embedded(method, batch))
     assert logits.shape == (1, 2, 2)
     assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("variant", [v for v in variants() if v[1]], ids=str)
-def test_every_word_of_an_option_changes_the_outcome(variant: Variant) -> None:
-    """The losses in training, or what the same training is worth in evaluation."""
-    default, chosen = build((variant[0], {})), build(variant)
-    if trained_a_little(default) == trained_a_little(chosen):
-        batch = batch_for(default)
-        plain, other = (logits_of(method, *embedded(method, batch)) for method in (default, chosen))
-        assert not torch.allclose(plain, other)
 
 
 @pytest.mark.parametrize("name", [*METHODS, *ENCODERS])

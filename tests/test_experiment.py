@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,60 +11,19 @@ import numpy as np
 import pytest
 import torch
 from toy_classes import QUICK, FewStrokes
+from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
 
-from episodes.errors import Interrupted
 from episodes.sampler import EpisodeSampler
-from episodes.types import EpisodeError, EpisodeSpec, ImageSet, Split
-from fewshot import experiment
+from episodes.types import EpisodeError, EpisodeSpec
 from fewshot.building import load_trained
-from fewshot.checkpoints import BusyError, CheckpointError, load_tensors
-from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
+from fewshot.checkpoints import CheckpointError, load_tensors
 from fewshot.evaluation import evaluate
 from fewshot.experiment import evaluate_checkpoint, run
 from fewshot.options import OptionError
-from fewshot.records import RunRecord, read_record
+from fewshot.records import read_record
 from fewshot.reporting import Reporter
-from fewshot.training import Progress as TrainingProgress
-from fewshot.training import TrainingError
 
-CONFIG = RunConfig(
-    recipe=QUICK, encoder_options={"width": 8}, way=4, query=5, episodes=30, device="cpu", precision="fp32"
-)
 CPU = torch.device("cpu")
-
-
-class Listener(Reporter):
-    """Keeps what is said and how far training came; may stop it."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        super().__init__()
-        self.said: list[str] = []
-        self.trained: list[int] = []
-        self.stop_at = stop_at
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def training_progress(self, progress: TrainingProgress) -> None:
-        self.trained.append(progress.episode)
-        if self.stop_at == progress.episode:
-            signal.raise_signal(signal.SIGINT)
-
-
-def checkpoint_of(record: RunRecord) -> Path:
-    return Path(record.config["checkpoint"])
-
-
-def changed_pixels(split: Split, seed: int = 0) -> ImageSet:
-    image_set = FewStrokes().load(split)
-    pixels = torch.randint(0, 256, image_set.images.shape, generator=torch.Generator().manual_seed(seed))
-    return replace(image_set, images=pixels.to(torch.uint8), fingerprint=f"noise {seed}")
-
-
-def identity_of(config: RunConfig = CONFIG, precision: Any = "fp32", **replaced: Any) -> dict[str, Any]:
-    dataset = FewStrokes(**replaced)
-    train_set, val_set = dataset.load("train"), dataset.load("val")
-    return training_identity(resolve(config, train_set, val_set), dataset, train_set, val_set, precision)
 
 
 def test_a_run_leaves_checkpoint_and_record_and_the_record_can_be_read_back(tmp_path: Path) -> None:
@@ -179,185 +132,6 @@ def test_fresh_trains_anew(tmp_path: Path) -> None:
     assert listener.trained
     assert checkpoint_of(again).stat().st_mtime_ns > before
     assert again.correct == first.correct
-
-
-def stopped_state(out: Path) -> Path:
-    """The state that an interrupted run left."""
-    with pytest.raises(Interrupted, match="the same command goes on"):
-        run(CONFIG, FewStrokes(), out, Listener(stop_at=20))
-    (state,) = out.glob("checkpoints/*/state.safetensors")
-    assert not (state.parent / "checkpoint.safetensors").exists()
-    return state
-
-
-def test_an_interrupted_run_goes_on_to_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
-    undisturbed, _ = run(CONFIG, FewStrokes(), tmp_path / "undisturbed")
-    state = stopped_state(tmp_path / "disturbed")
-    listener = Listener()
-    record, _ = run(CONFIG, FewStrokes(), tmp_path / "disturbed", listener)
-    assert min(listener.trained) > 20
-    assert not state.exists()
-    expected, found = (load_tensors(checkpoint_of(r))[0] for r in (undisturbed, record))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert record.correct == undisturbed.correct
-
-
-def test_fresh_forgets_the_state_of_an_interrupted_run(tmp_path: Path) -> None:
-    stopped_state(tmp_path)
-    listener = Listener()
-    run(CONFIG, FewStrokes(), tmp_path, listener, fresh=True)
-    assert min(listener.trained) <= 20
-
-
-def test_killed_between_the_last_step_and_the_checkpoint_the_run_ends_without_a_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    undisturbed, _ = run(CONFIG, FewStrokes(), tmp_path / "undisturbed")
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "save_tensors", die)
-        with pytest.raises(Killed):
-            run(CONFIG, FewStrokes(), tmp_path / "disturbed")
-    listener = Listener()
-    record, _ = run(CONFIG, FewStrokes(), tmp_path / "disturbed", listener)
-    assert listener.trained == []
-    assert record.correct == undisturbed.correct
-    assert record.training["history"][-1]["episode"] == QUICK.train_episodes
-
-
-def test_a_second_run_of_the_same_training_is_refused_and_harms_nothing_even_with_fresh(tmp_path: Path) -> None:
-    state = stopped_state(tmp_path)
-    before = state.read_bytes()
-    code = (
-        "import sys; from pathlib import Path; from fewshot.checkpoints import sole_trainer\n"
-        "with sole_trainer(Path(sys.argv[1])): print('holding', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(state.parent)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "holding\n"
-        for fresh in (False, True):
-            with pytest.raises(BusyError, match="already running"):
-                run(CONFIG, FewStrokes(), tmp_path, fresh=fresh)
-        other.kill()
-    assert state.read_bytes() == before
-
-
-def test_a_full_disk_at_the_checkpoint_loses_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename = Path.replace
-
-    def full(self: Path, target: Path) -> Path:
-        if Path(target).name == "checkpoint.safetensors":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return rename(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
-        with pytest.raises(CheckpointError, match="No space left on device"):
-            run(CONFIG, FewStrokes(), tmp_path)
-    listener = Listener()
-    record, _ = run(CONFIG, FewStrokes(), tmp_path, listener)
-    assert listener.trained == []
-    assert checkpoint_of(record).is_file()
-
-
-def test_a_loss_that_is_no_number_leaves_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="--learning-rate"):
-        run(replace(CONFIG, recipe=replace(QUICK, learning_rate=1e30, warmup=0)), FewStrokes(), tmp_path)
-    assert [*tmp_path.glob("checkpoints/*/checkpoint.safetensors")] == []
-    for state in tmp_path.glob("checkpoints/*/state.safetensors"):
-        assert all(tensor.isfinite().all() for tensor in load_tensors(state)[0].values())
-
-
-RECIPE_CHANGES: dict[str, Any] = {
-    "name": "fast",
-    "source": "another",
-    "train_way": 5,
-    "train_query": 3,
-    "train_episodes": 31,
-    "learning_rate": 2e-2,
-    "schedule": "halving",
-    "val_way": 5,
-    "train_shot": 2,
-    "halve_every": 7,
-    "warmup": 4,
-    "weight_decay": 0.1,
-    "val_query": 3,
-    "val_episodes": 21,
-    "validate_every": 11,
-    "labeled_share": 0.5,
-    "unlabeled": 3,
-    "distractors": 1,
-}
-CONFIG_CHANGES: dict[str, Callable[[RunConfig], RunConfig]] = {
-    "model": lambda config: replace(config, model="matching"),
-    "model option": lambda config: replace(config, model_options={"distance": "cosine"}),
-    "encoder option": lambda config: replace(config, encoder_options={"width": 9}),
-    "no encoder option": lambda config: replace(config, encoder_options={}),
-    "seed": lambda config: replace(config, seed=1),
-}
-
-
-def test_a_change_of_every_field_of_the_recipe_is_another_training() -> None:
-    assert RECIPE_CHANGES.keys() == asdict(QUICK).keys()
-    hashes = [short_hash(identity_of())]
-    for name, value in RECIPE_CHANGES.items():
-        model = "soft-kmeans-proto" if name in ("unlabeled", "distractors") else "proto"
-        base = replace(CONFIG, model=model)
-        if name == "distractors":
-            base = replace(base, recipe=replace(QUICK, unlabeled=2))
-        changed = replace(base, recipe=replace(base.recipe, **{name: value}))
-        assert short_hash(identity_of(changed)) != short_hash(identity_of(base)), name
-        hashes.append(short_hash(identity_of(changed)))
-    assert len(set(hashes)) == len(hashes)
-
-
-@pytest.mark.parametrize("change", sorted(CONFIG_CHANGES))
-def test_a_change_of_model_encoder_option_or_seed_is_another_training(change: str) -> None:
-    assert short_hash(identity_of(CONFIG_CHANGES[change](CONFIG))) != short_hash(identity_of())
-
-
-def test_other_pixels_or_another_precision_are_another_training() -> None:
-    hashes = {
-        short_hash(identity)
-        for identity in (
-            identity_of(),
-            identity_of(train=changed_pixels("train")),
-            identity_of(val=changed_pixels("val")),
-            identity_of(precision="bf16"),
-        )
-    }
-    assert len(hashes) == 4
-
-
-def test_what_only_the_test_is_about_is_no_other_training() -> None:
-    """With training way and shot given by the recipe, way, query, episodes and episode seed are the test's alone."""
-    expected = short_hash(identity_of())
-    for change in ({"way": 3}, {"query": 2}, {"episodes": 7}, {"episode_seed": 5}, {"device": "auto"}):
-        assert short_hash(identity_of(replace(CONFIG, **change))) == expected
-
-
-def test_a_default_said_aloud_is_no_other_training() -> None:
-    said = replace(CONFIG, model_options={"distance": "euclidean"}, encoder="conv4")
-    assert short_hash(identity_of(said)) == short_hash(identity_of())
-    typed = replace(CONFIG, encoder_options={"width": "8"})  # a word of the command line
-    assert short_hash(identity_of(typed)) == short_hash(identity_of())
-
-
-def test_the_recipe_is_filled_from_the_test_where_it_is_open() -> None:
-    dataset = FewStrokes()
-    train_set, val_set = dataset.load("train"), dataset.load("val")
-    open_recipe = replace(QUICK, train_way=None, train_shot=None, val_way=None)
-    filled = resolve(replace(CONFIG, recipe=open_recipe, way=7, shot=3), train_set, val_set).recipe
-    assert (filled.train_way, filled.train_shot) == (7, 3)
-    assert filled.val_way == min(7, val_set.num_classes) == 6
-    assert resolve(CONFIG, train_set, val_set).recipe == QUICK
 
 
 @pytest.mark.parametrize(
