@@ -38,7 +38,7 @@ class Option:
 
 def options_of(target: type) -> dict[str, Option]:
     """The options of a method or encoder: keyword parameters that have a default."""
-    hints = typing.get_type_hints(vars(target).get("__init__", object.__init__))
+    hints = typing.get_type_hints(inspect.getattr_static(target, "__init__"))  # its own or its parent's
     found = {}
     for parameter in inspect.signature(target).parameters.values():
         if parameter.default is not inspect.Parameter.empty:
@@ -79,7 +79,7 @@ def _converted(option: Option, value: Any, what: str) -> Any:
     if value is None and option.default is None:
         return value
     try:
-        converted = _to_bool(value) if option.kind is bool else option.kind(value)
+        converted = _to_kind(option.kind, value)
     except (TypeError, ValueError):
         raise OptionError(f"{option.flag} of {what} takes {option.kind.__name__}, not {value!r}") from None
     if option.choices and converted not in option.choices:
@@ -87,10 +87,22 @@ def _converted(option: Option, value: Any, what: str) -> Any:
     return converted
 
 
-def _to_bool(value: Any) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() not in words:
+def _to_kind(kind: type, value: Any) -> Any:
+    """``value`` as ``kind``, where nothing of it is lost. Raises ValueError or TypeError."""
+    if kind is bool and not isinstance(value, bool):
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        if str(value).lower() not in words:
+            raise ValueError(value)
+        return words[str(value).lower()]
+    if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
-    return words[str(value).lower()]
+    return kind(value)

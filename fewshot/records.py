@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
+from fewshot.statistics import interval_over_episodes
 
 SCHEMA = 1
 
@@ -60,11 +62,6 @@ class RunRecord:
         return unpack_counts(self.correct)
 
     @property
-    def cell(self) -> tuple[str, str, str, int]:
-        """What makes two records the same cell: protocol, model with its options, recipe, seed."""
-        return self.protocol, self.model + json.dumps(self.config.get("model_options", {})), self.recipe, self.seed
-
-    @property
     def pixels_way_shot(self) -> tuple[str, int, int]:
         """The cell of a published table: pixels and classes, way, shot."""
         return self.protocol.split("/")[0], self.config["way"], self.config["shot"]
@@ -105,12 +102,23 @@ def read_record(path: Path) -> RunRecord:
         stored = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in fields(RunRecord)}
         record = RunRecord(**{name: value for name, value in stored.items() if name in known})
-        counts = record.counts
+        consistent = _says_what_its_counts_say(record)
     except (OSError, ValueError, TypeError, AttributeError, zlib.error) as error:
         raise RecordError(f"{path} is not a run record: {error}") from error
-    if len(counts) != record.num_episodes or abs(counts.mean() / record.num_queries - record.accuracy) > 1e-9:
-        raise RecordError(f"{path} contradicts itself: its accuracy is not that of its per-episode counts")
+    if not consistent:
+        raise RecordError(
+            f"{path} contradicts itself: its accuracy and interval are not those of its per-episode counts"
+        )
     return record
+
+
+def _says_what_its_counts_say(record: RunRecord) -> bool:
+    counts, num_queries = record.counts, int(record.num_queries)
+    if len(counts) != record.num_episodes or counts.max(initial=0) > num_queries:
+        return False
+    interval = interval_over_episodes(counts.astype(np.float64) / max(1, num_queries))
+    stated = ((record.accuracy, interval.mean), (record.ci95, interval.ci95))
+    return all(math.isclose(*pair, rel_tol=0, abs_tol=1e-9) for pair in stated)
 
 
 def read_records(folders: Iterable[Path]) -> list[RunRecord]:
