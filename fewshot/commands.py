@@ -197,7 +197,9 @@ def list_command(what: str) -> None:
             table.add_column(column)
         for name in METHODS if what == "models" else ENCODERS:
             chosen = METHODS.get(name) if what == "models" else ENCODERS.get(name)
-            table.add_row(name, chosen.title, "\n".join(map(str, options_of(chosen).values())))
+            missing = METHODS.get(name).unavailable() if what == "models" else ""
+            title = f"{chosen.title}\nunavailable: {missing}" if missing else chosen.title
+            table.add_row(name, title, "\n".join(map(str, options_of(chosen).values())))
     _terminal().print(table)
 
 

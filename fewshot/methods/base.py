@@ -81,6 +81,11 @@ class Method(nn.Module, ABC):
         """Options of the encoder that follow from the method's own options."""
         return {}
 
+    @classmethod
+    def unavailable(cls) -> str:
+        """Why the method cannot be used on this machine and what to do about it; empty where it can."""
+        return ""
+
     def refuse_untrained(self) -> None:
         """Raises UntrainedError where a part of the rule that must be trained never was."""
         if self.must_train and not self.trained:
