@@ -272,7 +272,7 @@ def _stop_requested() -> Iterator[threading.Event]:
 
     def request(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         stop.set()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored, as behind nohup
 
     for number in before:
         signal.signal(number, request)
