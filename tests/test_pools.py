@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numbered_sets import num_distinct, numbered_set
 from scipy import stats
@@ -13,6 +13,7 @@ from episodes.types import EpisodeError, EpisodeSpec
 SPEC = EpisodeSpec(way=3, shot=2, num_query=4, num_unlabeled=3, num_distractor=2)
 
 
+@example([0, 4, 0, 3], 0.5, 0)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.floats(0.001, 0.999), st.integers(0, 2**64 - 1))
 def test_the_pools_of_every_class_divide_its_images(sizes: list[int], share: float, seed: int) -> None:
     image_set = numbered_set(sizes)
