@@ -78,13 +78,17 @@ class ConvBlock(nn.Module):
         return functional.relu(x)
 
     def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
-        norm = self.norm
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        scale, bias = running_affine(self.norm)
         weight = self.convolution.weight * scale.view(-1, 1, 1, 1)
-        bias = norm.bias - norm.running_mean * scale
         return functional.conv2d(x, weight, bias, padding=self.convolution.padding)
+
+
+def running_affine(norm: nn.BatchNorm2d) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+    """What a batch norm does in evaluation: ``scale * x + shift``."""
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def set_batch_statistics(module: nn.Module) -> None:

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from episodes.errors import UserError
-from fewshot.encoders import Encoder, set_batch_statistics
+from fewshot.encoders import Encoder, running_affine, set_batch_statistics, uses_batch_statistics
 from fewshot.methods.base import METHODS, EpisodeImages, Method
 
 
 class PairConvolution(nn.Module):
     """3x3 convolution of a support map and a query map laid on top of each other, for every pair.
 
-    A convolution is linear, so each half of its kernel runs over its own maps once, and pairs only add up.
+    A convolution is linear, so each half of its kernel runs over its own maps once, and pairs only add up. An affine
+    map of the channels behind it (batch norm in evaluation) is taken before the pairs are made, which are many more.
     """
 
     def __init__(self, channels: int, width: int, padding: int) -> None:
@@ -26,10 +27,17 @@ class PairConvolution(nn.Module):
         self.of_query = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
 
     def forward(
-        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+        self,
+        support: Float[Tensor, "batch way c h w"],
+        query: Float[Tensor, "batch queries c h w"],
+        affine: tuple[Float[Tensor, " d"], Float[Tensor, " d"]] | None = None,
     ) -> Float[Tensor, "pairs d h2 w2"]:
-        left = torch.unflatten(self.of_support(support.flatten(0, 1)), 0, support.shape[:2])
-        right = torch.unflatten(self.of_query(query.flatten(0, 1)), 0, query.shape[:2])
+        of_support, of_query = self.of_support(support.flatten(0, 1)), self.of_query(query.flatten(0, 1))
+        if affine is not None:
+            scale, shift = (numbers.view(-1, 1, 1) for numbers in affine)
+            of_support, of_query = scale * of_support, scale * of_query + shift
+        left = torch.unflatten(of_support, 0, support.shape[:2])
+        right = torch.unflatten(of_query, 0, query.shape[:2])
         return (left[:, None] + right[:, :, None]).flatten(0, 2)  # (batch * queries * way, d, h2, w2)
 
 
@@ -55,7 +63,11 @@ class RelationModule(nn.Module):
     def forward(
         self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
     ) -> Float[Tensor, "batch queries way"]:
-        x = functional.relu(functional.max_pool2d(self.norm1(self.pairs(support, query)), 2))
+        if self.training or uses_batch_statistics(self.norm1):
+            x = self.norm1(self.pairs(support, query))
+        else:
+            x = self.pairs(support, query, running_affine(self.norm1))
+        x = functional.relu(functional.max_pool2d(x, 2))
         x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
         scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
         return scores.view(len(query), query.shape[1], support.shape[1])
@@ -108,4 +120,4 @@ class Relation(Method):
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         maps = torch.Size(self.encoder.feature_shape).numel()
-        return super().working_numbers(way, shot, queries, unlabeled) + 2 * queries * way * maps
+        return super().working_numbers(way, shot, queries, unlabeled) + 4 * queries * way * maps
