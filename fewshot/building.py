@@ -68,7 +68,7 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
         )
         method.load_state_dict(tensors)
         method.trained = True
-    except (KeyError, RuntimeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
     return Trained(place(method, device), checkpoint, metadata)
 

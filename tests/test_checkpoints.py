@@ -145,6 +145,8 @@ def test_a_trained_method_comes_back_with_its_weights(tmp_path: Path) -> None:
         {"model": "porto"},
         {"encoder": None},
         {"image_shape": None},
+        {"image_shape": 28},
+        {"model_options": ["cosine"]},
         {"image_shape": [3, 84, 84], "encoder_options": {}},
         {"encoder_options": {"width": 9}},
         {"encoder_options": {"depth": 9}},
