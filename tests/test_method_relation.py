@@ -121,6 +121,20 @@ def test_a_split_convolution_is_one_over_concatenated_maps(padding: int) -> None
             torch.testing.assert_close(found[:, row, column], expected, rtol=1e-9, atol=1e-12)
 
 
+def test_batch_statistics_are_those_of_all_pairs() -> None:
+    """In training a batch norm sees every pair of every episode, each pair once."""
+    torch.manual_seed(0)
+    module = RelationModule(8, (5, 5), width=6).double().train()
+    support, query = maps(shot=1)
+    pairs = [torch.cat([s[c, 0], image]) for s, q in zip(support, query, strict=True) for image in q for c in range(3)]
+    x = functional.conv2d(torch.stack(pairs), concatenated_kernel(module.pairs), padding=1)
+    x = functional.max_pool2d(functional.batch_norm(x, None, None, training=True).relu(), 2)
+    x = functional.conv2d(x, module.convolution.weight, padding=1)
+    x = functional.max_pool2d(functional.batch_norm(x, None, None, training=True).relu(), 2)
+    expected = module.score(module.hidden(x.flatten(1)).relu()).view(2, 4, 3)
+    torch.testing.assert_close(module(support[:, :, 0], query), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_support_maps_are_summed_and_not_averaged() -> None:
     method = relation().double().eval()
     support, query = maps(shot=3)
