@@ -292,3 +292,10 @@ def test_the_real_folder_has_every_class_and_every_file(real_data_root: Path) ->
         layout = dataset._find(split)
         assert layout is not None
         assert dataset._miscounts(layout.classes(split), split) == []
+
+
+def test_who_fetches_by_hand_is_told_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_MINIIMAGENET_URL", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"miniimagenet/mini-imagenet-cache-train\.pkl by hand") as refusal:
+        MiniImageNet(tmp_path).download()
+    assert "unchecked" not in str(refusal.value)

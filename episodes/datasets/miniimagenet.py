@@ -121,7 +121,10 @@ class MiniImageNet(Dataset):
         for split, name in _PICKLES.items():
             if PickleCaches(folder, self.class_list).sources(split):
                 continue
-            arrived = fetch(f"{base}/{name}", folder / f"unchecked-{name}", md5=UNCHECKED, progress=progress)
+            try:
+                arrived = fetch(f"{base}/{name}", folder / f"unchecked-{name}", md5=UNCHECKED, progress=progress)
+            except DataError as error:  # who puts it there by hand gives it the name that it gets once it is checked
+                raise DataError(str(error).replace(f"unchecked-{name}", name)) from error
             try:
                 problems = self._miscounts(classes_in_pickle(arrived), split)
             except DataError as error:
