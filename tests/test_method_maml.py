@@ -244,6 +244,8 @@ def test_without_learn2learn_it_is_listed_as_unavailable_with_the_way_to_install
 
     monkeypatch.setattr("fewshot.methods.maml.why_not", lambda: HOW)
     monkeypatch.setattr("fewshot.methods.maml.import_learn2learn", absent)
+    with pytest.raises(GuestError, match="make setup"):
+        toy_method(model)  # before anything is trained
     models = " ".join(fewshot("list", "models").out.split())
     assert METHODS.get(model).unavailable() == HOW
     assert models.count("unavailable: ") == len(MODELS)
