@@ -199,6 +199,7 @@ def measure(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         ci_formula=CI95_FORMULA,
         notes=list(reporter.notes),
+        self_supervised=method.self_supervised,
     )
     return record, write_record(record, record_path(record, trained.checkpoint, out))
 

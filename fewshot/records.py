@@ -54,6 +54,8 @@ class RunRecord:
     date: str
     ci_formula: str
     notes: list[str] = field(default_factory=list)
+    readout: str = ""  # how frozen embeddings were classified; empty where the method has its own rule
+    self_supervised: bool = False  # no label was used in training
     schema: int = SCHEMA
 
     @property
