@@ -63,6 +63,10 @@ _out_option = click.option(
     help="Folder for checkpoints and records.",
 )  # fmt: skip
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+_unlabeled_options = _together(
+    click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models."),
+    click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only."),
+)
 _test_options = _together(
     click.option(
         "--dataset", help="Name of a data set, or a folder (or CSV file) of your own images [default: omniglot]."
@@ -71,6 +75,11 @@ _test_options = _together(
     click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
     click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="Test episodes."),
     click.option("--episode-seed", type=_SEED, default=0, show_default=True, help="Which test episodes."),
+    click.option(
+        "--damage",
+        type=click.FloatRange(0, 1),
+        help="Share of the images that is down-sampled four times and back (Fort 2017) [default: 0, or as trained].",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
     _data_option,
@@ -103,8 +112,7 @@ _test_options = _together(
 )
 @click.option("--labeled-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Share of the training images that has labels (semi-supervised) [default: all].")  # fmt: skip
-@click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models.")
-@click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only.")
+@_unlabeled_options
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(
@@ -118,19 +126,26 @@ def run(**choices: Any) -> None:
     Ctrl-C leaves a checkpoint and the same command goes on from it; a finished training is not repeated. Options of
     the model itself, such as --distance cosine, are listed by `fewshot list models`.
     """
-    from fewshot.commands import run_command
+    from fewshot.run_commands import run_command
 
     run_command(**choices)
 
 
-@cli.command(short_help="Test a trained model again.")
+@cli.command(context_settings={"ignore_unknown_options": True}, short_help="Test a trained model again.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--as", "as_model", help="Another model that these weights serve, such as soft-kmeans-proto for proto's.")
 @click.option("--way", type=click.IntRange(2), help="Classes of a test episode [default: 5].")
 @click.option("--shot", type=click.IntRange(1), help="Support images per class [default: as trained].")
+@_unlabeled_options
 @_test_options
+@click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
 def evaluate(**choices: Any) -> None:
-    """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote."""
-    from fewshot.commands import evaluate_command
+    """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote.
+
+    Model options change the rule, not the weights: `--batch-norm transductive` for relation. With --as the weights
+    serve another model: a proto refined with unlabeled images in the test alone is `--as soft-kmeans-proto`.
+    """
+    from fewshot.run_commands import evaluate_command
 
     evaluate_command(**choices)
 
@@ -241,7 +256,9 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def parse_model_options(words: tuple[str, ...], flags: set[str], known: Collection[str] = ()) -> dict[str, str]:
+def parse_model_options(
+    words: tuple[str, ...], flags: set[str], known: Collection[str] = (), command: str = "run"
+) -> dict[str, str]:
     """``("--distance", "cosine")`` -> ``{"distance": "cosine"}``; a flag without a value is true.
 
     ``flags`` are the options of the command itself: a near one is suggested for a word that is none of the model's
@@ -262,7 +279,7 @@ def parse_model_options(words: tuple[str, ...], flags: set[str], known: Collecti
             value, position = "true", position + 1
         near = difflib.get_close_matches(f"--{name}", flags, n=1, cutoff=0.75)
         if near and f"--{name}" not in known:
-            raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot run --help`)")
+            raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot {command} --help`)")
         options[name.replace("-", "_")] = value
     return options
 

@@ -91,6 +91,7 @@ def obtain_training(
             "image_shape": list(shape),
             "dataset": dataset.name,
             "class_split": dataset.class_split,
+            "damage": dataset.damage,
             "shortened": config.shortened,
             "commit": commit(),
             "training": _training_summary(result),
@@ -173,6 +174,7 @@ def measure(
     evaluation = evaluate(method, sampler, num_episodes, precision, reporter.test_progress)
     identity = {name: value for name, value in metadata.items() if name != "training"}
     test = {"way": spec.way, "shot": spec.shot, "query": spec.num_query, "test_pixels": dataset.protocol_name}
+    test |= {"unlabeled": spec.num_unlabeled, "distractors": spec.num_distractor, "test_damage": dataset.damage}
     record = RunRecord(
         model=metadata["model"],
         protocol=protocol.name,

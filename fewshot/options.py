@@ -7,10 +7,12 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypeVar, Union
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class OptionError(UserError):
@@ -106,3 +108,11 @@ def _to_kind(kind: type, value: Any) -> Any:
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
     return kind(value)
+
+
+def check_choice(what: str, value: str, valid: tuple[Choice, ...]) -> Choice:
+    """``value`` where it is valid; else a UserError that names the near one and all valid ones."""
+    for choice in valid:
+        if choice == value:
+            return choice
+    raise UserError(unknown_name_message(what, value, valid))

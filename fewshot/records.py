@@ -71,7 +71,7 @@ class RunRecord:
     @property
     def has_distractors(self) -> bool:
         """Whether unlabeled images of classes outside the episode were among the unlabeled ones."""
-        return bool(self.config["recipe"].get("distractors"))
+        return bool(self.config.get("distractors", self.config["recipe"].get("distractors")))
 
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""

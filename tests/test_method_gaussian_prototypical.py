@@ -11,9 +11,9 @@ from toy_classes import GRAY, constant_set, toy_batch
 
 from episodes.types import EpisodeSpec
 from fewshot.building import build_method
-from fewshot.commands import _own_options
 from fewshot.methods.gaussian_prototypical import GaussianPrototypical
 from fewshot.options import OptionError
+from fewshot.run_commands import _own_options
 
 DIM = 4
 COVARIANCES, FORMS = ("radius", "diagonal"), ("softplus", "sigmoid", "sigmoid-4")

@@ -26,6 +26,7 @@ class Dataset(ABC):
     class_splits: ClassVar[tuple[str, ...]]
     image_shape: tuple[int, int, int]  # channels, height, width
     downloadable: ClassVar[bool] = False
+    damage: float = 0.0  # share of the images that lost their detail on purpose (episodes.damage)
 
     def __init__(self, root: Path | str | None = None, class_split: str | None = None) -> None:
         self.root = data_root(root)

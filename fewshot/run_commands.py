@@ -1,0 +1,175 @@
+"""The bodies of run and evaluate: turn choices into one call, print what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from episodes.damage import damage
+from episodes.errors import UserError
+from episodes.types import EpisodeSpec
+from fewshot.building import read_metadata
+from fewshot.cli import cli, parse_model_options, print_json
+from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
+from fewshot.conversion import convert_checkpoint
+from fewshot.encoders import ENCODERS
+from fewshot.experiment import evaluate_checkpoint, run
+from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
+from fewshot.methods import METHODS, Method
+from fewshot.options import check_choice, checked_options, options_of
+from fewshot.papers import published_target
+from fewshot.recipes import RECIPES, find_recipe
+from fewshot.records import RunRecord
+from fewshot.reporting import TerminalReporter
+from fewshot.sources import open_dataset
+
+_RECIPE_OVERRIDES = (
+    *("train_way", "train_shot", "train_query", "train_episodes", "learning_rate"),
+    *("labeled_share", "unlabeled", "distractors"),
+)
+
+
+def run_command(**choices: Any) -> None:
+    """fewshot run."""
+    model = METHODS.get(choices["model"])  # every word is checked before any data are looked for
+    encoder = choices["encoder"] or model.default_encoder
+    recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
+    _check_hardware_words(choices)
+    model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        dataset = damage(
+            open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter),
+            choices["damage"],
+        )
+        recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
+        overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
+        changed = {name: value for name, value in overrides.items() if value is not None}
+        config = RunConfig(
+            recipe=replace(recipe, **changed),
+            model_options=model_options,
+            encoder_options=encoder_options,
+            shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
+            encoder=encoder,
+            **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
+            **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
+        )
+        if choices["tensorboard"] is not None:
+            from fewshot.curves import tensorboard_observer
+
+            reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
+        record, path = run(config, dataset, choices["out"], reporter, fresh=choices["fresh"])
+        _draw_training(record)
+    _print_outcome(record, path, choices["as_json"])
+
+
+def _draw_training(record: RunRecord) -> None:
+    """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
+    picture = Path(record.config["checkpoint"]).with_name("training.png")
+    if not picture.exists():
+        from fewshot.pictures import plot_history
+
+        plot_history(
+            record.training["history"], picture, f"{record.model} on {record.config['pixels']}, seed {record.seed}"
+        )
+
+
+def evaluate_command(**choices: Any) -> None:
+    """fewshot evaluate."""
+    _check_hardware_words(choices)
+    keep_freed_memory()
+    checkpoint, options = choices["checkpoint"], _rule_options(choices["model_options"])
+    metadata = read_metadata(checkpoint)
+    model = choices["as_model"] or metadata["model"]
+    if choices["as_model"] or options:
+        checkpoint = convert_checkpoint(checkpoint, model, options, choices["out"])
+    with TerminalReporter() as reporter:
+        same_data = choices["dataset"] in (None, metadata["dataset"])
+        dataset = open_dataset(
+            choices["dataset"] or metadata["dataset"],
+            choices["data"],
+            choices["class_split"] or (metadata["class_split"] if same_data else None),
+            reporter=reporter,
+            image_shape=tuple(metadata["image_shape"]),
+        )
+        share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
+        record, path = evaluate_checkpoint(
+            checkpoint,
+            damage(dataset, share),
+            test_spec(choices, metadata["recipe"], METHODS.get(model)),
+            choices["episodes"],
+            choices["episode_seed"],
+            choices["out"],
+            reporter,
+            device=choices["device"],
+            precision=choices["precision"],
+        )
+    _print_outcome(record, path, choices["as_json"])
+
+
+def _rule_options(words: tuple[str, ...]) -> dict[str, str]:
+    """The options of whatever rule the checkpoint is tested with; words that are those of no model are refused."""
+    of_evaluate = {flag for parameter in cli.commands["evaluate"].params for flag in parameter.opts}
+    of_models = {option.flag for name in METHODS for option in options_of(METHODS.get(name)).values()}
+    return parse_model_options(words, of_evaluate, of_models, "evaluate")
+
+
+def test_spec(choices: Mapping[str, Any], recipe: Mapping[str, Any], method: type[Method]) -> EpisodeSpec:
+    """The test episodes that were asked for; what was left open is as in training."""
+    unlabeled = choices["unlabeled"] or recipe.get("unlabeled", 0)
+    distractors = choices["distractors"] or recipe.get("distractors", 0)
+    if not method.uses_unlabeled:
+        if choices["unlabeled"] or choices["distractors"]:
+            raise UserError("this model makes no use of unlabeled images: name one that does with --as")
+        unlabeled = distractors = 0
+    elif not unlabeled:
+        unlabeled = DEFAULT_UNLABELED
+    return EpisodeSpec(
+        choices["way"] or 5, choices["shot"] or recipe["train_shot"], choices["query"], unlabeled, distractors
+    )
+
+
+def _check_hardware_words(choices: Mapping[str, Any]) -> None:
+    check_choice("device", choices["device"], DEVICES)
+    check_choice("precision", choices["precision"], PRECISIONS)
+
+
+def _own_options(words: tuple[str, ...], model: str, encoder: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What only the encoder's constructor knows goes there; all other options are the model's to accept or refuse."""
+    of_run = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
+    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    known = options_of(encoder_class) | options_of(method_class)
+    chosen = parse_model_options(words, of_run, {option.flag for option in known.values()})
+    only_encoder = options_of(encoder_class).keys() - options_of(method_class).keys()
+    of_model = {name: value for name, value in chosen.items() if name not in only_encoder}
+    of_encoder = {name: value for name, value in chosen.items() if name in only_encoder}
+    return (
+        checked_options(method_class, of_model, f"model {model}"),
+        checked_options(encoder_class, of_encoder, f"encoder {encoder}"),
+    )
+
+
+def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(record))
+        return
+    target = published_target(record.model, *record.pixels_way_shot, distractors=record.has_distractors)
+    smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
+    short = "  SHORTENED training" if record.shortened else ""
+    lines = [
+        ("model", f"{record.model}, {record.recipe} recipe, seed {record.seed}{smoke}{short}"),
+        ("protocol", record.protocol),
+        ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
+        ("published", str(target) if target else "no paper gives a number for this protocol"),
+        ("interval", record.ci_formula),
+        *(("note", note) for note in record.notes),
+        ("checkpoint", record.config["checkpoint"]),
+        ("training", str(Path(record.config["checkpoint"]).with_name("training.png"))),
+        ("record", str(path)),
+    ]
+    for name, text in lines:
+        click.echo(f"{name:<11} {text}")
