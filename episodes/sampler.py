@@ -14,10 +14,17 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from episodes.philox import Words, random_words
+from episodes.draws import (
+    IMAGES,
+    POOLS,
+    QUERY_ORDER,
+    SHUFFLE,
+    UNLABELED_ORDER,
+    draw_distinct,
+    episode_classes,
+)
+from episodes.philox import random_words
 from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, Rows
-
-_CLASSES, _IMAGES, _QUERY_ORDER, _UNLABELED_ORDER, _POOLS, _SHUFFLE = range(6)  # streams of random_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +53,7 @@ def split_labeled(image_set: ImageSet, labeled_share: float, seed: int) -> tuple
     if not 0 < labeled_share < 1:
         raise EpisodeError(f"the labeled share must lie between 0 and 1, not {labeled_share}")
     sizes = image_set.class_sizes
-    keys = random_words(seed, _POOLS, np.arange(image_set.class_starts[-1]), 1)[:, 0]
+    keys = random_words(seed, POOLS, np.arange(image_set.class_starts[-1]), 1)[:, 0]
     order = np.lexsort((keys, np.repeat(np.arange(len(sizes)), sizes)))  # random within each class
     rank = order.argsort() - np.repeat(image_set.class_starts[:-1], sizes)
     num_labeled = np.maximum(1, np.rint(labeled_share * sizes)).astype(np.int64).clip(max=sizes)
@@ -55,28 +62,6 @@ def split_labeled(image_set: ImageSet, labeled_share: float, seed: int) -> tuple
         Pool(np.flatnonzero(labeled), np.concatenate(([0], num_labeled.cumsum()))),
         Pool(np.flatnonzero(~labeled), np.concatenate(([0], (sizes - num_labeled).cumsum()))),
     )
-
-
-def _below(words: Words, limits: Rows) -> Rows:
-    """Random whole numbers in [0, limit) from 32-bit words; the bias is below limit / 2**32."""
-    return ((words.astype(np.uint64) * limits.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
-
-
-def _draw_distinct(words: Words, sizes: Rows | int, count: int) -> Rows:
-    """``count`` distinct numbers in [0, size) in random order, a row for each row of ``words`` (rows, 2 * count).
-
-    Floyd's algorithm (Bentley and Floyd 1987): the cost grows with what is drawn, not with what it is drawn from.
-    The set it finds is uniform and its order is not, so the second half of the words puts it into random order.
-    """
-    drawn = np.empty((len(words), count), np.int64)
-    limits = np.atleast_1d(np.asarray(sizes, np.int64))  # (1,) or (rows,)
-    for step in range(count):
-        last = limits - count + step
-        candidate = _below(words[:, step], last + 1)
-        taken = (drawn[:, :step] == candidate[:, None]).any(axis=1)
-        drawn[:, step] = np.where(taken, last, candidate)
-    order = words[:, count:].argsort(axis=1, kind="stable")
-    return np.take_along_axis(drawn, order, axis=1)
 
 
 class EpisodeSampler:
@@ -109,15 +94,14 @@ class EpisodeSampler:
         """Episodes ``first`` to ``first + count - 1`` in one batch, on the CPU."""
         spec, indices = self.spec, np.arange(first, first + count)
         num_drawn = spec.way + spec.num_distractor
-        words = random_words(self.seed, _CLASSES, indices, 2 * num_drawn)
-        classes = _draw_distinct(words, self.image_set.num_classes, num_drawn)  # (batch, way + num_distractor)
+        classes = episode_classes(self.seed, indices, self.image_set.num_classes, num_drawn)  # (batch, num_drawn)
         num_labeled = spec.shot + spec.num_query
         joint = spec.num_unlabeled if self.unlabeled is None else 0
         images = self._images(self.labeled, classes, num_labeled + joint, indices, first_word=0)
         support = images[:, : spec.way, : spec.shot]
         query = images[:, : spec.way, spec.shot : num_labeled].reshape(count, spec.num_queries)
         labels = np.broadcast_to(np.repeat(np.arange(spec.way), spec.num_query), query.shape)
-        order = random_words(self.seed, _QUERY_ORDER, indices, query.shape[1]).argsort(axis=1, kind="stable")
+        order = random_words(self.seed, QUERY_ORDER, indices, query.shape[1]).argsort(axis=1, kind="stable")
         unlabeled = images[:, :, num_labeled:]
         if self.unlabeled is not None and spec.num_unlabeled:
             skip = 2 * num_drawn * num_labeled
@@ -149,13 +133,13 @@ class EpisodeSampler:
         """``count`` distinct rows of each class, (batch, classes, count)."""
         flat = classes.reshape(-1)
         num_words = classes.shape[1] * 2 * count
-        words = random_words(self.seed, _IMAGES, indices, first_word + num_words)[:, first_word:]
-        within = _draw_distinct(words.reshape(flat.size, 2 * count), pool.sizes[flat], count)
+        words = random_words(self.seed, IMAGES, indices, first_word + num_words)[:, first_word:]
+        within = draw_distinct(words.reshape(flat.size, 2 * count), pool.sizes[flat], count)
         rows: Rows = pool.rows[pool.starts[flat][:, None] + within]
         return rows.reshape(*classes.shape, count)
 
     def _shuffled(self, rows: Rows, indices: Rows) -> torch.Tensor:
-        order = random_words(self.seed, _UNLABELED_ORDER, indices, rows.shape[1]).argsort(axis=1, kind="stable")
+        order = random_words(self.seed, UNLABELED_ORDER, indices, rows.shape[1]).argsort(axis=1, kind="stable")
         return torch.from_numpy(np.take_along_axis(rows, order, axis=1))
 
 
@@ -221,15 +205,14 @@ class ClassBatchSampler:
     def _plain(self, index: int) -> Rows:
         epoch, position = divmod(index, len(self.image_set.images) // self.batch_size)
         if epoch != self._epoch:  # kept, since the next batch is mostly of the same epoch
-            keys = random_words(self.seed, _SHUFFLE, np.asarray([epoch]), len(self.image_set.images))[0]
+            keys = random_words(self.seed, SHUFFLE, np.asarray([epoch]), len(self.image_set.images))[0]
             self._epoch, self._order = epoch, keys.argsort(kind="stable")
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
 
     def _balanced(self, index: int, per_class: int) -> Rows:
         num_drawn = self.batch_size // per_class
-        words = random_words(self.seed, _CLASSES, np.asarray([index]), 2 * num_drawn)
-        classes = _draw_distinct(words, self.image_set.num_classes, num_drawn)[0]
-        words = random_words(self.seed, _IMAGES, np.asarray([index]), 2 * self.batch_size)
-        within = _draw_distinct(words.reshape(num_drawn, -1), self.image_set.class_sizes[classes], per_class)
+        classes = episode_classes(self.seed, np.asarray([index]), self.image_set.num_classes, num_drawn)[0]
+        words = random_words(self.seed, IMAGES, np.asarray([index]), 2 * self.batch_size)
+        within = draw_distinct(words.reshape(num_drawn, -1), self.image_set.class_sizes[classes], per_class)
         rows: Rows = self.image_set.class_starts[classes][:, None] + within
         return rows.reshape(-1)

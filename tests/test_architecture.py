@@ -64,7 +64,10 @@ ERRORS = ("episodes.errors", "episodes.registry")
 NETWORKS = ("fewshot.encoders", "fewshot.distances", "fewshot.prototypes", "fewshot.losses*")
 METHOD_FILES = [name for name in modules_like("fewshot.methods.*") if name != "fewshot.methods.base"]
 HELPERS = ("fewshot.checkpoints", "fewshot.hardware", "fewshot.recipes")
-TABLES = ("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics")
+TABLES = (
+    *("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics", "fewshot.statistics_episodes"),
+    *("fewshot.statistics_classes", "fewshot.statistics_paired", "fewshot.statistics_ranks", "fewshot.class_groups"),
+)
 
 # Room -> what of our own it may import. What is not named here stands above these rooms and may use them all.
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -83,7 +86,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("fewshot.evaluation",),
         ("episodes.*", "fewshot.methods.base", "fewshot.statistics", "fewshot.hardware"),
     ),
-    "tables": (TABLES, (*ERRORS, "episodes.files", *TABLES)),
+    "tables": (TABLES, (*ERRORS, "episodes.files", "episodes.draws", *TABLES)),
     "plain helpers": (
         (*HELPERS, "fewshot.options", "fewshot.protocols", "fewshot.provenance", "fewshot.torchvision_compat"),
         (*ERRORS, "episodes.files", "episodes.types"),

@@ -1,0 +1,42 @@
+"""What an episode draws, as whole numbers: needs no images and no torch, so that tables can name an episode's classes.
+
+Every draw is a function of (seed, stream, index): see episodes.philox.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.philox import Words, random_words
+
+CLASSES, IMAGES, QUERY_ORDER, UNLABELED_ORDER, POOLS, SHUFFLE = range(6)  # streams of random_words
+
+_Numbers = npt.NDArray[np.int64]
+
+
+def below(words: Words, limits: _Numbers) -> _Numbers:
+    """Random whole numbers in [0, limit) from 32-bit words; the bias is below limit / 2**32."""
+    return ((words.astype(np.uint64) * limits.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def draw_distinct(words: Words, sizes: _Numbers | int, count: int) -> _Numbers:
+    """``count`` distinct numbers in [0, size) in random order, a row for each row of ``words`` (rows, 2 * count).
+
+    Floyd's algorithm (Bentley and Floyd 1987): the cost grows with what is drawn, not with what it is drawn from.
+    The set it finds is uniform and its order is not, so the second half of the words puts it into random order.
+    """
+    drawn = np.empty((len(words), count), np.int64)
+    limits = np.atleast_1d(np.asarray(sizes, np.int64))  # (1,) or (rows,)
+    for step in range(count):
+        last = limits - count + step
+        candidate = below(words[:, step], last + 1)
+        taken = (drawn[:, :step] == candidate[:, None]).any(axis=1)
+        drawn[:, step] = np.where(taken, last, candidate)
+    order = words[:, count:].argsort(axis=1, kind="stable")
+    return np.take_along_axis(drawn, order, axis=1)
+
+
+def episode_classes(seed: int, indices: _Numbers, num_classes: int, num_drawn: int) -> _Numbers:
+    """The class ids of these episodes, (len(indices), num_drawn): the classes of the way axis, then the distractors."""
+    return draw_distinct(random_words(seed, CLASSES, indices, 2 * num_drawn), num_classes, num_drawn)
