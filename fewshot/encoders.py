@@ -25,6 +25,7 @@ class Encoder(nn.Module):
     """(num_images, C, H, W) uint8 -> (num_images, *feature_shape), whatever the autocast precision is."""
 
     title: ClassVar[str]  # one line for `fewshot list encoders`
+    smallest_image: ClassVar[int] = 1  # pixels of height and width
     feature_shape: tuple[int, ...]
 
     mean: Tensor
@@ -32,6 +33,11 @@ class Encoder(nn.Module):
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__()
+        if min(image_shape[1:]) < self.smallest_image:
+            raise UserError(
+                f"{type(self).__name__} needs images of {self.smallest_image}x{self.smallest_image} or more, "
+                f"not {image_shape[1]}x{image_shape[2]}"
+            )
         self.image_shape = image_shape
         color = image_shape[0] == 3
         self.register_buffer("mean", torch.tensor(_COLOR_MEAN if color else [0.0] * image_shape[0]).view(1, -1, 1, 1))
@@ -48,12 +54,6 @@ class Encoder(nn.Module):
     def dim(self) -> int:
         """Numbers in one embedding."""
         return int(torch.Size(self.feature_shape).numel())
-
-
-def _need_pixels(image_shape: ImageShape, least: int, why: str) -> None:
-    _, height, width = image_shape
-    if min(height, width) < least:
-        raise UserError(f"{why} and needs {least}x{least} or more, not {height}x{width}")
 
 
 class ConvBlock(nn.Module):
@@ -114,11 +114,11 @@ class Conv4(Encoder):
     """
 
     title = "Conv4-64: four 3x3 convolution blocks (Vinyals 2016, Snell 2017)"
+    smallest_image = 16
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
         channels, height, out_width = image_shape
-        _need_pixels(image_shape, 16, "conv4 halves the image four times")
         sizes = [channels, width, width, width, width]
         blocks = [ConvBlock(*pair) for pair in itertools.pairwise(sizes)]
         positions = (height // 16) * (out_width // 16)
@@ -140,12 +140,12 @@ class Conv4Gaussian(Encoder):
     """
 
     title = "Conv4 of Fort 2017: coordinates and an inverse covariance (for gaussian-proto)"
+    smallest_image = 16
 
     def __init__(
         self, image_shape: ImageShape, width: int = 64, covariance: Literal["radius", "diagonal"] = "radius"
     ) -> None:
         super().__init__(image_shape)
-        _need_pixels(image_shape, 16, "conv4-gaussian halves the image four times")
         last = width + (1 if covariance == "radius" else width)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([image_shape[0], width, width, width, last]):
@@ -166,10 +166,10 @@ class RelationEncoder(Encoder):
     """
 
     title = "Conv4 of Sung 2018, feature maps (for relation)"
+    smallest_image = 10
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
-        _need_pixels(image_shape, 10, "relation halves the image twice, without padding,")
         self.blocks = nn.Sequential(
             ConvBlock(image_shape[0], width, padding=0),
             ConvBlock(width, width, padding=0),
@@ -195,13 +195,13 @@ class Koch(Encoder):
     """
 
     title = "Koch's twin: four large convolutions and 4096 sigmoid units, for 105x105 (siamese; Koch 2015)"
+    smallest_image = 65
 
     def __init__(
         self, image_shape: ImageShape, units: int = 4096, initialization: Literal["paper", "he"] = "paper"
     ) -> None:
         super().__init__(image_shape)
         channels, _, _ = image_shape
-        _need_pixels(image_shape, 65, "koch has convolutions of 10x10 to 4x4 without padding")
         layers: list[nn.Module] = []
         for before, after, kernel in ((channels, 64, 10), (64, 128, 7), (128, 128, 4), (128, 256, 4)):
             layers += [nn.Conv2d(before, after, kernel), nn.ReLU(), nn.MaxPool2d(2)]

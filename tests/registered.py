@@ -12,7 +12,7 @@ from toy_classes import GRAY, toy_batch, toy_set
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import build_method
-from fewshot.encoders import ENCODERS, ImageShape
+from fewshot.encoders import ENCODERS, Encoder, ImageShape
 from fewshot.methods import METHODS, EpisodeImages, Method
 from fewshot.methods.base import episode_images
 from fewshot.options import options_of
@@ -44,6 +44,17 @@ def build(variant: Variant, seed: int = 0, image_shape: ImageShape = GRAY) -> Me
     method = build_method(name, options, encoder, narrow, image_shape, seed)
     method.trained = True  # what is untrained may refuse to be evaluated; here nothing is made of its accuracy
     return method
+
+
+def build_encoder(name: str, image_shape: ImageShape) -> Encoder:
+    """The encoder for images of that shape, or of the smallest that it takes; the large one with few units."""
+    encoder_class = ENCODERS.get(name)
+    channels, *sides = image_shape
+    height, width = (
+        max(side, 7 * -(-encoder_class.smallest_image // 7)) for side in sides
+    )  # toy sets have blocks of 7
+    few = {"units": 32} if "units" in options_of(encoder_class) else {}
+    return encoder_class((channels, height, width), **few)
 
 
 def spec_for(method: Method, way: int = 4, shot: int = 2, num_query: int = 3) -> EpisodeSpec:

@@ -12,6 +12,7 @@ from registered import (
     assert_near,
     batch_for,
     build,
+    build_encoder,
     embedded,
     every_method,
     logits_of,
@@ -165,8 +166,8 @@ def test_every_option_can_be_typed_on_the_command_line(name: str) -> None:
 @every_encoder
 @pytest.mark.parametrize("image_shape", [GRAY, COLOR])
 def test_an_encoder_gives_the_shape_it_promises(encoder: str, image_shape: ImageShape) -> None:
-    network = ENCODERS.get(encoder)(image_shape)
-    images = toy_set(2, 2, image_shape).images
+    network = build_encoder(encoder, image_shape)
+    images = toy_set(2, 2, network.image_shape).images
     for training in (True, False):
         features = network.train(training)(images)
         assert features.shape == (4, *network.feature_shape)
@@ -184,8 +185,8 @@ def test_an_encoder_says_in_one_line_what_it_is(encoder: str) -> None:
 @every_encoder
 def test_an_encoder_embeds_each_image_alone_in_evaluation(encoder: str) -> None:
     torch.manual_seed(0)
-    network = ENCODERS.get(encoder)(GRAY).eval()
-    images = toy_set(3, 2).images
+    network = build_encoder(encoder, GRAY).eval()
+    images = toy_set(3, 2, network.image_shape).images
     with torch.inference_mode():
         together, alone = network(images), torch.cat([network(image[None]) for image in images])
     assert_near(together, alone)
@@ -194,8 +195,8 @@ def test_an_encoder_embeds_each_image_alone_in_evaluation(encoder: str) -> None:
 @every_encoder
 def test_every_parameter_of_an_encoder_learns(encoder: str) -> None:
     torch.manual_seed(0)
-    network = ENCODERS.get(encoder)(GRAY)
-    features = network(toy_set().images)
+    network = build_encoder(encoder, GRAY)
+    features = network(toy_set(image_shape=network.image_shape).images)
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((features * weights).sum())
     for name, parameter in network.named_parameters():
