@@ -217,13 +217,14 @@ def doctor(data: Path | None) -> None:
 
 @cli.command(short_help="Measure speed and memory on the spot.")
 @click.option("--quick", is_flag=True, help="Fewer repetitions.")
+@click.option("--model", help="Instead: seconds and memory of 10,000 test episodes of this method, or of `all`.")
 @_data_option
 @_json_option
-def bench(quick: bool, data: Path | None, as_json: bool) -> None:
+def bench(quick: bool, model: str | None, data: Path | None, as_json: bool) -> None:
     """Measure on the spot: episodes/s, training images/s, seconds for 10,000 test episodes, start-up, memory."""
     from fewshot.commands import bench_command
 
-    bench_command(quick, data, as_json)
+    bench_command(quick, model, data, as_json)
 
 
 def main(arguments: list[str] | None = None) -> None:

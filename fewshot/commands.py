@@ -117,13 +117,17 @@ def doctor_command(root: Path | None) -> None:
     _terminal().print(render(examine(root)))
 
 
-def bench_command(quick: bool, root: Path | None, as_json: bool) -> None:
+def bench_command(quick: bool, model: str | None, root: Path | None, as_json: bool) -> None:
     """fewshot bench."""
     from fewshot.bench import measure_all, render
+    from fewshot.bench_models import measure_models
 
     keep_freed_memory()
     with TerminalReporter() as reporter:
-        measurements = measure_all(root, reporter, quick=quick)
+        if model:
+            measurements = measure_models(model, root, reporter, quick=quick)
+        else:
+            measurements = measure_all(root, reporter, quick=quick)
     if as_json:
         print_json(measurements)
     else:

@@ -58,6 +58,7 @@ class Method(nn.Module, ABC):
     default_encoder: ClassVar[str] = "conv4"
     trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
     uses_unlabeled: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False  # learns anew in every episode, so that testing costs as much as training
     self_supervised: ClassVar[bool] = False  # no label is used in training
     network_head: ClassVar[bool] = False  # the rule is a network and runs in the precision of the encoder
     compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings

@@ -26,6 +26,7 @@ class AdaptedMethod(Method):
     validation classes of strokes.
     """
 
+    adapts: ClassVar[bool] = True
     adapts_encoder: ClassVar[bool] = False
 
     def __init__(

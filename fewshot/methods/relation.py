@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,8 @@ from torch.nn import functional
 from episodes.errors import UserError
 from fewshot.encoders import Encoder, running_affine, set_batch_statistics, uses_batch_statistics
 from fewshot.methods.base import METHODS, EpisodeImages, Method
+
+_PAIRS_AT_ONCE = 4096  # in evaluation: their maps then fit into the processor's cache
 
 
 class PairConvolution(nn.Module):
@@ -26,18 +28,23 @@ class PairConvolution(nn.Module):
         self.of_support = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
         self.of_query = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
 
-    def forward(
+    def halves(
         self,
         support: Float[Tensor, "batch way c h w"],
         query: Float[Tensor, "batch queries c h w"],
         affine: tuple[Float[Tensor, " d"], Float[Tensor, " d"]] | None = None,
-    ) -> Float[Tensor, "pairs d h2 w2"]:
+    ) -> tuple[Float[Tensor, "batch way d h2 w2"], Float[Tensor, "batch queries d h2 w2"]]:
+        """What a support map and a query map contribute to each of their pairs."""
         of_support, of_query = self.of_support(support.flatten(0, 1)), self.of_query(query.flatten(0, 1))
         if affine is not None:
-            scale, shift = (numbers.view(-1, 1, 1) for numbers in affine)
+            scale, shift = (numbers.view(-1, 1, 1).to(of_query.dtype) for numbers in affine)
             of_support, of_query = scale * of_support, scale * of_query + shift
-        left = torch.unflatten(of_support, 0, support.shape[:2])
-        right = torch.unflatten(of_query, 0, query.shape[:2])
+        return torch.unflatten(of_support, 0, support.shape[:2]), torch.unflatten(of_query, 0, query.shape[:2])
+
+    def forward(
+        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+    ) -> Float[Tensor, "pairs d h2 w2"]:
+        left, right = self.halves(support, query)
         return (left[:, None] + right[:, :, None]).flatten(0, 2)  # (batch * queries * way, d, h2, w2)
 
 
@@ -64,13 +71,62 @@ class RelationModule(nn.Module):
         self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
     ) -> Float[Tensor, "batch queries way"]:
         if self.training or uses_batch_statistics(self.norm1):
-            x = self.norm1(self.pairs(support, query))
-        else:
-            x = self.pairs(support, query, running_affine(self.norm1))
-        x = functional.relu(functional.max_pool2d(x, 2))
-        x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
-        scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
-        return scores.view(len(query), query.shape[1], support.shape[1])
+            x = functional.relu(functional.max_pool2d(self.norm1(self.pairs(support, query)), 2))
+            x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
+            scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
+            return scores.view(len(query), query.shape[1], support.shape[1])
+        return self._score_in_blocks(support, query)
+
+    def _score_in_blocks(
+        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+    ) -> Float[Tensor, "batch queries way"]:
+        """The same in evaluation: batch norms folded, few pairs at a time, so that they stay in the processor's cache.
+
+        Adding pairs up and pooling them is done window place by window place: no map of a pair is ever whole.
+        """
+        left, right = self.pairs.halves(support, query, running_affine(self.norm1))
+        left, right = _window_places(left)[:, :, None], _window_places(right)[:, :, :, None]
+        scale, shift = running_affine(self.norm2)
+        weight = self.convolution.weight * scale.view(-1, 1, 1, 1)
+        second = _SmallConvolution(weight, shift, self.convolution.padding, left.shape[-2:])
+        num_queries, pairs_of_query = query.shape[1], len(query) * support.shape[1]
+        block = max(1, _PAIRS_AT_ONCE // pairs_of_query)
+        scores = []
+        for first in range(0, num_queries, block):
+            of_queries = right[:, :, first : first + block]
+            x = left[0] + of_queries[0]  # (batch, queries, way, c, h2, w2)
+            for place in range(1, len(left)):
+                x = torch.maximum(x, left[place] + of_queries[place])
+            shape = x.shape[:3]
+            x = functional.relu(second(functional.relu(x.flatten(0, 2))))
+            scores.append(self.score(functional.relu(self.hidden(x.flatten(1)))).view(shape))
+        return torch.cat(scores, dim=1)
+
+
+def _window_places(maps: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "4 batch n c h2 w2"]:
+    """The numbers of every 2x2 pooling window, by their place in it."""
+    height, width = (side // 2 * 2 for side in maps.shape[-2:])
+    places = [maps[..., row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+    return torch.stack(places)
+
+
+class _SmallConvolution:
+    """A convolution, its bias and 2x2 max pooling; on maps of 2x2, where all see all, one matrix does it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, padding: Any, size: Any) -> None:
+        self.weight, self.bias, self.padding = weight, bias, padding
+        self.channels, self.is_matrix = weight.shape[0], tuple(size) == (2, 2)
+        if self.is_matrix:  # a convolution is linear: what it makes of the unit maps are the rows of its matrix
+            inputs = 4 * weight.shape[1]
+            unit_maps = torch.eye(inputs, dtype=weight.dtype, device=weight.device).view(inputs, -1, 2, 2)
+            made = functional.conv2d(unit_maps, weight, padding=padding)
+            self.matrix = made.flatten(2).transpose(1, 2).flatten(1)  # place before channel: pooled over whole rows
+
+    def __call__(self, maps: Float[Tensor, "pairs c h w"]) -> Float[Tensor, "pairs d h2 w2"]:
+        if not self.is_matrix:
+            return functional.max_pool2d(functional.conv2d(maps, self.weight, self.bias, padding=self.padding), 2)
+        products = (maps.flatten(1) @ self.matrix).view(len(maps), 4, self.channels)
+        return (products.amax(1) + self.bias.to(products.dtype))[..., None, None]
 
 
 @METHODS.register("relation")
