@@ -22,6 +22,10 @@ except ImportError:  # Windows has no flock; two runs at once are then not notic
     fcntl = None  # type: ignore[assignment]
 
 
+CHECKPOINT = "checkpoint.safetensors"
+"""What every training's file is called, in a folder named for the training."""
+
+
 class CheckpointError(UserError):
     """A checkpoint that is absent, damaged or not ours. The message says what to do."""
 
@@ -56,6 +60,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path} is not a checkpoint of fewshot, or is damaged: train again with --fresh"
         ) from error
+
+
+def training_name(checkpoint: Path) -> str:
+    """The training that a checkpoint is of: the name of its folder, or of the file where it was published."""
+    return checkpoint.parent.name if checkpoint.name == CHECKPOINT else checkpoint.stem
 
 
 @contextlib.contextmanager

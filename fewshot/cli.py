@@ -5,17 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from episodes.errors import Interrupted, UserError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SEED = click.IntRange(0, 2**64 - 1)
+from fewshot.cli_options import SEED, data_option, json_option, test_options, unlabeled_options
+from fewshot.cli_results import COMMANDS
 
 
 class HelpfulGroup(click.Group):
@@ -44,50 +42,6 @@ def cli() -> None:
     """
 
 
-def _together(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-_data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder of the data sets [default: $FEWSHOT_DATA, else your data folder].",
-)
-_out_option = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-    help="Folder for checkpoints and records.",
-)  # fmt: skip
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
-_unlabeled_options = _together(
-    click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models."),
-    click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only."),
-)
-_test_options = _together(
-    click.option(
-        "--dataset", help="Name of a data set, or a folder (or CSV file) of your own images [default: omniglot]."
-    ),
-    click.option("--split", "class_split", help="Which classes are train, val and test (see `fewshot list datasets`)."),
-    click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
-    click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="Test episodes."),
-    click.option("--episode-seed", type=_SEED, default=0, show_default=True, help="Which test episodes."),
-    click.option(
-        "--damage",
-        type=click.FloatRange(0, 1),
-        help="Share of the images that is down-sampled four times and back (Fort 2017) [default: 0, or as trained].",
-    ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-    click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
-    _data_option,
-    _out_option,
-    _json_option,
-)
-
-
 @cli.command(
     context_settings={"ignore_unknown_options": True}, short_help="Train a model, select it, test it, write the record."
 )
@@ -101,7 +55,7 @@ _test_options = _together(
     show_default=True,
     help="fast, paper (the paper's own) or smoke (seconds; never ranked).",
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Initial weights and training episodes.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Initial weights and training episodes.")
 @click.option("--train-way", type=click.IntRange(2), help="Classes of a training episode [default: the recipe's].")
 @click.option(
     "--train-shot", type=click.IntRange(1), help="Support images per class in training [default: as in the test]."
@@ -112,13 +66,13 @@ _test_options = _together(
 )
 @click.option("--labeled-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Share of the training images that has labels (semi-supervised) [default: all].")  # fmt: skip
-@_unlabeled_options
+@unlabeled_options
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(
     "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
 )
-@_test_options
+@test_options
 @click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
 def run(**choices: Any) -> None:
     """Train a model, select it on the validation classes, test it, and write checkpoint and record.
@@ -136,8 +90,8 @@ def run(**choices: Any) -> None:
 @click.option("--as", "as_model", help="Another model that these weights serve, such as soft-kmeans-proto for proto's.")
 @click.option("--way", type=click.IntRange(2), help="Classes of a test episode [default: 5].")
 @click.option("--shot", type=click.IntRange(1), help="Support images per class [default: as trained].")
-@_unlabeled_options
-@_test_options
+@unlabeled_options
+@test_options
 @click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
 def evaluate(**choices: Any) -> None:
     """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote.
@@ -170,11 +124,11 @@ def list_(what: str) -> None:
 @click.option(
     "--distractors", type=click.IntRange(0), default=0, show_default=True, help="Classes that are in no label."
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Which episodes.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
 @click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the (first) episode.")
 @click.option("--count", type=click.IntRange(1, 8), default=1, show_default=True, help="Episodes to draw.")
 @click.option("--picture", type=click.Path(path_type=Path), help="The PNG to write [default: DATASET-episode.png].")
-@_data_option
+@data_option
 def show(**choices: Any) -> None:
     """Draw episodes of DATASET into a PNG: support, query and unlabeled images side by side."""
     from fewshot.commands import show_command
@@ -185,7 +139,7 @@ def show(**choices: Any) -> None:
 @cli.command(short_help="Fetch a data set, check it, or say where it lies.")
 @click.argument("action", metavar="[get|check|path]")
 @click.argument("dataset")
-@_data_option
+@data_option
 def data(action: str, dataset: str, data: Path | None) -> None:
     """Fetch a data set (get), read it through and report what is wrong (check), or say where it lies (path)."""
     from fewshot.commands import data_command
@@ -193,21 +147,8 @@ def data(action: str, dataset: str, data: Path | None) -> None:
     data_command(action, dataset, data)
 
 
-@cli.command(short_help="Print the table made from the records.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
-              help="Folder whose runs/ holds the published records.")  # fmt: skip
-@click.option("--write", is_flag=True, help="Write leaderboard.md there and the table of README.md beside it.")
-@click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
-@_out_option
-def leaderboard(results: Path, write: bool, check: bool, out: Path) -> None:
-    """Print the table made from the records: the published ones and your own under --out."""
-    from fewshot.commands import leaderboard_command
-
-    leaderboard_command(results, write, check, out)
-
-
 @cli.command(short_help="Say what is here and what to do about what is missing.")
-@_data_option
+@data_option
 def doctor(data: Path | None) -> None:
     """Say what is here (versions, device, precision, data sets, learn2learn) and what to do about what is missing."""
     from fewshot.commands import doctor_command
@@ -218,13 +159,17 @@ def doctor(data: Path | None) -> None:
 @cli.command(short_help="Measure speed and memory on the spot.")
 @click.option("--quick", is_flag=True, help="Fewer repetitions.")
 @click.option("--model", help="Instead: seconds and memory of 10,000 test episodes of this method, or of `all`.")
-@_data_option
-@_json_option
+@data_option
+@json_option
 def bench(quick: bool, model: str | None, data: Path | None, as_json: bool) -> None:
     """Measure on the spot: episodes/s, training images/s, seconds for 10,000 test episodes, start-up, memory."""
     from fewshot.commands import bench_command
 
     bench_command(quick, model, data, as_json)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

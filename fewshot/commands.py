@@ -110,6 +110,14 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path) -> N
         click.echo(render(read_records([results / "runs", out / "records"])))
 
 
+def publish_command(records: tuple[Path, ...], results: Path, *, with_weights: bool) -> None:
+    """fewshot publish."""
+    from fewshot.publishing import publish
+
+    for path in publish(records, results, with_weights=with_weights):
+        click.echo(f"written: {path}")
+
+
 def doctor_command(root: Path | None) -> None:
     """fewshot doctor."""
     from fewshot.doctor import examine, render

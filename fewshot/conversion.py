@@ -8,7 +8,7 @@ from typing import Any
 
 from episodes.errors import UserError
 from fewshot.building import build_method
-from fewshot.checkpoints import CheckpointError, load_tensors, save_tensors
+from fewshot.checkpoints import CheckpointError, load_tensors, save_tensors, training_name
 from fewshot.configuration import short_hash
 from fewshot.methods import METHODS
 from fewshot.options import departures
@@ -42,7 +42,7 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
         )
     before = {"model": metadata["model"], "model_options": metadata["model_options"]}
     changed = metadata | {"model": model, "model_options": chosen, "trained_as": metadata.get("trained_as", before)}
-    name = f"{checkpoint.parent.name}-as-{model}-{short_hash({'model': model, 'options': chosen})[:6]}"
+    name = f"{training_name(checkpoint)}-as-{model}-{short_hash({'model': model, 'options': chosen})[:6]}"
     path = out / "checkpoints" / name / "checkpoint.safetensors"
     save_tensors(path, {name: tensors[name] for name in wanted}, changed)
     return path

@@ -15,7 +15,7 @@ from episodes.datasets import Dataset
 from episodes.sampler import EpisodeSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
-from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
+from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer, training_name
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
 from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine
@@ -208,6 +208,6 @@ def measure(
 
 def record_path(record: RunRecord, checkpoint: Path, out: Path) -> Path:
     """``records/proto_omniglot-vinyals-28_5w1s_q15_fast_<hash>.json``; the hash names training and test."""
-    identity = {"checkpoint": checkpoint.parent.name, "digest": record.episodes_digest, "protocol": record.protocol}
+    identity = {"checkpoint": training_name(checkpoint), "digest": record.episodes_digest, "protocol": record.protocol}
     cell = record.protocol.partition("@")[0].replace("/", "_")
     return out / "records" / f"{record.model}_{cell}_{record.recipe}_{short_hash(identity)}.json"

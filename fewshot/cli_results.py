@@ -1,0 +1,44 @@
+"""The commands that read records: tables, publication. Parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fewshot.cli_options import out_option
+
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    help="Folder of the published records (runs/), weights (weights/) and tables.",
+)  # fmt: skip
+
+
+@click.command(short_help="Print the table made from the records.")
+@results_option
+@click.option("--write", is_flag=True, help="Write leaderboard.md there and the table of README.md beside it.")
+@click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
+@out_option
+def leaderboard(results: Path, write: bool, check: bool, out: Path) -> None:
+    """Print the table made from the records: the published ones and your own under --out."""
+    from fewshot.commands import leaderboard_command
+
+    leaderboard_command(results, write, check, out)
+
+
+@click.command(short_help="Copy records and their weights into results/.")
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@results_option
+@click.option("--without-weights", is_flag=True, help="The record alone, where its weights are too large to commit.")
+def publish(records: tuple[Path, ...], results: Path, without_weights: bool) -> None:
+    """Publish RECORDS, the files that `fewshot run` wrote: record to results/runs, weights to results/weights.
+
+    Smoke tests, records of uncommitted code, and records whose checkpoint is gone or is another are refused; then
+    nothing is changed. The tables are written anew. What is left to do is to commit.
+    """
+    from fewshot.commands import publish_command
+
+    publish_command(records, results, with_weights=not without_weights)
+
+
+COMMANDS = (leaderboard, publish)
