@@ -41,4 +41,19 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool) -> 
     publish_command(records, results, with_weights=not without_weights)
 
 
-COMMANDS = (leaderboard, publish)
+@click.command(short_help="Accuracy against the share of damaged images.")
+@results_option
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the curves into this file (.svg or .png).")
+@out_option
+def damage(results: Path, picture: Path | None, out: Path) -> None:
+    """Print accuracy against the share of damaged test images, of all trainings with `run --damage` (Fort 2017).
+
+    Train with `fewshot run --damage 0.75 --way 20 --shot 1`, once with `--model proto`, once with `--model
+    gaussian-proto`; test each with `fewshot evaluate CHECKPOINT --way 20 --shot 5 --damage SHARE`.
+    """
+    from fewshot.commands import damage_command
+
+    damage_command(results, picture, out)
+
+
+COMMANDS = (leaderboard, publish, damage)

@@ -118,6 +118,19 @@ def publish_command(records: tuple[Path, ...], results: Path, *, with_weights: b
         click.echo(f"written: {path}")
 
 
+def damage_command(results: Path, picture: Path | None, out: Path) -> None:
+    """fewshot damage."""
+    from fewshot.damage_curve import damage_curves, damage_table, plot_damage
+    from fewshot.records import read_records
+
+    curves = damage_curves(read_records([results / "runs", out / "records"]))
+    if not curves:
+        raise UserError("no training on damaged images yet: `fewshot run --model proto --damage 0.75` makes one")
+    click.echo(damage_table(curves))
+    if picture:
+        click.echo(f"\ndrawn: {plot_damage(curves, picture)}")
+
+
 def doctor_command(root: Path | None) -> None:
     """fewshot doctor."""
     from fewshot.doctor import examine, render
