@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from fewshot.records import RunRecord
+
 _VINYALS, _REN = "Vinyals et al. NeurIPS 2016", "Ren et al. ICLR 2018"
 
 PAPER_OF_MODEL = {
@@ -89,3 +91,32 @@ def published_target(model: str, pixels: str, way: int, shot: int, *, distractor
         and "NOT Ravi split" not in row.protocol
     )
     return max(matching, key=lambda row: (row.variant == variant, row.accuracy), default=None)
+
+
+def target_of(record: RunRecord) -> Published | None:
+    """The number a record is held against, or None where no paper has one for what was trained and tested.
+
+    Of a prototypical network with few labels that is Ren's baseline: trained on labels alone, or also refined with
+    unlabeled images in the test ("semi-supervised inference").
+    """
+    pixels, way, shot = record.pixels_way_shot
+    if record.readout or record.config.get("damage"):
+        return None
+    variant = {(False, None): "supervised protonet baseline", (True, "proto"): "semi-supervised inference only"}.get(
+        (record.uses_unlabeled, record.config.get("trained_as", {}).get("model"))
+    )
+    few_labels = record.config["recipe"].get("labeled_share") is not None
+    if not few_labels or variant is None:
+        return published_target(record.model, pixels, way, shot, distractors=record.has_distractors)
+    with_or_without = "with distractors" if record.has_distractors else "no distractors"
+    cell = ("semi-protonet", COMPARABLE_PIXELS.get(pixels), way, shot)
+    return next(
+        (
+            row
+            for row in published()
+            if (row.method, row.dataset, row.way, row.shot) == cell
+            and row.source.startswith(_REN)
+            and row.variant in (variant, f"{variant}, {with_or_without}")
+        ),
+        None,
+    )

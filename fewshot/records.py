@@ -73,9 +73,38 @@ class RunRecord:
         """Whether unlabeled images of classes outside the episode were among the unlabeled ones."""
         return bool(self.config.get("distractors", self.config["recipe"].get("distractors")))
 
+    @property
+    def description(self) -> str:
+        """The model with all that sets it apart: options, read-out, and what it was trained on or as, if not as tested.
+
+        ``matching scale=100 (trained 1-shot)``.
+        """
+        config, recipe = self.config, self.config["recipe"]
+        options = [
+            f"{name.replace('_', '-')}={_plain(value)}" for name, value in sorted(config["model_options"].items())
+        ]
+        if config["encoder_options"]:
+            options += [f"{name}={_plain(value)}" for name, value in sorted(config["encoder_options"].items())]
+        training = []
+        if before := config.get("trained_as"):
+            training.append(f"as {before['model']}" if before["model"] != self.model else "with running batch norm")
+        if recipe.get("labeled_share"):
+            training.append(f"with {100 * recipe['labeled_share']:g} % labels")
+        if config.get("damage"):
+            training.append(f"with {100 * config['damage']:g} % damaged")
+        if recipe.get("train_shot") not in (None, config["shot"]):
+            training.append(f"{recipe['train_shot']}-shot")
+        name = " ".join([self.model, *options])
+        readout = f" + {self.readout}" if self.readout else ""
+        return f"{name}{readout} (trained {', '.join(training)})" if training else f"{name}{readout}"
+
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def pack_counts(counts: npt.NDArray[np.uint16]) -> str:

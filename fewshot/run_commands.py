@@ -21,7 +21,7 @@ from fewshot.experiment import evaluate_checkpoint, run
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
 from fewshot.methods import METHODS, Method
 from fewshot.options import check_choice, checked_options, options_of
-from fewshot.papers import published_target
+from fewshot.papers import target_of
 from fewshot.recipes import RECIPES, find_recipe
 from fewshot.records import RunRecord
 from fewshot.reporting import TerminalReporter
@@ -157,7 +157,7 @@ def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
     if as_json:
         print_json(asdict(record))
         return
-    target = published_target(record.model, *record.pixels_way_shot, distractors=record.has_distractors)
+    target = target_of(record)
     smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
     short = "  SHORTENED training" if record.shortened else ""
     lines = [

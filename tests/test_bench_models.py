@@ -10,6 +10,7 @@ import pytest
 from episodes.errors import UserError
 from episodes.types import EpisodeSpec
 from fewshot import bench, bench_models
+from fewshot.methods import METHODS
 from fewshot.reporting import Reporter
 
 TINY = bench.Setting(
@@ -37,7 +38,7 @@ def test_time_and_memory_of_a_method_are_measured(
 def test_a_method_without_a_table_of_embeddings_is_left_out_of_all_and_refused_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bench_models, "METHODS", {"maml": bench_models.METHODS.get("maml")})
+    monkeypatch.setattr(bench_models, "METHODS", {"maml": METHODS.get("maml")})
     assert bench_models.measure_models("all", None, Reporter())["measurements"] == []
     with pytest.raises(UserError, match="maml is not measured here"):
         bench_models.measure_models("maml", None, Reporter())
