@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from episodes.errors import Interrupted, UserError
-from fewshot.cli_options import SEED, data_option, json_option, test_options, unlabeled_options
+from fewshot.cli_options import SEED, data_option, json_option, number_list, test_options, unlabeled_options
 from fewshot.cli_results import COMMANDS
 
 
@@ -77,6 +77,8 @@ def cli() -> None:
 def run(**choices: Any) -> None:
     """Train a model, select it on the validation classes, test it, and write checkpoint and record.
 
+    With --readout the trained embeddings are frozen and classified otherwise than the model does by itself.
+
     Ctrl-C leaves a checkpoint and the same command goes on from it; a finished training is not repeated. Options of
     the model itself, such as --distance cosine, are listed by `fewshot list models`.
     """
@@ -88,13 +90,19 @@ def run(**choices: Any) -> None:
 @cli.command(context_settings={"ignore_unknown_options": True}, short_help="Test a trained model again.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--as", "as_model", help="Another model that these weights serve, such as soft-kmeans-proto for proto's.")
-@click.option("--way", type=click.IntRange(2), help="Classes of a test episode [default: 5].")
-@click.option("--shot", type=click.IntRange(1), help="Support images per class [default: as trained].")
+@click.option(
+    "--way", callback=number_list(2), metavar="NUMBERS", help="Classes of a test episode; also 5,20 [default: 5]."
+)
+@click.option(
+    "--shot", callback=number_list(1), metavar="NUMBERS", help="Support images per class; also 1,5 [default: trained]."
+)
 @unlabeled_options
 @test_options
 @click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
 def evaluate(**choices: Any) -> None:
     """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote.
+
+    Every way with every shot and every read-out gives a record; the images are embedded once.
 
     Model options change the rule, not the weights: `--batch-norm transductive` for relation. With --as the weights
     serve another model: a proto refined with unlabeled images in the test alone is `--as soft-kmeans-proto`.
@@ -105,7 +113,7 @@ def evaluate(**choices: Any) -> None:
 
 
 @cli.command("list")
-@click.argument("what", metavar="[models|datasets|protocols|encoders]")
+@click.argument("what", metavar="[models|datasets|protocols|encoders|readouts]")
 def list_(what: str) -> None:
     """List what can be chosen."""
     from fewshot.commands import list_command

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the list of numbers that some of them take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, 2**64 - 1)
+
+
+def number_list(least: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
+    """For an option that takes ``5`` or ``5,20``: whole numbers of at least ``least``, each once, in their order."""
+    one: Any = click.IntRange(least)
+
+    def convert(context: click.Context, option: click.Parameter, words: str | None) -> tuple[int, ...] | None:
+        if words is None:
+            return None
+        return tuple(dict.fromkeys(int(one.convert(word, option, context)) for word in words.split(",")))
+
+    return convert
 
 
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -53,6 +65,11 @@ test_options = together(
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
+    click.option(
+        "--readout",
+        help="How frozen embeddings are classified: one, several with commas, or all (see `fewshot list readouts`) "
+        "[default: the model's own rule].",
+    ),
     data_option,
     out_option,
     json_option,

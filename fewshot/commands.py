@@ -20,6 +20,7 @@ from fewshot.hardware import keep_freed_memory
 from fewshot.methods import METHODS
 from fewshot.options import check_choice, options_of
 from fewshot.papers import published_target
+from fewshot.readouts import READOUTS
 from fewshot.reporting import TerminalReporter
 from fewshot.sources import open_dataset
 
@@ -31,7 +32,7 @@ def _terminal() -> Console:
 
 def list_command(what: str) -> None:
     """fewshot list."""
-    check_choice("list", what, ("models", "datasets", "protocols", "encoders"))
+    check_choice("list", what, ("models", "datasets", "protocols", "encoders", "readouts"))
     table = Table(box=None, pad_edge=False)
     if what == "protocols":
         from fewshot.protocols import standard_protocols
@@ -48,6 +49,11 @@ def list_command(what: str) -> None:
             entry = DATASETS.get(name)
             here = "" if name == "folder" else ("yes" if entry().is_present() else "no")
             table.add_row(name, ", ".join(entry.class_splits), entry.title, here)
+    elif what == "readouts":
+        for column in ("name", "what", "source"):
+            table.add_column(column, no_wrap=column == "name")
+        for name in READOUTS:
+            table.add_row(name, READOUTS.get(name).title, READOUTS.get(name).source)
     else:
         for column in ("name", "what", "options"):
             table.add_column(column)

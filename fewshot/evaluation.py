@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from episodes.cache import Progress, silent
 from episodes.sampler import EpisodeSampler
-from episodes.types import EpisodeError, gather
+from episodes.types import Episode, EpisodeError, gather
 from fewshot.hardware import Precision, autocast
 from fewshot.methods.base import Method, episode_images
+from fewshot.readouts.base import Readout
 from fewshot.statistics import Interval, interval_over_episodes
 
 _EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
@@ -78,16 +80,32 @@ def score_episodes(
     spec = sampler.spec
     num_unlabeled = (spec.way + spec.num_distractor) * spec.num_unlabeled
     working = method.working_numbers(spec.way, spec.shot, spec.num_queries, num_unlabeled)
+
+    def score(episode: Episode) -> Tensor:
+        unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
+        return method.scored(gather(table, episode.support), gather(table, episode.query), unlabeled)
+
+    method.eval()
+    with autocast(table.device, precision):
+        return _count_correct(score, working, table.device, sampler, num_episodes, progress)
+
+
+def _count_correct(
+    score: Callable[[Episode], Tensor],
+    working: int,
+    device: torch.device,
+    sampler: EpisodeSampler,
+    num_episodes: int,
+    progress: Progress,
+) -> npt.NDArray[np.uint16]:
+    """Correctly classified queries of each episode; ``working`` numbers are held while one is scored."""
     chunk = max(1, min(512, _SCORING_CHUNK_NUMBERS // working))
     correct = np.empty(num_episodes, np.uint16)
     done = 0
-    method.eval()
-    with torch.inference_mode(), autocast(table.device, precision):
+    with torch.inference_mode():
         for drawn in sampler.batches(num_episodes, chunk):
-            episode = drawn.to(table.device)
-            unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
-            logits = method.scored(gather(table, episode.support), gather(table, episode.query), unlabeled)
-            hits = (logits.argmax(-1) == episode.labels).sum(1)
+            episode = drawn.to(device)
+            hits = (score(episode).argmax(-1) == episode.labels).sum(1)
             correct[done : done + len(hits)] = hits.cpu().numpy()
             done += len(hits)
             progress("testing", done, num_episodes)
@@ -116,22 +134,52 @@ def evaluate(
     num_episodes: int,
     precision: Precision = "fp32",
     progress: Progress = silent,
+    table: Float[Tensor, "num_images *feature"] | None = None,
 ) -> Evaluation:
     """Accuracy of ``method`` on the first ``num_episodes`` episodes of ``sampler``.
 
-    Each image of the sampler's set is embedded once, in evaluation mode: batch norm uses the running statistics of
-    training, so no query sees another. A method that must see the pixels of an episode together is given them so.
+    Each image of the sampler's set is embedded once (or ``table`` holds what it gave before), in evaluation mode: batch
+    norm uses the running statistics of training, so no query sees another. A method that must see the pixels of an
+    episode together is given them so.
     Raises UntrainedError for a method whose rule is a network that was never trained.
     """
     method.refuse_untrained()
-    if sampler.spec.num_queries > _MOST_QUERIES:
-        raise EpisodeError(
-            f"an episode of {sampler.spec.num_queries:,} queries cannot be counted: take at most {_MOST_QUERIES:,}"
-        )
+    _refuse_uncountable(sampler)
     start = time.perf_counter()
     if method.sees_whole_episode:
         correct = score_pixels(method, sampler, num_episodes, precision, progress)
     else:
-        table = embed_all(method, sampler.image_set.images, precision, progress)
+        if table is None:
+            table = embed_all(method, sampler.image_set.images, precision, progress)
         correct = score_episodes(method, table, sampler, num_episodes, precision, progress)
     return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start)
+
+
+def evaluate_readout(
+    readout: Readout,
+    table: Float[Tensor, "num_images dim"],
+    train_mean: Float[Tensor, " dim"] | None,
+    sampler: EpisodeSampler,
+    num_episodes: int,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Accuracy of a read-out on the very episodes that ``evaluate`` uses; row i of the table embeds image i of the set.
+
+    Unlabeled images of the episodes stay unused. Embeddings are read in full precision.
+    """
+    _refuse_uncountable(sampler)
+    start, spec = time.perf_counter(), sampler.spec
+    working = readout.working_numbers(spec.way, spec.shot, spec.num_queries, table.shape[1])
+
+    def score(episode: Episode) -> Tensor:
+        return readout.logits(gather(table, episode.support), gather(table, episode.query), train_mean)
+
+    correct = _count_correct(score, working, table.device, sampler, num_episodes, progress)
+    return Evaluation(correct, spec.num_queries, time.perf_counter() - start)
+
+
+def _refuse_uncountable(sampler: EpisodeSampler) -> None:
+    if sampler.spec.num_queries > _MOST_QUERIES:
+        raise EpisodeError(
+            f"an episode of {sampler.spec.num_queries:,} queries cannot be counted: take at most {_MOST_QUERIES:,}"
+        )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,16 @@ from episodes.datasets import Dataset
 from episodes.sampler import EpisodeSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
-from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer, training_name
+from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
-from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine
+from fewshot.hardware import Precision, choose_device, choose_precision
+from fewshot.measurement import OWN_RULE, Outcome, measure
 from fewshot.methods import Method
-from fewshot.protocols import Protocol
-from fewshot.provenance import commit, versions
+from fewshot.provenance import commit
 from fewshot.recipes import Recipe
-from fewshot.records import RunRecord, pack_counts, write_record
 from fewshot.reporting import Reporter
-from fewshot.statistics import CI95_FORMULA, Interval
+from fewshot.statistics import Interval
 from fewshot.training import TrainingResult, train
 
 _VAL_EPISODE_SEED = 1
@@ -33,8 +30,22 @@ _VAL_EPISODE_SEED = 1
 
 def run(
     config: RunConfig, dataset: Dataset, out: Path, reporter: Reporter | None = None, *, fresh: bool = False
-) -> tuple[RunRecord, Path]:
+) -> Outcome:
     """Train (or find the finished training), select on val, test, write the record under ``out``; record and path."""
+    (outcome,) = run_readouts(config, dataset, out, reporter, fresh=fresh)
+    return outcome
+
+
+def run_readouts(
+    config: RunConfig,
+    dataset: Dataset,
+    out: Path,
+    reporter: Reporter | None = None,
+    readouts: Sequence[str] = (OWN_RULE,),
+    *,
+    fresh: bool = False,
+) -> list[Outcome]:
+    """One training, tested with each read-out; a record for each. An empty name is the method's own rule."""
     reporter = reporter or Reporter()
     commit()  # looked up now: what is committed while this trains is not what trains
     device = choose_device(config.device)
@@ -46,7 +57,7 @@ def run(
     config = resolve(config, train_set, val_set)
     test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
     trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
-    return measure(trained, dataset, test_sampler, config.episodes, out, reporter, precision)
+    return measure(trained, dataset, [test_sampler], config.episodes, out, reporter, precision, readouts)
 
 
 def obtain_training(
@@ -144,8 +155,28 @@ def evaluate_checkpoint(
     *,
     device: str = "auto",
     precision: str = "auto",
-) -> tuple[RunRecord, Path]:
+) -> Outcome:
     """Test a trained method on the test classes of ``dataset`` and write the record under ``out``."""
+    (outcome,) = evaluate_settings(
+        checkpoint, dataset, [spec], num_episodes, episode_seed, out, reporter, device=device, precision=precision
+    )
+    return outcome
+
+
+def evaluate_settings(
+    checkpoint: Path,
+    dataset: Dataset,
+    specs: Sequence[EpisodeSpec],
+    num_episodes: int,
+    episode_seed: int,
+    out: Path,
+    reporter: Reporter,
+    readouts: Sequence[str] = (OWN_RULE,),
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> list[Outcome]:
+    """Test a trained method in each setting with each read-out, every image embedded once; a record for each."""
     place_on = choose_device(device)
     trained = load_trained(checkpoint, place_on)
     test_set = dataset.load("test", reporter.data_progress)
@@ -154,60 +185,6 @@ def evaluate_checkpoint(
             f"{checkpoint} was trained on images of {trained.method.encoder.image_shape} (channels, height, width) "
             f"and those of {dataset.name} are {test_set.image_shape}: choose a data set of that size"
         )
-    sampler = EpisodeSampler(test_set, spec, episode_seed)
+    samplers = [EpisodeSampler(test_set, spec, episode_seed) for spec in specs]
     chosen = choose_precision(precision, place_on)
-    return measure(trained, dataset, sampler, num_episodes, out, reporter, chosen)
-
-
-def measure(
-    trained: Trained,
-    dataset: Dataset,
-    sampler: EpisodeSampler,
-    num_episodes: int,
-    out: Path,
-    reporter: Reporter,
-    precision: Precision,
-) -> tuple[RunRecord, Path]:
-    """Test a trained method on the protocol's episodes and write the record; record and path."""
-    method, metadata, spec = trained.method, trained.metadata, sampler.spec
-    protocol = Protocol(dataset.protocol_name, spec, num_episodes, sampler.seed)
-    evaluation = evaluate(method, sampler, num_episodes, precision, reporter.test_progress)
-    identity = {name: value for name, value in metadata.items() if name != "training"}
-    test = {"way": spec.way, "shot": spec.shot, "query": spec.num_query, "test_pixels": dataset.protocol_name}
-    test |= {"unlabeled": spec.num_unlabeled, "distractors": spec.num_distractor, "test_damage": dataset.damage}
-    record = RunRecord(
-        model=metadata["model"],
-        protocol=protocol.name,
-        accuracy=evaluation.interval.mean,
-        ci95=evaluation.interval.ci95,
-        num_episodes=num_episodes,
-        num_queries=evaluation.num_queries,
-        correct=pack_counts(evaluation.correct),
-        episodes_digest=sampler.digest(num_episodes),
-        episode_seed=sampler.seed,
-        recipe=metadata["recipe"]["name"],
-        shortened=metadata["shortened"],
-        seed=metadata["seed"],
-        transductive=method.transductive,
-        uses_unlabeled=method.uses_unlabeled,
-        num_parameters=sum(parameter.numel() for parameter in method.parameters()),
-        config=identity | test | {"test_precision": precision, "checkpoint": str(trained.checkpoint)},
-        training=metadata["training"],
-        seconds={"training": metadata["training"]["seconds"], "test": round(evaluation.seconds, 2)},
-        commit=metadata["commit"],
-        versions=versions(),
-        machine=describe_machine(method.encoder.mean.device),
-        command=shlex.join(["fewshot", *sys.argv[1:]]),
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        ci_formula=CI95_FORMULA,
-        notes=list(reporter.notes),
-        self_supervised=method.self_supervised,
-    )
-    return record, write_record(record, record_path(record, trained.checkpoint, out))
-
-
-def record_path(record: RunRecord, checkpoint: Path, out: Path) -> Path:
-    """``records/proto_omniglot-vinyals-28_5w1s_q15_fast_<hash>.json``; the hash names training and test."""
-    identity = {"checkpoint": training_name(checkpoint), "digest": record.episodes_digest, "protocol": record.protocol}
-    cell = record.protocol.partition("@")[0].replace("/", "_")
-    return out / "records" / f"{record.model}_{cell}_{record.recipe}_{short_hash(identity)}.json"
+    return measure(trained, dataset, samplers, num_episodes, out, reporter, chosen, readouts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from fewshot.cli import cli, parse_model_options, print_json
 from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
 from fewshot.conversion import convert_checkpoint
 from fewshot.encoders import ENCODERS
-from fewshot.experiment import evaluate_checkpoint, run
+from fewshot.experiment import evaluate_settings, run_readouts
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
+from fewshot.measurement import OWN_RULE_WORD, Outcome, readouts_named, refuse_unreadable
 from fewshot.methods import METHODS, Method
 from fewshot.options import check_choice, checked_options, options_of
 from fewshot.papers import target_of
+from fewshot.readouts import READOUTS
 from fewshot.recipes import RECIPES, find_recipe
 from fewshot.records import RunRecord
 from fewshot.reporting import TerminalReporter
@@ -38,6 +40,8 @@ def run_command(**choices: Any) -> None:
     model = METHODS.get(choices["model"])  # every word is checked before any data are looked for
     encoder = choices["encoder"] or model.default_encoder
     recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
+    readouts = readouts_named(choices["readout"] or OWN_RULE_WORD)
+    refuse_unreadable(choices["model"], model, readouts)
     _check_hardware_words(choices)
     model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
     keep_freed_memory()
@@ -62,9 +66,9 @@ def run_command(**choices: Any) -> None:
             from fewshot.curves import tensorboard_observer
 
             reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
-        record, path = run(config, dataset, choices["out"], reporter, fresh=choices["fresh"])
-        _draw_training(record)
-    _print_outcome(record, path, choices["as_json"])
+        outcomes = run_readouts(config, dataset, choices["out"], reporter, readouts, fresh=choices["fresh"])
+        _draw_training(outcomes[0][0])
+    _print_outcomes(outcomes, choices["as_json"])
 
 
 def _draw_training(record: RunRecord) -> None:
@@ -81,10 +85,12 @@ def _draw_training(record: RunRecord) -> None:
 def evaluate_command(**choices: Any) -> None:
     """fewshot evaluate."""
     _check_hardware_words(choices)
+    readouts = readouts_named(choices["readout"] or OWN_RULE_WORD)
     keep_freed_memory()
     checkpoint, options = choices["checkpoint"], _rule_options(choices["model_options"])
     metadata = read_metadata(checkpoint)
     model = choices["as_model"] or metadata["model"]
+    refuse_unreadable(model, METHODS.get(model), readouts)
     if choices["as_model"] or options:
         checkpoint = convert_checkpoint(checkpoint, model, options, choices["out"])
     with TerminalReporter() as reporter:
@@ -97,18 +103,19 @@ def evaluate_command(**choices: Any) -> None:
             image_shape=tuple(metadata["image_shape"]),
         )
         share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
-        record, path = evaluate_checkpoint(
+        outcomes = evaluate_settings(
             checkpoint,
             damage(dataset, share),
-            test_spec(choices, metadata["recipe"], METHODS.get(model)),
+            test_specs(choices, metadata["recipe"], METHODS.get(model)),
             choices["episodes"],
             choices["episode_seed"],
             choices["out"],
             reporter,
+            readouts,
             device=choices["device"],
             precision=choices["precision"],
         )
-    _print_outcome(record, path, choices["as_json"])
+    _print_outcomes(outcomes, choices["as_json"])
 
 
 def _rule_options(words: tuple[str, ...]) -> dict[str, str]:
@@ -118,8 +125,8 @@ def _rule_options(words: tuple[str, ...]) -> dict[str, str]:
     return parse_model_options(words, of_evaluate, of_models, "evaluate")
 
 
-def test_spec(choices: Mapping[str, Any], recipe: Mapping[str, Any], method: type[Method]) -> EpisodeSpec:
-    """The test episodes that were asked for; what was left open is as in training."""
+def test_specs(choices: Mapping[str, Any], recipe: Mapping[str, Any], method: type[Method]) -> list[EpisodeSpec]:
+    """The test episodes that were asked for, each way with each shot; what was left open is as in training."""
     unlabeled = choices["unlabeled"] or recipe.get("unlabeled", 0)
     distractors = choices["distractors"] or recipe.get("distractors", 0)
     if not method.uses_unlabeled:
@@ -128,9 +135,11 @@ def test_spec(choices: Mapping[str, Any], recipe: Mapping[str, Any], method: typ
         unlabeled = distractors = 0
     elif not unlabeled:
         unlabeled = DEFAULT_UNLABELED
-    return EpisodeSpec(
-        choices["way"] or 5, choices["shot"] or recipe["train_shot"], choices["query"], unlabeled, distractors
-    )
+    return [
+        EpisodeSpec(way, shot, choices["query"], unlabeled, distractors)
+        for way in choices["way"] or (5,)
+        for shot in choices["shot"] or (recipe["train_shot"],)
+    ]
 
 
 def _check_hardware_words(choices: Mapping[str, Any]) -> None:
@@ -153,15 +162,32 @@ def _own_options(words: tuple[str, ...], model: str, encoder: str) -> tuple[dict
     )
 
 
-def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    """One record in full; several as a table. As JSON a record, or a list of them."""
     if as_json:
-        print_json(asdict(record))
+        contents = [asdict(record) for record, _ in outcomes]
+        print_json(contents[0] if len(contents) == 1 else contents)
         return
+    if len(outcomes) == 1:
+        _print_lines(_lines_of(*outcomes[0]))
+        return
+    record, path = outcomes[0]
+    shared = ("model", "interval", "note", "checkpoint", "training")
+    _print_lines([line for line in _lines_of(record, path) if line[0] in shared])
+    width = max(len(record.protocol) for record, _ in outcomes)
+    for record, path in outcomes:
+        accuracy = click.style(record.percent(), bold=True)
+        click.echo(f"{record.protocol:<{width}}  {record.readout or OWN_RULE_WORD:<16}  {accuracy}  {path}")
+
+
+def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
+    """What is said of one record, as name and text."""
     target = target_of(record)
     smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
     short = "  SHORTENED training" if record.shortened else ""
-    lines = [
+    return [
         ("model", f"{record.model}, {record.recipe} recipe, seed {record.seed}{smoke}{short}"),
+        *([("read-out", f"{record.readout}: {READOUTS.get(record.readout).title}")] if record.readout else []),
         ("protocol", record.protocol),
         ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
         ("published", str(target) if target else "no paper gives a number for this protocol"),
@@ -171,5 +197,8 @@ def _print_outcome(record: RunRecord, path: Path, as_json: bool) -> None:
         ("training", str(Path(record.config["checkpoint"]).with_name("training.png"))),
         ("record", str(path)),
     ]
+
+
+def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
     for name, text in lines:
         click.echo(f"{name:<11} {text}")

@@ -78,13 +78,14 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         tuple(METHOD_FILES),
         (*ERRORS, "episodes.types", *NETWORKS, "fewshot.methods.base", "fewshot.guest"),
     ),
+    "read-outs": (("fewshot.readouts*",), (*ERRORS, "fewshot.distances", "fewshot.readouts*")),
     "training": (
         ("fewshot.training",),
         ("episodes.*", "fewshot.methods.base", "fewshot.statistics", *HELPERS),
     ),
     "evaluation": (
         ("fewshot.evaluation",),
-        ("episodes.*", "fewshot.methods.base", "fewshot.statistics", "fewshot.hardware"),
+        ("episodes.*", "fewshot.methods.base", "fewshot.readouts.base", "fewshot.statistics", "fewshot.hardware"),
     ),
     "tables": (TABLES, (*ERRORS, "episodes.files", "episodes.draws", *TABLES)),
     "plain helpers": (
@@ -99,6 +100,7 @@ OUTSIDERS = {
     "networks": {"torch", "torchvision", "timm", "pytorch_metric_learning", "jaxtyping"},
     "base of methods": {"torch", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
+    "read-outs": {"torch", "jaxtyping"},
     "training": {"torch", "jaxtyping"},
     "evaluation": {"torch", "numpy", "jaxtyping"},
     "tables": {"numpy", "pandas", "scipy", "jinja2", "matplotlib"},

@@ -22,6 +22,11 @@ WRONG_WORDS = [
     (("run", "--encoder", "conv5"), r"unknown encoder 'conv5'\. Did you mean 'conv4'\? Valid: "),
     (("run", "--recipe", "fats"), r"unknown recipe 'fats'\. Did you mean 'fast'\? Valid: fast, paper, smoke"),
     (("run", "--device", "cdua"), r"unknown device 'cdua'\. Did you mean 'cuda'\? Valid: auto, cpu, cuda"),
+    (("run", "--readout", "svn"), r"unknown read-out 'svn'\. Did you mean 'svm'\? Valid: cosine, finetune, .*svm"),
+    (("run", "--model", "relation", "--readout", "svm"), r"relation compares feature maps .* leave out --readout"),
+    (("evaluate", "model.safetensors", "--readout", "all,svn"), r"unknown read-out 'svn'\. Did you mean 'svm'"),
+    (("evaluate", "model.safetensors", "--way", "5,1"), r"'--way': 1 is not in the range x>=2"),
+    (("evaluate", "model.safetensors", "--shot", "1;5"), r"'--shot': '1;5' is not a valid integer"),
     (("run", "--precision", "pf32"), r"unknown precision 'pf32'\. Did you mean 'fp32'\? Valid: auto, bf16, fp32"),
     (("run", "--modle", "proto"), r"unknown option --modle\. Did you mean --model\?"),
     (("run", "--wya", "5"), r"unknown option --wya\. Did you mean --way\?"),
@@ -47,8 +52,8 @@ WRONG_WORDS = [
     (("evaluate",), r"Missing argument 'CHECKPOINT'.*fewshot evaluate --help"),
     (("evaluate", "model.safetensors", "--wya", "5"), r"unknown option --wya.*--way.*fewshot evaluate --help"),
     (("evaluate", "nothing.safetensors"), r"there is no checkpoint nothing\.safetensors: `fewshot run` writes one"),
-    (("list", "modles"), r"'modles'\. Did you mean 'models'\? Valid: datasets, encoders, models, protocols"),
-    (("list",), r"Missing argument '\[models\|datasets\|protocols\|encoders\]'"),
+    (("list", "modles"), r"'modles'\. Did you mean 'models'\? Valid: datasets, encoders, models, protocols, readouts"),
+    (("list",), r"Missing argument '\[models\|datasets\|protocols\|encoders\|readouts\]'"),
     (("data", "gte", "omniglot"), r"unknown action 'gte'\. Did you mean 'get'\? Valid: check, get, path"),
     (("data", "path", "omniglto"), r"unknown data set 'omniglto'\. Did you mean 'omniglot'\?"),
     (("data", "get", "strokse"), r"unknown data set 'strokse'\. Did you mean 'strokes'\?"),
@@ -177,7 +182,7 @@ def test_ctrl_c_outside_of_training_ends_with_130_and_no_traceback(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_commands, "run", interrupt)
+    monkeypatch.setattr(run_commands, "run_readouts", interrupt)
     outcome = fewshot(*SMOKE)
     assert outcome.status == 130
     assert outcome.err.split() == ["fewshot:", "stopped"]
