@@ -44,7 +44,7 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
 
 
 def _options_of_the_model(words: list[str]) -> set[str]:
-    """Options of the model that a command names; of relation, whose checkpoint the README tests, where it names none."""
+    """Options of the model that a command names; of relation, whose checkpoint is tested, where it names none."""
     named = dict(itertools.pairwise(words))
     model = METHODS.get(named.get("--model", named.get("--as", "relation")))
     return {option.flag for option in options_of(model).values()}
