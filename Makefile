@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check data leaderboard clean
+.PHONY: help setup run test check data leaderboard report clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ data: setup ## fetch Omniglot
 
 leaderboard: setup ## write the tables anew from the records in results/
 	$(BIN)/fewshot leaderboard --write
+
+report: setup ## write results/report.html anew from the records in results/
+	$(BIN)/fewshot report --write
 
 clean: ## remove .venv and all caches of tools; data, runs and results stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

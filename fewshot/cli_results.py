@@ -56,4 +56,24 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
     damage_command(results, picture, out)
 
 
-COMMANDS = (leaderboard, publish, damage)
+@click.command(short_help="Make the report: one HTML file with tables and pictures.")
+@results_option
+@out_option
+@click.option("--file", type=click.Path(path_type=Path), help="The page to write [default: OUT/report.html].")
+@click.option(
+    "--plots", type=click.Path(path_type=Path), help="Write each figure into this folder too, as SVG and PNG."
+)
+@click.option("--write", is_flag=True, help="Write results/report.html, of the published records alone.")
+@click.option("--check", is_flag=True, help="Fail when results/report.html is not what the records say.")
+def report(results: Path, out: Path, file: Path | None, plots: Path | None, write: bool, check: bool) -> None:
+    """Make the report, one HTML file that needs no network: the short answer, tables, pictures.
+
+    It is made from the published records and your own under --out. With --write it is results/report.html, of the
+    published records alone: the same records give the same file, byte for byte.
+    """
+    from fewshot.report_commands import report_command
+
+    report_command(results, out, file, plots, write, check)
+
+
+COMMANDS = (leaderboard, publish, damage, report)

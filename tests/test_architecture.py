@@ -68,6 +68,7 @@ TABLES = (
     *("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics", "fewshot.statistics_episodes"),
     *("fewshot.statistics_classes", "fewshot.statistics_paired", "fewshot.statistics_ranks", "fewshot.class_groups"),
 )
+REPORT = ("fewshot.report", "fewshot.report.*")
 
 # Room -> what of our own it may import. What is not named here stands above these rooms and may use them all.
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -88,6 +89,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("episodes.*", "fewshot.methods.base", "fewshot.readouts.base", "fewshot.statistics", "fewshot.hardware"),
     ),
     "tables": (TABLES, (*ERRORS, "episodes.files", "episodes.draws", *TABLES)),
+    "report": (REPORT, (*ERRORS, "episodes.files", *TABLES, *REPORT)),
     "plain helpers": (
         (*HELPERS, "fewshot.options", "fewshot.protocols", "fewshot.provenance", "fewshot.torchvision_compat"),
         (*ERRORS, "episodes.files", "episodes.types"),
@@ -104,6 +106,7 @@ OUTSIDERS = {
     "training": {"torch", "jaxtyping"},
     "evaluation": {"torch", "numpy", "jaxtyping"},
     "tables": {"numpy", "pandas", "scipy", "jinja2", "matplotlib"},
+    "report": {"numpy", "jinja2", "matplotlib"},
 }
 
 

@@ -1,0 +1,119 @@
+"""The short answer: which model is best, whether surely, whether as its paper says, and what it cost. In words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fewshot.papers import Published
+from fewshot.report.boards import Cell, Entry
+from fewshot.report.scales import duration, signed
+from fewshot.statistics import Interval
+from fewshot.statistics_paired import paired_difference, pairwise_p
+
+Tone = Literal["good", "open", "bad"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question answered: a few words, a sentence behind them, and whether it is good news."""
+
+    question: str
+    short: str
+    long: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Ours against a printed number: one word, the gap in percentage points, a sentence."""
+
+    word: str
+    gap: float
+    sentence: str
+    tone: Tone
+
+
+def verdict(ours: Interval, paper: Published) -> Verdict:
+    """``matches`` where the 95 % interval of the difference holds 0, ``above`` or ``below`` else.
+
+    Both intervals are over episodes; where the paper prints none, nothing is claimed.
+    """
+    gap = 100 * ours.mean - paper.accuracy
+    side = f"{abs(gap):.2f} points {'above' if gap > 0 else 'below'}"
+    if paper.ci95 is None:
+        word = "no interval published"
+        return Verdict(word, gap, f"{side}; the paper prints no interval, so no test is possible", "open")
+    if abs(gap) <= math.hypot(100 * ours.ci95, paper.ci95):
+        return Verdict("matches", gap, f"{side}, within the two intervals", "good")
+    word = "above" if gap > 0 else "below"
+    return Verdict(word, gap, f"{side}, more than the two intervals allow", "good" if gap > 0 else "bad")
+
+
+def source_of(paper: Published) -> str:
+    """Where a printed number stands, and how far it was checked."""
+    doubt = "read in a document" if paper.status == "verified" else "recalled from memory, not checked"
+    return f"{paper.source}, {paper.table}; {doubt}"
+
+
+def answers_for(cell: Cell) -> list[Answer]:
+    """The four answers for one cell."""
+    best = cell.ranked[0]
+    return [_best(cell, best), _surely(cell), _as_published(best), _cost(best)]
+
+
+def _best(cell: Cell, best: Entry) -> Answer:
+    short = "; only shortened trainings are here, so this is no ranking" if best.shortened else ""
+    seeds = f"{len(best.records)} training seeds" if len(best.records) > 1 else f"one training (seed {best.seeds})"
+    long = f"{best.interval.percent()} over {cell.num_episodes:,} episodes, {seeds}{short}"
+    return Answer("Which model is best?", best.name, long, "open" if short else "good")
+
+
+def _surely(cell: Cell) -> Answer:
+    question = "Surely better than the next?"
+    if len(cell.ranked) < 2:
+        return Answer(question, "nothing to compare", "no other inductive model has a record here yet", "open")
+    best, second = cell.ranked[:2]
+    difference = paired_difference(best.accuracies, second.accuracies)
+    p = float(pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0, 1])
+    points = f"{difference.percent().replace('-', '−')} points over {second.name} on the same episodes"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    long = (
+        f"{points}, {chance} (paired t test, Holm over all pairs); {difference.wins:,} episodes won, "
+        f"{difference.losses:,} lost"
+    )
+    if p < 0.05:
+        return Answer(question, "Yes", long, "good")
+    tied = [entry.name for entry, value in zip(cell.ranked[1:], _against_best(cell), strict=True) if value >= 0.05]
+    return Answer(
+        question, f"No: tied with {tied[0]}" + (f" and {len(tied) - 1} more" if tied[1:] else ""), long, "open"
+    )
+
+
+def _against_best(cell: Cell) -> list[float]:
+    return [float(p) for p in pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0, 1:]]
+
+
+def _as_published(best: Entry) -> Answer:
+    question, paper = "As its paper says?", best.published
+    if paper is None:
+        return Answer(question, "no number to meet", "no paper prints a number for this model in this setting", "open")
+    found = verdict(best.interval, paper)
+    interval = f" ± {paper.ci95:.2f}" if paper.ci95 is not None else ""
+    words = {"matches": "Yes, it matches", "above": "No: it is above", "below": "No: it is below"}
+    long = f"printed: {paper.accuracy:.2f}{interval} % ({source_of(paper)}); ours is {found.sentence}"
+    return Answer(question, words.get(found.word, f"{signed(found.gap)} points"), long, found.tone)
+
+
+def _cost(best: Entry) -> Answer:
+    record = best.record
+    machine = record.machine.get("name", "an unnamed machine")
+    episodes = record.config["recipe"]["train_episodes"]
+    long = (
+        f"one training of {episodes:,} episodes on {machine}; {record.num_parameters:,} parameters; "
+        f"testing took {record.seconds.get('test', 0):.1f} s"
+    )
+    return Answer("What did it cost?", duration(best.train_seconds), long, "good")

@@ -1,0 +1,54 @@
+"""The report on disk: the page, whether it still says what the records say, and single plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from episodes.errors import UserError
+from episodes.files import write_atomically
+from fewshot.records import RunRecord, read_records
+from fewshot.report.page import all_figures, render
+
+PAGE = "report.html"
+
+
+def write_page(records: Sequence[RunRecord], path: Path) -> Path:
+    """Write the page of these records; its path. Raises UserError where it cannot be written."""
+    try:
+        write_atomically(path, render(records).encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another --file") from error
+    return path
+
+
+def published_page(results: Path) -> str:
+    """What results/report.html must say: the page of the records in results/runs."""
+    return render(read_records([results / "runs"]))
+
+
+def write_published(results: Path) -> Path:
+    """Write results/report.html; its path."""
+    path = results / PAGE
+    write_atomically(path, published_page(results).encode())
+    return path
+
+
+def check_published(results: Path) -> None:
+    """Raise UserError when results/report.html is not what the records say."""
+    path = results / PAGE
+    if not path.is_file() or path.read_bytes() != published_page(results).encode():
+        raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make report`")
+
+
+def write_plots(records: Sequence[RunRecord], folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write every figure into ``folder`` as SVG and as PNG; after each figure its PNG, and how many there are."""
+    from fewshot.report.raster import write_png
+
+    figures = all_figures(records)
+    if not figures:
+        raise UserError("there is nothing to plot: no records were found (`fewshot run` makes one)")
+    for figure in figures:
+        canvas = figure.whole
+        write_atomically(folder / f"{figure.key}.svg", canvas.svg_file().encode())
+        yield write_png(canvas, folder / f"{figure.key}.png"), len(figures)
