@@ -24,7 +24,9 @@ from episodes.draws import (
     episode_classes,
 )
 from episodes.philox import random_words
-from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, Rows
+from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, LabeledRows, Rows
+
+_DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,12 @@ class EpisodeSampler:
         for start in range(first, first + num_episodes, batch_size):
             yield self.batch(start, min(batch_size, first + num_episodes - start))
 
+    def steps(self, first: int, last: int) -> Iterator[Episode]:
+        """Episodes ``first`` to ``last - 1``, one by one, drawn many at a time: what a training takes."""
+        for drawn in self.batches(last - first, _DRAWN_AHEAD, first):
+            for index in range(len(drawn)):
+                yield drawn.part(index, 1)
+
     def digest(self, num_episodes: int) -> str:
         """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""
         sha = hashlib.sha256(f"{self.image_set.pixels_digest} {self.spec} {self.seed} {num_episodes}".encode())
@@ -201,6 +209,11 @@ class ClassBatchSampler:
         rows = self._plain(index) if self.per_class is None else self._balanced(index, self.per_class)
         chosen = torch.from_numpy(rows)
         return chosen, self.image_set.class_ids[chosen]
+
+    def steps(self, first: int, last: int) -> Iterator[LabeledRows]:
+        """Batches ``first`` to ``last - 1``: what a training takes."""
+        for index in range(first, last):
+            yield LabeledRows(*self.batch(index))
 
     def _plain(self, index: int) -> Rows:
         epoch, position = divmod(index, len(self.image_set.images) // self.batch_size)

@@ -120,6 +120,18 @@ class Episode:
         return Episode(self.support[chosen], self.query[chosen], self.labels[chosen], unlabeled)
 
 
+@dataclass(frozen=True, eq=False)
+class LabeledRows:
+    """A batch of labeled images as row numbers of one ImageSet."""
+
+    rows: Int64[Tensor, " n"]
+    labels: Int64[Tensor, " n"]  # class ids
+
+    def to(self, device: torch.device) -> LabeledRows:
+        """The same rows on another device."""
+        return LabeledRows(self.rows.to(device), self.labels.to(device))
+
+
 def gather(table: Shaped[Tensor, "num_rows *item"], rows: Int64[Tensor, "*index"]) -> Shaped[Tensor, "*index *item"]:
     """The entries of ``table`` at ``rows``. Images or embeddings: it does not care what the table holds."""
     return table.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *table.shape[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -31,8 +31,12 @@ def build_method(
     encoder_options: Mapping[str, Any],
     image_shape: tuple[int, int, int],
     seed: int,
+    num_classes: int = 0,
 ) -> Method:
-    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option."""
+    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option.
+
+    ``num_classes`` counts the training classes, for a method that trains on images and keeps something for each class.
+    """
     method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -46,7 +50,10 @@ def build_method(
                     f"model {model} needs --{name} {value} of its encoder: give {name} to the model alone, with "
                     f"--encoder {method_class.default_encoder}"
                 )
-        return method_class(encoder_class(image_shape, **{**of_encoder, **needs}), **options)
+        made = encoder_class(image_shape, **{**of_encoder, **needs})
+        if method_class.trains_on == "images":
+            return cast(type[Any], method_class)(made, num_classes, **options)  # type: ignore[no-any-return]
+        return method_class(made, **options)
 
 
 def place(method: Method, device: torch.device) -> Method:
@@ -65,6 +72,7 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
             metadata["encoder_options"],
             tuple(metadata["image_shape"]),
             metadata["seed"],
+            metadata.get("num_classes", 0),
         )
         method.load_state_dict(tensors)
         method.trained = True

@@ -67,6 +67,8 @@ def cli() -> None:
 @click.option("--labeled-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Share of the training images that has labels (semi-supervised) [default: all].")  # fmt: skip
 @unlabeled_options
+@click.option("--batch-size", type=click.IntRange(1), help="Images of a training batch, for models trained on images.")
+@click.option("--per-class", type=click.IntRange(1), help="Images of each class in it [default: the recipe's].")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(

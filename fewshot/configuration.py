@@ -13,7 +13,7 @@ from episodes.errors import UserError
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.encoders import ENCODERS
 from fewshot.hardware import Precision
-from fewshot.methods import METHODS
+from fewshot.methods import METHODS, Method
 from fewshot.options import departures
 from fewshot.recipes import Recipe
 
@@ -59,7 +59,12 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
     if method_class.uses_unlabeled and not recipe.unlabeled:
         recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
     encoder = config.encoder or method_class.default_encoder
-    shot = recipe.train_shot or config.shot
+    on_images = method_class.trains_on == "images"
+    if on_images:
+        recipe = _fitted_batches(recipe, config.model, method_class, train_set)
+    elif recipe.batch_size or recipe.per_class:
+        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size and --per-class")
+    shot = recipe.val_shot or recipe.train_shot or config.shot
     val_images_left = int(val_set.class_sizes.min()) - shot - (recipe.unlabeled or 0)
     return replace(
         config,
@@ -68,12 +73,31 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         encoder_options=departures(ENCODERS.get(encoder), config.encoder_options, f"encoder {encoder}"),
         recipe=replace(
             recipe,
-            train_way=recipe.train_way or min(config.way, train_set.num_classes),
-            train_shot=shot,
-            val_way=recipe.val_way or min(config.way, val_set.num_classes),
+            train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
+            train_shot=None if on_images else shot,
+            val_way=min(recipe.val_way or config.way, val_set.num_classes)
+            if on_images
+            else recipe.val_way or min(config.way, val_set.num_classes),
             val_query=max(1, min(recipe.val_query, val_images_left)),
         ),
     )
+
+
+def _fitted_batches(recipe: Recipe, model: str, method_class: type[Method], train_set: ImageSet) -> Recipe:
+    """Batches no larger than the training set; nothing of the test's way and shot, so that all tests share a training.
+
+    Raises UserError for choices that belong to episodes, and for batches by class where no label may be used.
+    """
+    if recipe.train_way or recipe.train_shot:
+        raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
+    if method_class.self_supervised and recipe.per_class:
+        raise UserError(f"model {model} uses no labels, which batches by class would need: leave out --per-class")
+    assert recipe.batch_size is not None
+    if recipe.per_class is None:
+        return replace(recipe, batch_size=min(recipe.batch_size, len(train_set.images)))
+    per_class = min(recipe.per_class, int(train_set.class_sizes.min()))
+    num_classes = max(1, min(recipe.batch_size // per_class, train_set.num_classes))
+    return replace(recipe, per_class=per_class, batch_size=num_classes * per_class)
 
 
 def training_identity(

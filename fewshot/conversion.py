@@ -32,7 +32,9 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
     kept = metadata["model_options"] if model == metadata["model"] else {}
     chosen = departures(method_class, {**kept, **options}, f"model {model}")
     encoder, shape = metadata["encoder"], tuple(metadata["image_shape"])
-    method = build_method(model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"])
+    method = build_method(
+        model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"], metadata.get("num_classes", 0)
+    )
     wanted = method.state_dict()
     missing = sorted(name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape)
     if missing:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from episodes.datasets import Dataset
-from episodes.sampler import EpisodeSampler, split_labeled
+from episodes.sampler import ClassBatchSampler, EpisodeSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
 from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
@@ -23,7 +23,7 @@ from fewshot.provenance import commit
 from fewshot.recipes import Recipe
 from fewshot.reporting import Reporter
 from fewshot.statistics import Interval
-from fewshot.training import TrainingResult, train
+from fewshot.training import TrainingResult, TrainingSampler, train
 
 _VAL_EPISODE_SEED = 1
 
@@ -74,12 +74,17 @@ def obtain_training(
 ) -> Trained:
     """The finished training of this identity, made now where there is none yet."""
     recipe, shape = config.recipe, train_set.image_shape
-    train_spec, val_spec = _episode_specs(recipe)
-    sampler = training_sampler(train_set, train_spec, config)
-    val_sampler = EpisodeSampler(val_set, val_spec, _VAL_EPISODE_SEED)
+    sampler = training_sampler(train_set, config)
+    val_sampler = EpisodeSampler(val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
     assert config.encoder is not None
     method = build_method(
-        config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed
+        config.model,
+        config.model_options,
+        config.encoder,
+        config.encoder_options,
+        shape,
+        config.seed,
+        train_set.num_classes,
     )
     identity = training_identity(config, dataset, train_set, val_set, precision)
     folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
@@ -100,6 +105,7 @@ def obtain_training(
         result = train(method, sampler, recipe, validate, precision=precision, state_path=state_path, on_progress=show)
         metadata = identity | {
             "image_shape": list(shape),
+            "num_classes": train_set.num_classes,
             "dataset": dataset.name,
             "class_split": dataset.class_split,
             "damage": dataset.damage,
@@ -112,26 +118,30 @@ def obtain_training(
     return Trained(method, checkpoint, metadata)
 
 
-def _episode_specs(recipe: Recipe) -> tuple[EpisodeSpec, EpisodeSpec]:
-    """The episodes of training and of validation."""
+def _validation_spec(recipe: Recipe) -> EpisodeSpec:
+    """The episodes of validation."""
+    shot = recipe.val_shot or recipe.train_shot
+    assert shot is not None
+    assert recipe.val_way is not None
+    return EpisodeSpec(recipe.val_way, shot, recipe.val_query, recipe.unlabeled or 0, recipe.distractors or 0)
+
+
+def training_sampler(train_set: ImageSet, config: RunConfig) -> TrainingSampler:
+    """Labeled batches, or episodes of the recipe's shape.
+
+    With a labeled share, labeled and unlabeled images come from pools that the seed divides.
+    """
+    recipe, seed = config.recipe, config.seed
+    if recipe.batch_size is not None:
+        return ClassBatchSampler(train_set, recipe.batch_size, seed, per_class=recipe.per_class)
     assert recipe.train_way is not None
     assert recipe.train_shot is not None
-    assert recipe.val_way is not None
-    extra = (recipe.unlabeled or 0, recipe.distractors or 0)
-    return (
-        EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query, *extra),
-        EpisodeSpec(recipe.val_way, recipe.train_shot, recipe.val_query, *extra),
-    )
-
-
-def training_sampler(train_set: ImageSet, spec: EpisodeSpec, config: RunConfig) -> EpisodeSampler:
-    """Training episodes; with a labeled share, labeled and unlabeled images come from pools that the seed divides."""
-    if config.recipe.labeled_share is None:
-        return EpisodeSampler(train_set, spec, config.seed)
-    labeled, unlabeled = split_labeled(train_set, config.recipe.labeled_share, config.seed)
-    return EpisodeSampler(
-        train_set, spec, config.seed, labeled=labeled, unlabeled=unlabeled if spec.num_unlabeled else None
-    )
+    unlabeled_counts = (recipe.unlabeled or 0, recipe.distractors or 0)
+    spec = EpisodeSpec(recipe.train_way, recipe.train_shot, recipe.train_query, *unlabeled_counts)
+    if recipe.labeled_share is None:
+        return EpisodeSampler(train_set, spec, seed)
+    labeled, unlabeled = split_labeled(train_set, recipe.labeled_share, seed)
+    return EpisodeSampler(train_set, spec, seed, labeled=labeled, unlabeled=unlabeled if spec.num_unlabeled else None)
 
 
 def _training_summary(result: TrainingResult) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _group(record: RunRecord) -> str:
 def _label(record: RunRecord) -> str:
     options = " ".join(f"{name}={value}" for name, value in sorted(record.config["model_options"].items()))
     recipe = record.config["recipe"]
-    training = f"{recipe['train_way']}-way"
+    training = f"batches of {recipe['batch_size']}" if "batch_size" in recipe else f"{recipe['train_way']}-way"
     if record.shortened:
         training += f", only {recipe['train_episodes']:,} episodes"
     encoder = record.config["encoder"]

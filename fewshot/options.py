@@ -39,7 +39,11 @@ class Option:
 
 
 def options_of(target: type) -> dict[str, Option]:
-    """The options of a method or encoder: keyword parameters that have a default."""
+    """The options of a method or encoder: keyword parameters that have a default.
+
+    A class may name another one as ``options_from``: what it hands its own keywords on to.
+    """
+    target = getattr(target, "options_from", target)
     hints = typing.get_type_hints(inspect.getattr_static(target, "__init__"))  # its own or its parent's
     found = {}
     for parameter in inspect.signature(target).parameters.values():

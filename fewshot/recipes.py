@@ -16,7 +16,9 @@ RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
 class Recipe:
     """A training schedule. ``train_way`` and ``train_shot`` of None mean: as in the test.
 
-    The last three are of semi-supervised training (Ren et al. 2018); None where a method sees no unlabeled images.
+    ``labeled_share``, ``unlabeled`` and ``distractors`` are of semi-supervised training (Ren et al. 2018); None where a
+    method sees no unlabeled images. ``batch_size`` and what follows are of training on images: there a "training
+    episode" is a batch, and the validation episodes have ``val_way`` and ``val_shot`` whatever is tested later.
     """
 
     name: RecipeName
@@ -37,6 +39,9 @@ class Recipe:
     labeled_share: float | None = None  # of the images of each training class; None: all, and no unlabeled pool
     unlabeled: int | None = None  # unlabeled images per class, in training, validation and test
     distractors: int | None = None  # classes of which only unlabeled images are there
+    batch_size: int | None = None  # images of a batch
+    per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
+    val_shot: int | None = None  # None: as in training
 
     def learning_rate_at(self, episode: int) -> float:
         """The learning rate of training episode ``episode`` (from 0)."""
@@ -81,6 +86,26 @@ _FAST_STROKES = Recipe("fast", _OWN, 60, 5, 1000, 1e-2, "cosine", val_way=20, wa
 _FAST_FOLDER = Recipe("fast", _OWN, None, 5, 2000, 3e-3, "cosine", warmup=100, val_query=5, val_episodes=500)
 _FAST_FEW_LABELS = replace(_FAST_OMNIGLOT, train_query=1, val_way=5, labeled_share=0.1)
 
+_BATCHES_OMNIGLOT = Recipe(
+    "fast", _OWN, None, 0, 4000, 3e-3, "cosine", val_way=20, warmup=200, batch_size=256, val_shot=1
+)
+_BATCHES = {
+    "omniglot": _BATCHES_OMNIGLOT,
+    "miniimagenet": replace(_BATCHES_OMNIGLOT, train_episodes=20_000, val_way=5, validate_every=1000, batch_size=64),
+    "strokes": replace(_BATCHES_OMNIGLOT, train_episodes=1000, warmup=100, validate_every=250),
+    "folder": replace(
+        _BATCHES_OMNIGLOT, train_episodes=1000, warmup=100, val_way=5, val_query=5, val_episodes=500, batch_size=64,
+        validate_every=250,
+    ),
+}  # fmt: skip
+_PER_CLASS = {  # images of each class in a batch; None: batches without regard to classes
+    **dict.fromkeys(("softmax", "cosine-softmax", "hinge", "center", "proxy-nca", "proxy-anchor"), None),
+    **dict.fromkeys(("contrastive", "triplet", "nca", "supcon", "nce"), 4),
+    **dict.fromkeys(("nt-xent", "infonce"), None),
+    "npair": 2,
+}
+TRAINED_ON_IMAGES = tuple(_PER_CLASS)
+
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
 _FAST_OF_MODEL = {
     ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
@@ -105,7 +130,13 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     """The recipe of that name for a data set, a model and a test. Raises UserError where the papers have none."""
     if name == "paper":
         return _paper_recipe(dataset, shot, model, way)
-    recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
+    on_images = model in _PER_CLASS
+    if on_images:
+        recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model])
+    else:
+        recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
+    if name == "fast" and on_images:
+        return recipe
     if name == "fast":
         return (
             replace(recipe, train_episodes=2 * recipe.train_episodes) if _needs_longer(model, dataset, shot) else recipe
@@ -117,7 +148,7 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
         train_way=None,
         train_episodes=20,
         warmup=5,
-        val_way=None,
+        val_way=2 if on_images else None,  # a training on images knows nothing of the test
         val_episodes=50,
         validate_every=10,
     )

@@ -31,7 +31,7 @@ from fewshot.sources import open_dataset
 
 _RECIPE_OVERRIDES = (
     *("train_way", "train_shot", "train_query", "train_episodes", "learning_rate"),
-    *("labeled_share", "unlabeled", "distractors"),
+    *("labeled_share", "unlabeled", "distractors", "batch_size", "per_class"),
 )
 
 
@@ -138,7 +138,7 @@ def test_specs(choices: Mapping[str, Any], recipe: Mapping[str, Any], method: ty
     return [
         EpisodeSpec(way, shot, choices["query"], unlabeled, distractors)
         for way in choices["way"] or (5,)
-        for shot in choices["shot"] or (recipe["train_shot"],)
+        for shot in choices["shot"] or (recipe.get("train_shot", 1),)
     ]
 
 

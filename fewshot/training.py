@@ -12,23 +12,35 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from episodes.errors import Interrupted, UserError
-from episodes.sampler import EpisodeSampler
-from episodes.types import Episode
+from episodes.types import Episode, ImageSet, LabeledRows
 from fewshot.checkpoints import load_tensors, save_tensors
 from fewshot.hardware import Precision, autocast
-from fewshot.methods.base import Method, episode_images
+from fewshot.methods.base import EpisodeImages, Method, training_images
 from fewshot.recipes import Recipe
 from fewshot.statistics import Interval
 
-_DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less
 _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU's loss waits for the GPU
 _SECONDS_BETWEEN_STATES = 10.0
+
+
+class TrainingSampler(Protocol):
+    """What a training is fed with: episodes or batches of labeled images, each a function of its number and the seed.
+
+    Where this module speaks of episodes, a training on images takes a batch.
+    """
+
+    image_set: ImageSet
+    seed: int
+
+    def steps(self, first: int, last: int) -> Iterator[Episode] | Iterator[LabeledRows]:
+        """What steps ``first`` to ``last - 1`` are made of."""
+        ...
 
 
 class TrainingError(UserError):
@@ -91,13 +103,19 @@ def optimizer_for(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def train_step(
-    method: Method, optimizer: torch.optim.Optimizer, images: Tensor, episode: Episode, precision: Precision
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    drawn: Episode | LabeledRows,
+    precision: Precision,
 ) -> Tensor:
-    """One gradient step on one episode; its loss, still on the device."""
+    """One gradient step on one episode or batch; its loss, still on the device."""
     device = method.encoder.mean.device
-    batch = episode_images(images, episode.to(images.device)).to(device)
+    batch = training_images(images, drawn.to(images.device)).to(device)
     with autocast(device, precision):
-        loss = method.loss(batch)
+        loss = (
+            method.loss(batch) if isinstance(batch, EpisodeImages) else method.loss_of_images(batch.times(method.views))
+        )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -107,7 +125,7 @@ def train_step(
 
 def train(
     method: Method,
-    sampler: EpisodeSampler,
+    sampler: TrainingSampler,
     recipe: Recipe,
     validate: Callable[[Method], Interval],
     *,
@@ -129,7 +147,7 @@ def train(
     losses: list[Tensor] = []
     method.train()
     with _stop_requested() as stop, torch.random.fork_rng([images.device] if images.is_cuda else []):
-        for episode in _episodes(sampler, state.episode, recipe.train_episodes):
+        for episode in sampler.steps(state.episode, recipe.train_episodes):
             _prepare_step(optimizer, recipe, sampler.seed, state.episode)
             losses.append(train_step(method, optimizer, images, episode, precision))
             state.episode += 1
@@ -165,13 +183,6 @@ def _begin(
     if state_path is not None and state_path.exists():
         return optimizer, *_load_state(state_path, method, optimizer)
     return optimizer, _State(), _weights(method)
-
-
-def _episodes(sampler: EpisodeSampler, first: int, last: int) -> Iterator[Episode]:
-    """Episodes ``first`` to ``last - 1``, one by one, drawn many at a time."""
-    for drawn in sampler.batches(last - first, _DRAWN_AHEAD, first):
-        for index in range(len(drawn)):
-            yield drawn.part(index, 1)
 
 
 def _prepare_step(optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, episode: int) -> None:

@@ -41,7 +41,7 @@ def build(variant: Variant, seed: int = 0, image_shape: ImageShape = GRAY) -> Me
         pytest.skip(reason)
     encoder = METHODS.get(name).default_encoder
     narrow = {"width": 16} if "width" in options_of(ENCODERS.get(encoder)) else {}
-    method = build_method(name, options, encoder, narrow, image_shape, seed)
+    method = build_method(name, options, encoder, narrow, image_shape, seed, num_classes=8)
     method.trained = True  # what is untrained may refuse to be evaluated; here nothing is made of its accuracy
     return method
 

@@ -61,7 +61,7 @@ def modules_like(*patterns: str) -> list[str]:
 
 
 ERRORS = ("episodes.errors", "episodes.registry")
-NETWORKS = ("fewshot.encoders", "fewshot.distances", "fewshot.prototypes", "fewshot.losses*")
+NETWORKS = ("fewshot.encoders", "fewshot.distances", "fewshot.prototypes", "fewshot.losses", "fewshot.losses.*")
 METHOD_FILES = [name for name in modules_like("fewshot.methods.*") if name != "fewshot.methods.base"]
 HELPERS = ("fewshot.checkpoints", "fewshot.hardware", "fewshot.recipes")
 TABLES = (

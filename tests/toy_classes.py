@@ -72,7 +72,7 @@ def toy_method(
     seed: int = 0,
 ) -> Method:
     """A method over a Conv4 with few channels."""
-    return build_method(model, options or {}, "conv4", {"width": width}, image_shape, seed)
+    return build_method(model, options or {}, "conv4", {"width": width}, image_shape, seed, num_classes=8)
 
 
 def toy_batch(spec: EpisodeSpec, count: int = 1, seed: int = 0, image_set: ImageSet | None = None) -> EpisodeImages:

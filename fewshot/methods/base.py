@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from episodes.errors import UserError
 from episodes.registry import Registry
-from episodes.types import Episode, gather
+from episodes.types import Episode, LabeledRows, gather
 from fewshot.distances import full_precision
 from fewshot.encoders import Encoder
 
@@ -35,11 +35,44 @@ class EpisodeImages:
         unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
         return EpisodeImages(self.support.to(device), self.query.to(device), self.labels.to(device), unlabeled)
 
+    def labeled(self, views: int = 1) -> LabeledImages:
+        """Support and queries as one batch of labeled images, ``views`` times over; the label is the row of the way
+        axis."""
+        batch, way, shot = self.support.shape[:3]
+        of_support = torch.arange(way, device=self.labels.device).repeat_interleave(shot).repeat(batch)
+        images = torch.cat([self.support.flatten(0, 2), self.query.flatten(0, 1)])
+        return LabeledImages(images, torch.cat([of_support, self.labels.flatten()])).times(views)
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """The pixels of a training batch of images; of several views of each, all first views before all second ones."""
+
+    images: UInt8[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+
+    def to(self, device: torch.device) -> LabeledImages:
+        """The same pixels on another device."""
+        return LabeledImages(self.images.to(device), self.labels.to(device))
+
+    def times(self, views: int) -> LabeledImages:
+        """The batch as often, one after the other."""
+        return LabeledImages(self.images.repeat(views, 1, 1, 1), self.labels.repeat(views))
+
 
 def episode_images(images: UInt8[Tensor, "num_images c h w"], episode: Episode) -> EpisodeImages:
     """Rows turned into pixels."""
     unlabeled = None if episode.unlabeled is None else gather(images, episode.unlabeled)
     return EpisodeImages(gather(images, episode.support), gather(images, episode.query), episode.labels, unlabeled)
+
+
+def training_images(
+    images: UInt8[Tensor, "num_images c h w"], drawn: Episode | LabeledRows
+) -> EpisodeImages | LabeledImages:
+    """Rows of a training step turned into pixels."""
+    if isinstance(drawn, Episode):
+        return episode_images(images, drawn)
+    return LabeledImages(gather(images, drawn.rows), drawn.labels)
 
 
 class UntrainedError(UserError):
@@ -57,6 +90,7 @@ class Method(nn.Module, ABC):
     source: ClassVar[str]  # the citation
     default_encoder: ClassVar[str] = "conv4"
     trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
+    views: ClassVar[int] = 1  # augmented copies of each image in a training batch
     uses_unlabeled: ClassVar[bool] = False
     adapts: ClassVar[bool] = False  # learns anew in every episode, so that testing costs as much as training
     self_supervised: ClassVar[bool] = False  # no label is used in training
@@ -125,6 +159,10 @@ class Method(nn.Module, ABC):
         """Cross-entropy of the queries; a method with another training loss overrides this."""
         logits = self.scored(*self.embed_episode(batch))
         return functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
+
+    def loss_of_images(self, batch: LabeledImages) -> Float[Tensor, ""]:
+        """The loss of a batch of labeled images, for a method that trains on images."""
+        raise TypeError(f"{type(self).__name__} trains on {self.trains_on}")
 
     def embed_episode(self, batch: EpisodeImages) -> tuple[Tensor, Tensor, Tensor | None]:
         """Support, query and unlabeled embeddings, made in one pass: in training they share batch statistics."""
