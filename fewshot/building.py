@@ -31,7 +31,7 @@ def build_method(
     encoder_options: Mapping[str, Any],
     image_shape: tuple[int, int, int],
     seed: int,
-    num_classes: int = 0,
+    num_classes: int = 1,
 ) -> Method:
     """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option.
 
@@ -72,7 +72,7 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
             metadata["encoder_options"],
             tuple(metadata["image_shape"]),
             metadata["seed"],
-            metadata.get("num_classes", 0),
+            metadata.get("num_classes", 1),
         )
         method.load_state_dict(tensors)
         method.trained = True

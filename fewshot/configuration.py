@@ -64,8 +64,9 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         recipe = _fitted_batches(recipe, config.model, method_class, train_set)
     elif recipe.batch_size or recipe.per_class:
         raise UserError(f"model {config.model} trains on episodes: leave out --batch-size and --per-class")
-    shot = recipe.val_shot or recipe.train_shot or config.shot
-    val_images_left = int(val_set.class_sizes.min()) - shot - (recipe.unlabeled or 0)
+    train_shot = recipe.train_shot or config.shot
+    val_shot = recipe.val_shot or train_shot
+    val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
     return replace(
         config,
         encoder=encoder,
@@ -74,7 +75,7 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         recipe=replace(
             recipe,
             train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
-            train_shot=None if on_images else shot,
+            train_shot=None if on_images else train_shot,
             val_way=min(recipe.val_way or config.way, val_set.num_classes)
             if on_images
             else recipe.val_way or min(config.way, val_set.num_classes),

@@ -33,7 +33,7 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
     chosen = departures(method_class, {**kept, **options}, f"model {model}")
     encoder, shape = metadata["encoder"], tuple(metadata["image_shape"])
     method = build_method(
-        model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"], metadata.get("num_classes", 0)
+        model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"], metadata.get("num_classes", 1)
     )
     wanted = method.state_dict()
     missing = sorted(name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape)

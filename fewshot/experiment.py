@@ -73,19 +73,10 @@ def obtain_training(
     fresh: bool,
 ) -> Trained:
     """The finished training of this identity, made now where there is none yet."""
-    recipe, shape = config.recipe, train_set.image_shape
+    recipe = config.recipe
     sampler = training_sampler(train_set, config)
     val_sampler = EpisodeSampler(val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
-    assert config.encoder is not None
-    method = build_method(
-        config.model,
-        config.model_options,
-        config.encoder,
-        config.encoder_options,
-        shape,
-        config.seed,
-        train_set.num_classes,
-    )
+    method = _untrained(config, train_set)
     identity = training_identity(config, dataset, train_set, val_set, precision)
     folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
     checkpoint, state_path = folder / "checkpoint.safetensors", folder / "state.safetensors"
@@ -104,7 +95,7 @@ def obtain_training(
         show = reporter.training_progress
         result = train(method, sampler, recipe, validate, precision=precision, state_path=state_path, on_progress=show)
         metadata = identity | {
-            "image_shape": list(shape),
+            "image_shape": list(train_set.image_shape),
             "num_classes": train_set.num_classes,
             "dataset": dataset.name,
             "class_split": dataset.class_split,
@@ -116,6 +107,14 @@ def obtain_training(
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)
+
+
+def _untrained(config: RunConfig, train_set: ImageSet) -> Method:
+    assert config.encoder is not None
+    shape, num_classes = train_set.image_shape, train_set.num_classes
+    return build_method(
+        config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed, num_classes
+    )
 
 
 def _validation_spec(recipe: Recipe) -> EpisodeSpec:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU
 _SECONDS_BETWEEN_STATES = 10.0
 
 
+@runtime_checkable
 class TrainingSampler(Protocol):
     """What a training is fed with: episodes or batches of labeled images, each a function of its number and the seed.
 

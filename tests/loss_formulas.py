@@ -34,7 +34,8 @@ def square(left: Tensor, right: Tensor) -> float:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=1, keepdim=True)
+    lengths: Tensor = vectors.square().sum(1, keepdim=True).sqrt()
+    return vectors / lengths
 
 
 def mean(values: list[float]) -> float:
@@ -102,7 +103,8 @@ def triplet(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float: 
 
 def center(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:
     distances = [square(image, loss.centers.detach()[own]) for image, own in zip(x, y, strict=True)]
-    return softmax(loss, x, y, options) + options.get("center_weight", 0.003) / 2 * mean(distances)
+    weight: float = options.get("center_weight", 0.003)
+    return softmax(loss, x, y, options) + weight / 2 * mean(distances)
 
 
 def proxy_nca(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:
@@ -130,7 +132,7 @@ def proxy_anchor(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> fl
 
 def npair(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:  # noqa: ARG001
     pairs = []
-    for own in y.unique().tolist():
+    for own in sorted(set(y.tolist())):
         members = [index for index in range(len(y)) if y[index] == own]
         pairs.append((x[members[0]], x[members[1]]))
     costs = []
@@ -138,7 +140,8 @@ def npair(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:  #
         others = [dot(anchor, pairs[j][1]) - dot(anchor, positive) for j in range(len(pairs)) if j != i]
         costs.append(math.log(1 + sum(math.exp(other) for other in others)))
     lengths = [dot(vector, vector) for pair in pairs for vector in pair]
-    return mean(costs) + options.get("norm_weight", 0.003) * mean(lengths)
+    weight: float = options.get("norm_weight", 0.003)
+    return mean(costs) + weight * mean(lengths)
 
 
 def nca(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:  # noqa: ARG001
@@ -185,8 +188,8 @@ def infonce(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:
 
 
 def nce(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:
-    num_noise, z = options.get("num_noise", 10), unit(x)
-    real, noise = [], []
+    num_noise: int = options.get("num_noise", 10)
+    real, noise, z = [], [], unit(x)
     for i in range(len(z)):
         for j in range(len(z)):
             if i == j:
@@ -199,7 +202,7 @@ def nce(loss: Any, x: Tensor, y: Tensor, options: dict[str, Any]) -> float:
     return mean(real) + num_noise * mean(noise)
 
 
-_SELECTIONS = ({}, {"selection": "hard"}, {"selection": "all"})
+_SELECTIONS: tuple[dict[str, Any], ...] = ({}, {"selection": "hard"}, {"selection": "all"})
 FORMULAS: dict[str, Case] = {
     "softmax": Case(softmax),
     "cosine-softmax": Case(cosine_softmax, ({}, {"scale": 2.0}, {"class_norm": True})),

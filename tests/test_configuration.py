@@ -7,10 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from toy_classes import QUICK, FewStrokes
+from toy_classes import QUICK, FewStrokes, toy_set
 from toy_runs import CONFIG, changed_pixels
 
+from episodes.errors import UserError
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
+from fewshot.recipes import Recipe
 
 
 def identity_of(config: RunConfig = CONFIG, precision: Any = "fp32", **replaced: Any) -> dict[str, Any]:
@@ -38,7 +40,11 @@ RECIPE_CHANGES: dict[str, Any] = {
     "labeled_share": 0.5,
     "unlabeled": 3,
     "distractors": 1,
+    "batch_size": 14,
+    "per_class": 2,
+    "val_shot": 2,
 }
+BATCHES = replace(QUICK, train_way=None, train_shot=None, batch_size=12)
 CONFIG_CHANGES: dict[str, Callable[[RunConfig], RunConfig]] = {
     "model": lambda config: replace(config, model="matching"),
     "model option": lambda config: replace(config, model_options={"distance": "cosine"}),
@@ -56,10 +62,39 @@ def test_a_change_of_every_field_of_the_recipe_is_another_training() -> None:
         base = replace(CONFIG, model=model)
         if name == "distractors":
             base = replace(base, recipe=replace(QUICK, unlabeled=2))
+        if name in ("batch_size", "per_class"):
+            base = replace(base, model="softmax", recipe=BATCHES)
         changed = replace(base, recipe=replace(base.recipe, **{name: value}))
         assert short_hash(identity_of(changed)) != short_hash(identity_of(base)), name
         hashes.append(short_hash(identity_of(changed)))
     assert len(set(hashes)) == len(hashes)
+
+
+def test_a_training_on_images_serves_every_way_and_shot() -> None:
+    config = replace(CONFIG, model="softmax", recipe=BATCHES)
+    hashes = {short_hash(identity_of(replace(config, way=way, shot=shot))) for way in (2, 5) for shot in (1, 3)}
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "message"),
+    [
+        ("softmax", replace(BATCHES, train_way=3), "softmax trains on batches of images: leave out --train-way"),
+        ("nt-xent", replace(BATCHES, per_class=2), "nt-xent uses no labels, .*: leave out --per-class"),
+        ("proto", replace(QUICK, batch_size=3), "proto trains on episodes: leave out --batch-size"),
+    ],
+)
+def test_what_a_training_has_no_place_for_is_refused(model: str, recipe: Recipe, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        identity_of(replace(CONFIG, model=model, recipe=recipe))
+
+
+def test_batches_are_cut_to_what_the_training_set_holds() -> None:
+    sets = toy_set(4, 6), toy_set(split="val")
+    config = replace(CONFIG, model="triplet", recipe=replace(BATCHES, batch_size=256, per_class=8))
+    assert (resolve(config, *sets).recipe.batch_size, resolve(config, *sets).recipe.per_class) == (24, 6)
+    plain = replace(config, model="softmax", recipe=replace(BATCHES, batch_size=256))
+    assert resolve(plain, *sets).recipe.batch_size == 24
 
 
 @pytest.mark.parametrize("change", sorted(CONFIG_CHANGES))
