@@ -51,7 +51,7 @@ def test_an_option_of_the_model_reaches_the_loss() -> None:
 def test_a_training_on_images_that_was_stopped_ends_with_the_same_bits(model: str, tmp_path: Path) -> None:
     per_class = 3 if model == "triplet" else None
     whole, _ = trained(model, per_class=per_class)
-    with pytest.raises(Interrupted, match="episode 2[01]"):
+    with pytest.raises(Interrupted, match=r"episode 2[01]"):
         trained(model, per_class=per_class, state_path=tmp_path / "state", on_progress=press_ctrl_c_at(20))
     resumed, _ = trained(model, per_class=per_class, state_path=tmp_path / "state")
     assert identical(weights_of(resumed), weights_of(whole))
