@@ -90,7 +90,10 @@ def run(**choices: Any) -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True}, short_help="Test a trained model again.")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.option("--embeddings", type=click.Path(path_type=Path), metavar="FILE",
+              help="Instead of a checkpoint: test embeddings made elsewhere (.npz, see README).")  # fmt: skip
+@click.option("--name", help="With --embeddings: what their model is called in the tables.")
 @click.option("--as", "as_model", help="Another model that these weights serve, such as soft-kmeans-proto for proto's.")
 @click.option(
     "--way", callback=number_list(2), metavar="NUMBERS", help="Classes of a test episode; also 5,20 [default: 5]."
@@ -109,6 +112,15 @@ def evaluate(**choices: Any) -> None:
     Model options change the rule, not the weights: `--batch-norm transductive` for relation. With --as the weights
     serve another model: a proto refined with unlabeled images in the test alone is `--as soft-kmeans-proto`.
     """
+    if choices["embeddings"] is not None:
+        from fewshot.embedding_commands import own_embeddings_command
+
+        own_embeddings_command(**choices)
+        return
+    if choices["checkpoint"] is None:
+        raise click.UsageError("Missing argument 'CHECKPOINT' (or --embeddings FILE).", click.get_current_context())
+    if choices["name"] is not None:
+        raise UserError("--name names embeddings made elsewhere: a checkpoint has its model's name")
     from fewshot.run_commands import evaluate_command
 
     evaluate_command(**choices)
@@ -146,15 +158,19 @@ def show(**choices: Any) -> None:
     show_command(**choices)
 
 
-@cli.command(short_help="Fetch a data set, check it, or say where it lies.")
-@click.argument("action", metavar="[get|check|path]")
+@cli.command(short_help="Fetch a data set, check it, say where it lies, or export its images.")
+@click.argument("action", metavar="[get|check|path|export]")
 @click.argument("dataset")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--split", "class_split", help="With export: which classes are train, val and test.")
+@click.option("--part", default="test", show_default=True, help="With export: train, val or test.")
 @data_option
-def data(action: str, dataset: str, data: Path | None) -> None:
-    """Fetch a data set (get), read it through and report what is wrong (check), or say where it lies (path)."""
+def data(action: str, dataset: str, data: Path | None, **choices: Any) -> None:
+    """Fetch a data set (get), read it through and report what is wrong (check), say where it lies (path), or write
+    the images of a part into FILE (export), a NumPy archive: to embed them with a model of your own."""
     from fewshot.commands import data_command
 
-    data_command(action, dataset, data)
+    data_command(action, dataset, data, **choices)
 
 
 @cli.command(short_help="Say what is here and what to do about what is missing.")

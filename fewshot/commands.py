@@ -81,9 +81,23 @@ def show_command(**choices: Any) -> None:
     click.echo(draw_episodes(image_set, episode, path, title))
 
 
-def data_command(action: str, name: str, root: Path | None) -> None:
+def data_command(
+    action: str,
+    name: str,
+    root: Path | None,
+    file: Path | None = None,
+    class_split: str | None = None,
+    part: str = "test",
+) -> None:
     """fewshot data."""
-    check_choice("action", action, ("get", "check", "path"))
+    check_choice("action", action, ("get", "check", "path", "export"))
+    if action == "export":
+        from fewshot.embedding_commands import export_command
+
+        export_command(name, file, root, class_split, part)
+        return
+    if file is not None:
+        raise UserError(f"{str(file)!r} belongs to nothing: only `fewshot data export` takes a file")
     with TerminalReporter() as reporter:
         if action == "get":
             dataset = open_dataset(name, root, reporter=reporter)

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from episodes.datasets import Dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
+from episodes.types import ImageSet
 from fewshot.building import Trained
 from fewshot.checkpoints import training_name
 from fewshot.configuration import short_hash
@@ -22,7 +24,7 @@ from fewshot.embeddings import Embeddings
 from fewshot.evaluation import Evaluation, evaluate, evaluate_readout
 from fewshot.hardware import Precision, describe_machine
 from fewshot.methods import Method
-from fewshot.protocols import Protocol
+from fewshot.protocols import Protocol as TestProtocol
 from fewshot.provenance import versions
 from fewshot.readouts import READOUTS
 from fewshot.records import RunRecord, pack_counts, write_record
@@ -30,6 +32,18 @@ from fewshot.reporting import Reporter
 from fewshot.statistics import CI95_FORMULA
 
 Outcome = tuple[RunRecord, Path]
+
+
+@runtime_checkable
+class EmbeddingSource(Protocol):
+    """Where embeddings come from: a trained method, or a file of the user's."""
+
+    def table(self, image_set: ImageSet) -> Tensor:
+        """One row for each image of the set, (num_images, dim)."""
+
+    def train_mean(self) -> Tensor:
+        """The mean embedding of the training images, (dim,)."""
+
 
 OWN_RULE = ""
 """The read-out of a record that was measured with the method's own rule."""
@@ -46,9 +60,9 @@ class Cell:
     episodes_digest: str  # of all read-outs alike, so it is computed once
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> TestProtocol:
         """What the leaderboard calls it."""
-        return Protocol(self.dataset.protocol_name, self.sampler.spec, self.num_episodes, self.sampler.seed)
+        return TestProtocol(self.dataset.protocol_name, self.sampler.spec, self.num_episodes, self.sampler.seed)
 
     def config(self) -> dict[str, Any]:
         """What a record's configuration says of it."""
@@ -134,7 +148,7 @@ def _evaluated(
     return evaluate(method, sampler, cell.num_episodes, precision, progress, table)
 
 
-def evaluated_readout(embeddings: Embeddings, cell: Cell, readout: str, reporter: Reporter) -> Evaluation:
+def evaluated_readout(embeddings: EmbeddingSource, cell: Cell, readout: str, reporter: Reporter) -> Evaluation:
     """The accuracy of a read-out, with whatever it needs of the embeddings."""
     rule = READOUTS.get(readout)()
     train_mean = embeddings.train_mean() if rule.needs_train_mean else None

@@ -68,7 +68,7 @@ def run_command(**choices: Any) -> None:
             reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
         outcomes = run_readouts(config, dataset, choices["out"], reporter, readouts, fresh=choices["fresh"])
         _draw_training(outcomes[0][0])
-    _print_outcomes(outcomes, choices["as_json"])
+    print_outcomes(outcomes, choices["as_json"])
 
 
 def _draw_training(record: RunRecord) -> None:
@@ -115,7 +115,7 @@ def evaluate_command(**choices: Any) -> None:
             device=choices["device"],
             precision=choices["precision"],
         )
-    _print_outcomes(outcomes, choices["as_json"])
+    print_outcomes(outcomes, choices["as_json"])
 
 
 def _rule_options(words: tuple[str, ...]) -> dict[str, str]:
@@ -162,7 +162,7 @@ def _own_options(words: tuple[str, ...], model: str, encoder: str) -> tuple[dict
     )
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """One record in full; several as a table. As JSON a record, or a list of them."""
     if as_json:
         contents = [asdict(record) for record, _ in outcomes]
@@ -172,7 +172,7 @@ def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
         _print_lines(_lines_of(*outcomes[0]))
         return
     record, path = outcomes[0]
-    shared = ("model", "interval", "note", "checkpoint", "training")
+    shared = ("model", "interval", "note", "checkpoint", "training", "embeddings")
     _print_lines([line for line in _lines_of(record, path) if line[0] in shared])
     width = max(len(record.protocol) for record, _ in outcomes)
     for record, path in outcomes:
@@ -193,10 +193,17 @@ def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
         ("published", str(target) if target else "no paper gives a number for this protocol"),
         ("interval", record.ci_formula),
         *(("note", note) for note in record.notes),
-        ("checkpoint", record.config["checkpoint"]),
-        ("training", str(Path(record.config["checkpoint"]).with_name("training.png"))),
+        *_files_of(record),
         ("record", str(path)),
     ]
+
+
+def _files_of(record: RunRecord) -> list[tuple[str, str]]:
+    """What the record was measured from."""
+    if "embeddings" in record.config:
+        return [("embeddings", record.config["embeddings"]["file"])]
+    checkpoint = record.config["checkpoint"]
+    return [("checkpoint", checkpoint), ("training", str(Path(checkpoint).with_name("training.png")))]
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:

@@ -54,7 +54,7 @@ WRONG_WORDS = [
     (("evaluate", "nothing.safetensors"), r"there is no checkpoint nothing\.safetensors: `fewshot run` writes one"),
     (("list", "modles"), r"'modles'\. Did you mean 'models'\? Valid: datasets, encoders, models, protocols, readouts"),
     (("list",), r"Missing argument '\[models\|datasets\|protocols\|encoders\|readouts\]'"),
-    (("data", "gte", "omniglot"), r"unknown action 'gte'\. Did you mean 'get'\? Valid: check, get, path"),
+    (("data", "gte", "omniglot"), r"unknown action 'gte'\. Did you mean 'get'\? Valid: check, export, get, path"),
     (("data", "path", "omniglto"), r"unknown data set 'omniglto'\. Did you mean 'omniglot'\?"),
     (("data", "get", "strokse"), r"unknown data set 'strokse'\. Did you mean 'strokes'\?"),
     (("show", "strokse"), r"unknown data set 'strokse'\. Did you mean 'strokes'\?"),
