@@ -39,6 +39,7 @@ def cli() -> None:
     fewshot evaluate CHECKPOINT --way 20          test a trained model again
     fewshot show omniglot                         draw episodes into a picture
     fewshot leaderboard                           the table made from the records
+    fewshot compare proto relation                on the same episodes, pair by pair
     """
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from episodes.types import EpisodeSpec
-
-VERSION = 1
-"""v1: class-distinct episodes drawn by Philox4x32-10 (episodes.sampler), query order shuffled, batch norm in
-evaluation mode; Omniglot rotated at 105x105 and resized to 28x28 by Lanczos."""
+from fewshot.protocol_versions import VERSION
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class CoveringInterval:
     def percent(self) -> str:
         """``98.81 ± 0.06 %``; ``98.81 [98.75, 98.86] %`` where the interval is visibly lopsided."""
         low, high = 100 * (self.mean - self.low), 100 * (self.high - self.mean)
-        if math.isfinite(low) and f"{low:.2f}" != f"{high:.2f}" and abs(low - high) > 0.05 * (low + high):
+        if math.isfinite(low) and f"{low:.2f}" != f"{high:.2f}" and abs(low - high) > 0.1 * (low + high):
             return f"{100 * self.mean:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}] %"
         return f"{100 * self.mean:.2f} ± {100 * self.half_width:.2f} %"
 

@@ -67,6 +67,7 @@ HELPERS = ("fewshot.checkpoints", "fewshot.hardware", "fewshot.recipes")
 TABLES = (
     *("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics", "fewshot.statistics_episodes"),
     *("fewshot.statistics_classes", "fewshot.statistics_paired", "fewshot.statistics_ranks", "fewshot.class_groups"),
+    *("fewshot.protocol_versions", "fewshot.entries", "fewshot.comparison"),
 )
 REPORT = ("fewshot.report", "fewshot.report.*")
 
@@ -92,7 +93,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "report": (REPORT, (*ERRORS, "episodes.files", *TABLES, *REPORT)),
     "plain helpers": (
         (*HELPERS, "fewshot.options", "fewshot.protocols", "fewshot.provenance", "fewshot.torchvision_compat"),
-        (*ERRORS, "episodes.files", "episodes.types"),
+        (*ERRORS, "episodes.files", "episodes.types", "fewshot.protocol_versions"),
     ),
 }
 
@@ -161,11 +162,9 @@ def test_only_the_command_line_and_the_bench_stand_above_the_experiment() -> Non
     above = {module for module in MODULES if "fewshot.experiment" in imports_of(module)}
     bodies = {module for module in MODULES if module.endswith("commands")}
     assert above <= {"fewshot.cli", "fewshot.bench", "fewshot.reproduce", "fewshot.compare"} | bodies
+    words = set(modules_like("fewshot.cli*"))
     for top in ("fewshot.cli", *bodies):
-        assert {module for module in MODULES if top in imports_of(module)} <= {
-            "fewshot.cli",
-            "fewshot.cli_results",
-        } | bodies
+        assert {module for module in MODULES if top in imports_of(module)} <= words | bodies
 
 
 def test_tables_and_the_command_lines_help_load_no_torch() -> None:
