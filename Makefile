@@ -22,8 +22,8 @@ check: setup ## lint, formatting, types
 data: setup ## fetch Omniglot
 	$(BIN)/fewshot data get omniglot
 
-leaderboard: setup ## write the tables anew from the records in results/
-	$(BIN)/fewshot leaderboard --write
+leaderboard: setup ## write the tables in results/ anew; DATASET=strokes RECIPE=smoke trains and ranks every model
+	$(BIN)/fewshot leaderboard $(if $(DATASET),--dataset $(DATASET) --recipe $(or $(RECIPE),smoke),--write) $(ARGS)
 
 report: setup ## write results/report.html anew from the records in results/
 	$(BIN)/fewshot report --write

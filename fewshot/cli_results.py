@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fewshot.cli_options import out_option
+from fewshot.cli_options import data_option, out_option
 
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
@@ -14,16 +15,25 @@ results_option = click.option(
 )  # fmt: skip
 
 
-@click.command(short_help="Print the table made from the records.")
+@click.command(short_help="Print the tables made from the records; or train and rank every model.")
 @results_option
-@click.option("--write", is_flag=True, help="Write leaderboard.md there and the table of README.md beside it.")
+@click.option("--write", is_flag=True, help="Write leaderboard.md, .csv, .html, .tex and the table of README.md.")
 @click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
+@click.option("--dataset", help="Train every model on this data set, under --out, and rank these runs alone.")
+@click.option("--recipe", default="smoke", show_default=True, help="With --dataset: smoke, fast or paper.")
+@click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="With --dataset: classes.")
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="With --dataset: support images.")
+@click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="With --dataset: of the test.")
+@data_option
 @out_option
-def leaderboard(results: Path, write: bool, check: bool, out: Path) -> None:
-    """Print the table made from the records: the published ones and your own under --out."""
-    from fewshot.commands import leaderboard_command
+def leaderboard(**choices: Any) -> None:
+    """Print the tables made from the records: the published ones and your own under --out.
 
-    leaderboard_command(results, write, check, out)
+    With --dataset: train and test every model there, and print how they rank. What is finished is not repeated.
+    """
+    from fewshot.leaderboard_commands import leaderboard_command
+
+    leaderboard_command(**choices)
 
 
 @click.command(short_help="Copy records and their weights into results/.")

@@ -115,21 +115,6 @@ def data_command(
     click.echo(f"{name}: everything is in order")
 
 
-def leaderboard_command(results: Path, write: bool, check: bool, out: Path) -> None:
-    """fewshot leaderboard."""
-    from fewshot.leaderboard import check_files, render, write_files
-    from fewshot.records import read_records
-
-    if write:
-        for path in write_files(results):
-            click.echo(f"written: {path}")
-    elif check:
-        check_files(results)
-        click.echo("README.md and leaderboard.md say what the records say")
-    else:
-        click.echo(render(read_records([results / "runs", out / "records"])))
-
-
 def publish_command(records: tuple[Path, ...], results: Path, *, with_weights: bool) -> None:
     """fewshot publish."""
     from fewshot.publishing import publish

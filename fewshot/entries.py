@@ -164,6 +164,14 @@ class Entry:
         return f"{self.first.recipe}: {', '.join(words)}" if words else self.first.recipe
 
     @property
+    def schedule(self) -> str:
+        """``training`` with its length, which tells two trainings of one recipe apart."""
+        episodes = self.first.config["recipe"].get("train_episodes")
+        if episodes is None or self.first.shortened:
+            return self.training
+        return f"{self.training}{', ' if ':' in self.training else ': '}{episodes:,} episodes"
+
+    @property
     def label(self) -> str:
         """Model, readout and recipe in one line."""
         readout = f" + {self.first.readout}" if self.first.readout else ""

@@ -1,144 +1,237 @@
-"""Records -> tables. Every number in README.md and leaderboard.md comes through here; none is typed."""
+"""Records -> tables. Every number in README.md and results/leaderboard.* comes through here; none is typed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.errors import UserError
-from fewshot.papers import Published, published_target
+from fewshot.documents import Block, Heading, Paragraph, Table, Value, markdown, page, tex
+from fewshot.entries import BLOCKS
+from fewshot.entries import Block as Kind
+from fewshot.leaderboard_csv import csv_text
+from fewshot.papers import Published
+from fewshot.ranking import Standing, best_of_models, columns_of, missing, settings, sort_rows, standings
 from fewshot.records import RunRecord, read_records
+from fewshot.statistics_episodes import CoveringInterval, spread
 
 START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
-_COLUMNS = ((5, 1), (5, 5), (20, 1), (20, 5))
-_GROUPS = (
-    ("inductive", "each query is classified alone"),
-    ("transductive", "queries of an episode see each other: not comparable with inductive rows"),
-    ("semi-supervised", "unlabeled images are used: not comparable with inductive rows"),
+_NOTHING = Paragraph("No records yet: `fewshot run` makes one.")
+_HOW_TO_READ = Paragraph(
+    "Accuracy in percent on the test classes, mean over training seeds. ± is the half width of the 95 % interval over "
+    "episodes (closed: these classes; Student's t, or BCa bootstrap where most episodes are perfect); ± classes that "
+    "over classes, images and episodes (open); ± seeds that over training seeds. A rank is the span of places that the "
+    "paired tests on the same episodes leave open (Holm-corrected, 5 %); bold is whatever nothing is surely better "
+    "than. README.md beside this file says more."
+)
+Rows = dict[str, dict[tuple[int, int], Standing]]
+
+
+def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
+    """The overview tables as Markdown: of all recipes, and what stands apart. Smoke tests only where asked for."""
+    found = standings(records, smoke=smoke)
+    blocks = [block for chosen in _by_settings(found) for block in _overview(chosen)]
+    return markdown([*blocks, *_apart(found)] or [_NOTHING])
+
+
+def headline(found: Sequence[Standing]) -> str:
+    """The short table of README.md as Markdown: the best recipe of each model, the paper's number behind it."""
+    blocks: list[Block] = []
+    for chosen in _by_settings(found):
+        for block, members in _by_block(chosen):
+            rows = best_of_models(members)
+            columns = columns_of(members)
+            blocks.append(Paragraph(f"**{_title(members[0])}**; {block}: {BLOCKS[block]}"))
+            blocks.append(_cells_table(("model",), {(model,): cells for model, cells in rows.items()}, columns, True))
+    return markdown(blocks or [_NOTHING])
+
+
+def _by_settings(found: Iterable[Standing]) -> list[list[Standing]]:
+    groups: dict[tuple[str, str, int, int], list[Standing]] = {}
+    for standing in found:
+        if standing.rank is not None:
+            groups.setdefault(settings(standing), []).append(standing)
+    return [groups[key] for key in sorted(groups, key=lambda key: (key[0].startswith("strokes"), key))]
+
+
+def _by_block(chosen: Sequence[Standing]) -> list[tuple[Kind, list[Standing]]]:
+    groups = [(block, [standing for standing in chosen if standing.block == block]) for block in BLOCKS]
+    return [(block, members) for block, members in groups if members]
+
+
+def _title(standing: Standing) -> str:
+    pixels, queries, episodes, seed = settings(standing)
+    return f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})"
+
+
+def _head(way_shot: tuple[int, int]) -> str:
+    return f"{way_shot[0]}-way {way_shot[1]}-shot"
+
+
+def _overview(chosen: Sequence[Standing]) -> list[Block]:
+    """A table for each block: a row for each configuration, its cells side by side, of longer trainings the best."""
+    blocks: list[Block] = [Heading(2, _title(chosen[0]))]
+    for block, members in _by_block(chosen):
+        rows: Rows = {}
+        for standing in members:
+            rows.setdefault("\t".join(_configuration(standing)), {}).setdefault(standing.way_shot, standing)
+        named = {tuple(label.split("\t")): cells for label, cells in sort_rows(rows).items()}
+        blocks.append(Paragraph(f"{block.capitalize()}: {BLOCKS[block]}."))
+        blocks.append(_cells_table(("model", "readout", "encoder", "recipe"), named, columns_of(members), False))
+    return blocks
+
+
+def _configuration(standing: Standing) -> tuple[str, str, str, str]:
+    entry = standing.entry
+    return entry.model, entry.first.readout or "its own", entry.encoder, entry.training
+
+
+def _cells_table(
+    names: tuple[str, ...],
+    rows: dict[tuple[str, ...], dict[tuple[int, int], Standing]],
+    columns: Sequence[tuple[int, int]],
+    with_paper: bool,
+) -> Table:
+    heads = tuple(_head(column) for column in columns)
+    lines = []
+    for label, cells in rows.items():
+        values = [_cell(cells[column], with_paper) if column in cells else Value("") for column in columns]
+        lines.append((*(Value(text) for text in label), *values))
+    return Table((*names, *heads), tuple(lines), frozenset(heads))
+
+
+def _cell(standing: Standing, with_paper: bool) -> Value:
+    text = _accuracy(standing)
+    if with_paper:
+        text += f" ({standing.target.accuracy:.2f})" if standing.target else ""
+    elif standing.rank is not None:
+        text += f" ({standing.rank})"
+    return Value(text, bold=standing.leads)
+
+
+def _accuracy(standing: Standing) -> str:
+    interval = standing.entry.interval
+    return f"{100 * interval.mean:.2f} ± {100 * interval.half_width:.2f}"
+
+
+_DETAILS = (
+    *("rank", "model", "readout", "encoder", "recipe", "accuracy", "± classes", "± seeds", "seeds", "worst decile"),
+    *("parameters", "training", "published", "gap"),
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """The records of one model, recipe and seed on the episodes of one data set."""
-
-    label: str
-    records: dict[tuple[int, int], RunRecord]  # by (way, shot)
-
-    @property
-    def order(self) -> tuple[int, float, str]:
-        """Complete rows first, then by mean accuracy, then by name."""
-        accuracies = [record.accuracy for record in self.records.values()]
-        return -len(accuracies), -sum(accuracies) / len(accuracies), self.label
-
-
-def render(records: Iterable[RunRecord]) -> str:
-    """All tables as Markdown. Smoke tests are left out; shortened trainings stand apart and are not ranked."""
-    kept = [record for record in records if record.recipe != "smoke"]
-    full, shortened = [r for r in kept if not r.shortened], [r for r in kept if r.shortened]
-    blocks = []
-    for settings in sorted({_settings(record) for record in full}):
-        for group, meaning in _GROUPS:
-            chosen = [record for record in full if (_settings(record), _group(record)) == (settings, group)]
-            if chosen:
-                blocks.append(f"**{settings[0]}**, {settings[1]}; {group}: {meaning}\n\n{_table(chosen)}")
-    for settings in sorted({_settings(record) for record in shortened}):
-        short = [record for record in shortened if _settings(record) == settings]
-        blocks.append(f"**{settings[0]}**, {settings[1]}; shortened trainings, not ranked\n\n{_table(short)}")
-    return "\n\n".join(blocks) if blocks else "No records yet: `fewshot run` makes one."
+def _details(chosen: Sequence[Standing]) -> list[Block]:
+    """A table for each cell of each block: all that is known of every row."""
+    blocks: list[Block] = []
+    for block, members in _by_block(chosen):
+        for column in columns_of(members):
+            lines = []
+            for standing in (member for member in members if member.way_shot == column):
+                entry = standing.entry
+                words = (
+                    *(str(standing.rank), *_configuration(standing)[:-1], entry.schedule, _accuracy(standing)),
+                    *(_half(entry.over_classes), _half(entry.over_seeds), str(len(entry.seeds))),
+                    f"{100 * spread(entry.accuracies).worst_decile:.2f}",
+                    *(f"{entry.first.num_parameters:,}", _duration(entry.train_seconds)),
+                    *(_published(standing.target), "" if standing.gap is None else f"{standing.gap:+.2f}"),
+                )
+                lines.append(tuple(Value(w, bold=standing.leads and n == 5) for n, w in enumerate(words)))
+            blocks += [Heading(3, f"{chosen[0].cell.pixels} {_head(column)}, {block}"), _detail_table(lines)]
+    return blocks
 
 
-def _settings(record: RunRecord) -> tuple[str, str]:
-    pixels, _, rest = record.protocol.partition("/")
-    queries, _, version = rest.partition("/")[2].partition("@")
-    return pixels, f"{queries}@{version}, {record.num_episodes:,} episodes a cell (episode seed {record.episode_seed})"
+def _detail_table(lines: Sequence[tuple[Value, ...]]) -> Table:
+    """Columns that say nothing in any row are left out."""
+    kept = [place for place in range(len(_DETAILS)) if any(line[place].text for line in lines)]
+    numbers = frozenset(_DETAILS[5:12]) | {"gap"}
+    rows = tuple(tuple(line[place] for place in kept) for line in lines)
+    return Table(tuple(_DETAILS[place] for place in kept), rows, numbers)
 
 
-def _group(record: RunRecord) -> str:
-    if record.uses_unlabeled:
-        return "semi-supervised"
-    return "transductive" if record.transductive else "inductive"
+def _half(interval: CoveringInterval | None) -> str:
+    return "" if interval is None else f"{100 * interval.half_width:.2f}"
 
 
-def _label(record: RunRecord) -> str:
-    options = " ".join(f"{name}={value}" for name, value in sorted(record.config["model_options"].items()))
-    recipe = record.config["recipe"]
-    training = f"batches of {recipe['batch_size']}" if "batch_size" in recipe else f"{recipe['train_way']}-way"
-    if record.shortened:
-        training += f", only {recipe['train_episodes']:,} episodes"
-    encoder = record.config["encoder"]
-    return f"{record.model}{' ' + options if options else ''} | {encoder} | {record.recipe}: {training} | {record.seed}"
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
-def _table(records: Sequence[RunRecord]) -> str:
-    by_label: dict[str, dict[tuple[int, int], RunRecord]] = {}
-    for record in records:
-        by_label.setdefault(_label(record), {})[record.config["way"], record.config["shot"]] = record
-    rows = sorted((Row(label, cells) for label, cells in by_label.items()), key=lambda row: row.order)
-    columns = [column for column in _COLUMNS if any(column in row.records for row in rows)]
-    columns += sorted({cell for row in rows for cell in row.records} - set(_COLUMNS))
-    heads = [f"{way}-way {shot}-shot" for way, shot in columns]
-    lines = [
-        f"| model | encoder | recipe | seed | {' | '.join(heads)} |",
-        f"|---|---|---|---|{'---:|' * len(columns)}",
-    ]
-    for row in rows:
-        cells = [row.records[column].percent() if column in row.records else "" for column in columns]
-        lines.append(f"| {row.label} | {' | '.join(cells)} |")
-    lines += _published_lines(rows, columns)
-    return "\n".join(lines)
-
-
-def _published_lines(rows: Sequence[Row], columns: Sequence[tuple[int, int]]) -> list[str]:
-    """A line with the papers' numbers for each model of the table that has any."""
-    any_record = next(iter(rows[0].records.values()))
-    pixels, distractors = any_record.pixels_way_shot[0], any_record.has_distractors
-    lines = []
-    for model in sorted({record.model for row in rows for record in row.records.values()}):
-        targets = [published_target(model, pixels, way, shot, distractors=distractors) for way, shot in columns]
-        found = next((target for target in targets if target), None)
-        if found:
-            cells = " | ".join(_published_cell(target) for target in targets)
-            lines.append(
-                f"| *{model}, published: {found.source}, {found.table}* | {found.backbone} | paper | | {cells} |"
-            )
-    return lines
-
-
-def _published_cell(target: Published | None) -> str:
+def _published(target: Published | None) -> str:
     if target is None:
         return ""
     interval = f" ± {target.ci95:.2f}" if target.ci95 is not None else ""
-    return f"*{target.accuracy:.2f}{interval} %*"
+    doubt = "" if target.status == "verified" else ", from memory"
+    return f"{target.accuracy:.2f}{interval} ({target.source}, {target.table}{doubt})"
 
 
-def _documents(results: Path) -> dict[Path, str]:
-    """What leaderboard.md and README.md must say, by path. README.md is left alone where it has no place for it."""
-    table = render(read_records([results / "runs"]))
-    head = "# Leaderboard\n\nGenerated from the records in `runs/` by `make leaderboard`; do not edit.\n\n"
-    documents = {results / "leaderboard.md": f"{head}{table}\n"}
+def _apart(found: Sequence[Standing]) -> list[Block]:
+    """What is not ranked, by reason."""
+    blocks: list[Block] = []
+    for reason in sorted({standing.apart for standing in found if standing.apart}):
+        lines = [
+            tuple(Value(text) for text in (s.cell.protocol, *_configuration(s), _accuracy(s), str(len(s.entry.seeds))))
+            for s in found
+            if s.apart == reason
+        ]
+        columns = ("protocol", "model", "readout", "encoder", "recipe", "accuracy", "seeds")
+        blocks += [Heading(2, f"Not ranked: {reason}"), Table(columns, tuple(lines), frozenset(columns[-2:]))]
+    return blocks
+
+
+def _lacking(found: Sequence[Standing]) -> list[Block]:
+    lines = [
+        (Value(pixels), Value(model), Value(", ".join(_head(cell) for cell in cells)))
+        for pixels, models in missing(found).items()
+        for model, cells in models.items()
+    ]
+    heading = Heading(2, "What is missing")
+    text = Paragraph("Cells of the papers' tables that have no ranked record here yet.")
+    return [heading, text, Table(("images", "model", "cells"), tuple(lines))] if lines else []
+
+
+def documents(results: Path) -> dict[Path, str]:
+    """What leaderboard.md, .csv, .html and .tex and README.md must say, by path.
+
+    README.md, beside the folder of results, is left alone where it has no place for a table.
+    """
+    found = standings(read_records([results / "runs"]))
+    groups = _by_settings(found)
+    overview = [block for chosen in groups for block in _overview(chosen)] or [_NOTHING]
+    details = [
+        block for chosen in groups for block in [Heading(2, f"In detail: {_title(chosen[0])}"), *_details(chosen)]
+    ]
+    rest = [*_apart(found), *_lacking(found)]
+    generated = Paragraph("Generated from the records in `runs/` by `make leaderboard`; do not edit.")
+    whole = [Heading(1, "Leaderboard"), generated, _HOW_TO_READ, *overview, *rest, *details]
+    contents = {
+        results / "leaderboard.md": markdown(whole) + "\n",
+        results / "leaderboard.csv": csv_text(found),
+        results / "leaderboard.html": page(whole, "Leaderboard"),
+        results / "leaderboard.tex": tex([generated, *overview]),
+    }
     readme = results.parent / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
-        before, start, rest = text.partition(START)
-        _, end, after = rest.partition(END)
+        before, start, rest_of_text = text.partition(START)
+        _, end, after = rest_of_text.partition(END)
         if start and end:
-            documents[readme] = f"{before}{START}\n\n{table}\n\n{END}{after}"
-    return documents
+            contents[readme] = f"{before}{START}\n\n{headline(found)}\n\n{END}{after}"
+    return contents
 
 
 def write_files(results: Path) -> list[Path]:
-    """Write leaderboard.md and the table of README.md; the paths written."""
-    documents = _documents(results)
-    for path, text in documents.items():
+    """Write the tables in ``results`` and that of README.md; the paths written."""
+    contents = documents(results)
+    for path, text in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return list(documents)
+        path.write_bytes(text.encode())
+    return list(contents)
 
 
 def check_files(results: Path) -> None:
     """Raise UserError when a file does not say what the records say."""
-    for path, text in _documents(results).items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    for path, text in documents(results).items():
+        if not path.is_file() or path.read_bytes() != text.encode():
             raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make leaderboard`")

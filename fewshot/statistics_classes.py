@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -78,20 +78,36 @@ class ClassDesign:
         of_classes, rest = np.linalg.solve(expected, measured)
         return VarianceComponents(max(0.0, float(of_classes)), max(0.0, float(rest)))
 
+    @cached_property
+    def axes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Eigenvalues and eigenvectors of ``gram``, so that each record's effects are two products away."""
+        values, vectors = np.linalg.eigh(self.gram)
+        return np.maximum(values, 0), vectors
+
+    @lru_cache(maxsize=16)  # noqa: B019 - a design is kept for as long as its resamples
+    def resampled(self, resamples: int, seed: int) -> npt.NDArray[np.float64]:
+        """How much each class weighs in the mean accuracy when classes are drawn anew, (resamples, num_groups)."""
+        chosen = np.random.default_rng(seed).integers(0, self.num_groups, (resamples, self.num_groups))
+        cells = chosen + self.num_groups * np.arange(resamples)[:, None]
+        weights = np.broadcast_to(self.drawn / self.num_episodes, chosen.shape)
+        flat = np.bincount(cells.reshape(-1), weights.reshape(-1), minlength=chosen.size)
+        return np.asarray(flat, np.float64).reshape(chosen.shape)
+
     def effects(self, residuals: Accuracies, components: VarianceComponents) -> Accuracies:
         """The predicted effect of each class, centered and scaled to the estimated variance, (num_groups,)."""
         if components.classes == 0:
             return np.zeros(self.num_groups)
         ridge = max(components.rest / components.classes, 1e-9)
         sums = np.asarray(self.members.T @ residuals, np.float64)
-        predicted = np.linalg.solve(np.asarray(self.gram + ridge * np.eye(self.num_groups)), sums)
+        values, vectors = self.axes
+        predicted = vectors @ ((vectors.T @ sums) / (values + ridge))
         centered = predicted - predicted.mean()
         scale = math.sqrt(components.classes / max(float(np.mean(centered**2)), 1e-300))
         return np.asarray(centered * scale, np.float64)
 
 
 def open_interval(
-    accuracies: Accuracies, design: ClassDesign, level: float = 0.95, resamples: int = 4000, seed: int = 0
+    accuracies: Accuracies, design: ClassDesign, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> CoveringInterval:
     """Two-level bootstrap over classes and episodes; ``n`` counts the classes.
 
@@ -108,10 +124,9 @@ def open_interval(
     residuals = accuracies - mean
     components = design.components(residuals)
     effects = design.effects(residuals, components)
-    generator = np.random.default_rng(seed)
-    chosen = generator.integers(0, design.num_groups, (resamples, design.num_groups))
-    moved = effects[chosen] @ (design.drawn / design.num_episodes)
-    moved += generator.normal(0, math.sqrt(components.rest / design.num_episodes), resamples)
+    deviation = math.sqrt(components.rest / design.num_episodes)
+    moved = design.resampled(resamples, seed) @ effects
+    moved += np.random.default_rng([seed, 1]).normal(0, deviation, resamples)
     tail = (1 + level) / 2
     widening = float(stats.t.ppf(tail, design.num_groups - 1) / stats.norm.ppf(tail))
     low, high = mean + widening * np.quantile(moved, [1 - tail, tail])

@@ -84,9 +84,7 @@ def crowds_at_the_top(accuracies: Accuracies) -> bool:
     return float(np.mean(accuracies >= 1)) > 0.5
 
 
-def bca_interval(
-    accuracies: Accuracies, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> CoveringInterval:
+def bca_interval(accuracies: Accuracies, level: float = 0.95, resamples: int = 4000, seed: int = 0) -> CoveringInterval:
     """Bootstrap over episodes, bias-corrected and accelerated (Efron 1987); lopsided where the accuracies are.
 
     The interval of ``scipy.stats.bootstrap(method="BCa")``, for the mean alone: an episode's accuracy takes few

@@ -68,6 +68,7 @@ TABLES = (
     *("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics", "fewshot.statistics_episodes"),
     *("fewshot.statistics_classes", "fewshot.statistics_paired", "fewshot.statistics_ranks", "fewshot.class_groups"),
     *("fewshot.protocol_versions", "fewshot.entries", "fewshot.comparison"),
+    *("fewshot.documents", "fewshot.ranking", "fewshot.leaderboard_csv"),
 )
 REPORT = ("fewshot.report", "fewshot.report.*")
 
