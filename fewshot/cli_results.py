@@ -86,8 +86,6 @@ def report(results: Path, out: Path, file: Path | None, plots: Path | None, writ
     report_command(results, out, file, plots, write, check)
 
 
-
-
 @click.command(short_help="Compare records on the same episodes, pair by pair.")
 @click.argument("words", nargs=-1, required=True, metavar="A B [C ...]")
 @results_option

@@ -135,7 +135,7 @@ class Entry:
 
     @property
     def model(self) -> str:
-        """Name and options: ``relation relation_loss=cross-entropy``."""
+        """Name and options: ``relation relation-loss=cross-entropy``."""
         config = self.first.config
         name = f"{self.first.model}{_options(config['model_options'])}"
         before = config.get("trained_as")
@@ -153,23 +153,27 @@ class Entry:
         """Recipe and what tells it from its namesakes: ``fast: 60-way 1-shot``."""
         recipe, test = self.first.config["recipe"], self.first.config
         words = [f"{recipe['train_way']}-way"] if recipe.get("train_way") else []
-        if recipe.get("train_shot") not in (None, test["shot"]):
+        if recipe.get("batch_size"):
+            words = [f"batches of {recipe['batch_size']}"]
+        elif recipe.get("train_shot") not in (None, test["shot"]):
             words.append(f"{recipe['train_shot']}-shot")
         if recipe.get("labeled_share"):
             words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
         if test.get("distractors", recipe.get("distractors")):
             words.append("distractors")
         if self.first.shortened:
-            words.append(f"only {recipe['train_episodes']:,} episodes")
+            words.append(f"only {recipe['train_episodes']:,} episodes" if "train_episodes" in recipe else "shortened")
         return f"{self.first.recipe}: {', '.join(words)}" if words else self.first.recipe
 
     @property
     def schedule(self) -> str:
         """``training`` with its length, which tells two trainings of one recipe apart."""
-        episodes = self.first.config["recipe"].get("train_episodes")
+        recipe = self.first.config["recipe"]
+        episodes = recipe.get("train_episodes")
         if episodes is None or self.first.shortened:
             return self.training
-        return f"{self.training}{', ' if ':' in self.training else ': '}{episodes:,} episodes"
+        what = "batches" if recipe.get("batch_size") else "episodes"
+        return f"{self.training}{', ' if ':' in self.training else ': '}{episodes:,} {what}"
 
     @property
     def label(self) -> str:
@@ -179,7 +183,8 @@ class Entry:
 
 
 def _options(options: dict[str, Any]) -> str:
-    return "".join(f" {name}={value}" for name, value in sorted(options.items()))
+    plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in options.items()}
+    return "".join(f" {name.replace('_', '-')}={value}" for name, value in sorted(plain.items()))
 
 
 def _configuration(record: RunRecord) -> str:

@@ -10,7 +10,7 @@ from fewshot.documents import Block, Heading, Paragraph, Table, Value, markdown,
 from fewshot.entries import BLOCKS
 from fewshot.entries import Block as Kind
 from fewshot.leaderboard_csv import csv_text
-from fewshot.papers import Published
+from fewshot.papers import COMPARABLE_PIXELS, Published
 from fewshot.ranking import Standing, best_of_models, columns_of, missing, settings, sort_rows, standings
 from fewshot.records import RunRecord, read_records
 from fewshot.statistics_episodes import CoveringInterval, spread
@@ -51,7 +51,13 @@ def _by_settings(found: Iterable[Standing]) -> list[list[Standing]]:
     for standing in found:
         if standing.rank is not None:
             groups.setdefault(settings(standing), []).append(standing)
-    return [groups[key] for key in sorted(groups, key=lambda key: (key[0].startswith("strokes"), key))]
+    return [groups[key] for key in sorted(groups, key=lambda key: (_place(key[0]), key[0], -len(groups[key]), key))]
+
+
+def _place(pixels: str) -> int:
+    """The papers' own images first, in the order of ``COMPARABLE_PIXELS``."""
+    known = list(COMPARABLE_PIXELS)
+    return known.index(pixels) if pixels in known else len(known)
 
 
 def _by_block(chosen: Sequence[Standing]) -> list[tuple[Kind, list[Standing]]]:

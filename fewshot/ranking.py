@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewshot.entries import BLOCKS, Block, Cell, Entry, block_of, entries_by_cell, is_ranked, why_apart
-from fewshot.papers import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published_target
+from fewshot.papers import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published_target, target_of
 from fewshot.records import RunRecord
 from fewshot.statistics_paired import Rank, ranks_with_ties
 
@@ -39,11 +39,8 @@ class Standing:
 
     @property
     def target(self) -> Published | None:
-        """The paper's number for this model and cell; none for frozen embeddings under another readout."""
-        record = self.entry.first
-        if record.readout:
-            return None
-        return published_target(record.model, *record.pixels_way_shot, distractors=record.has_distractors)
+        """The paper's number for this model and cell."""
+        return target_of(self.entry.first)
 
     @property
     def gap(self) -> float | None:

@@ -46,7 +46,7 @@ def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot,
     record = read_record(measured)
     weights = weights_path(record, Path("results"))
     assert files_in(Path("results")) >= {f"runs/{measured.name}", f"weights/{weights.name}", "leaderboard.md"}
-    assert record.percent() in Path("results/leaderboard.md").read_text()
+    assert f"{100 * record.accuracy:.2f} ±" in Path("results/leaderboard.md").read_text()
     assert Path("results/runs", measured.name).read_bytes() == measured.read_bytes()
     again = fewshot("evaluate", weights, "--way", "4", "--query", "5", "--episodes", "30", "--precision", "fp32")
     assert again.status == 0, again.err
