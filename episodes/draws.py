@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from episodes.philox import Words, random_words
 
-CLASSES, IMAGES, QUERY_ORDER, UNLABELED_ORDER, POOLS, SHUFFLE = range(6)  # streams of random_words
+CLASSES, IMAGES, QUERY_ORDER, UNLABELED_ORDER, POOLS, SHUFFLE, AUGMENT = range(7)  # streams of random_words
 
 _Numbers = npt.NDArray[np.int64]
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -177,6 +178,18 @@ def _check_sizes(image_set: ImageSet, pool: Pool, needed: int, what: str, advice
             f"{what} needs {needed} images of each class; class {image_set.class_names[smallest]!r} of "
             f"{image_set.dataset} {image_set.split} has {has}{where}: {advice}, or add images"
         )
+
+
+@runtime_checkable
+class TrainingSampler(Protocol):
+    """What a training is fed with: episodes or batches of labeled images, each a function of seed and number."""
+
+    image_set: ImageSet
+    seed: int
+
+    def steps(self, first: int, last: int) -> Iterator[Episode] | Iterator[LabeledRows]:
+        """What steps ``first`` to ``last - 1`` are made of."""
+        ...
 
 
 class ClassBatchSampler:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from episodes.augment import AUGMENTATIONS
 from episodes.datasets import Dataset
 from episodes.errors import UserError
+from episodes.registry import unknown_name_message
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.encoders import ENCODERS
 from fewshot.hardware import Precision
@@ -62,8 +64,8 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
     on_images = method_class.trains_on == "images"
     if on_images:
         recipe = _fitted_batches(recipe, config.model, method_class, train_set)
-    elif recipe.batch_size or recipe.per_class:
-        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size and --per-class")
+    elif recipe.batch_size or recipe.per_class or recipe.augment:
+        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size, --per-class and --augment")
     train_shot = recipe.train_shot or config.shot
     val_shot = recipe.val_shot or train_shot
     val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
@@ -89,6 +91,10 @@ def _fitted_batches(recipe: Recipe, model: str, method_class: type[Method], trai
 
     Raises UserError for choices that belong to episodes, and for batches by class where no label may be used.
     """
+    if recipe.augment == "none":
+        recipe = replace(recipe, augment=None)
+    if recipe.augment is not None and recipe.augment not in AUGMENTATIONS:
+        raise UserError(unknown_name_message("augmentation", recipe.augment, ["none", *AUGMENTATIONS]))
     if recipe.train_way or recipe.train_shot:
         raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
     if method_class.self_supervised and recipe.per_class:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from episodes.datasets import Dataset
-from episodes.sampler import ClassBatchSampler, EpisodeSampler, split_labeled
+from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
 from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
@@ -23,7 +23,7 @@ from fewshot.provenance import commit
 from fewshot.recipes import Recipe
 from fewshot.reporting import Reporter
 from fewshot.statistics import Interval
-from fewshot.training import TrainingResult, TrainingSampler, train
+from fewshot.training import TrainingResult, train
 
 _VAL_EPISODE_SEED = 1
 

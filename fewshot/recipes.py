@@ -42,6 +42,7 @@ class Recipe:
     batch_size: int | None = None  # images of a batch
     per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
     val_shot: int | None = None  # None: as in training
+    augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
     def learning_rate_at(self, episode: int) -> float:
         """The learning rate of training episode ``episode`` (from 0)."""
@@ -104,6 +105,16 @@ _PER_CLASS = {  # images of each class in a batch; None: batches without regard 
     **dict.fromkeys(("nt-xent", "infonce"), None),
     "npair": 2,
 }
+_AUGMENT = {
+    (model, dataset): name
+    for model in ("nt-xent", "infonce")
+    for dataset, name in (
+        ("omniglot", "ink"),
+        ("strokes", "ink"),
+        ("miniimagenet", "photo-strong"),
+        ("folder", "photo"),
+    )
+} | {(model, "miniimagenet"): "photo" for model in _PER_CLASS if model not in ("nt-xent", "infonce")}
 TRAINED_ON_IMAGES = tuple(_PER_CLASS)
 
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
@@ -132,7 +143,7 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
         return _paper_recipe(dataset, shot, model, way)
     on_images = model in _PER_CLASS
     if on_images:
-        recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model])
+        recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model], augment=_AUGMENT.get((model, dataset)))
     else:
         recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
     if name == "fast" and on_images:

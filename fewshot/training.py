@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from episodes.augment import AUGMENTATIONS
 from episodes.errors import Interrupted, UserError
-from episodes.types import Episode, ImageSet, LabeledRows
+from episodes.sampler import TrainingSampler
+from episodes.types import Episode, LabeledRows
 from fewshot.checkpoints import load_tensors, save_tensors
 from fewshot.hardware import Precision, autocast
 from fewshot.methods.base import EpisodeImages, Method, training_images
@@ -27,21 +30,6 @@ from fewshot.statistics import Interval
 
 _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU's loss waits for the GPU
 _SECONDS_BETWEEN_STATES = 10.0
-
-
-@runtime_checkable
-class TrainingSampler(Protocol):
-    """What a training is fed with: episodes or batches of labeled images, each a function of its number and the seed.
-
-    Where this module speaks of episodes, a training on images takes a batch.
-    """
-
-    image_set: ImageSet
-    seed: int
-
-    def steps(self, first: int, last: int) -> Iterator[Episode] | Iterator[LabeledRows]:
-        """What steps ``first`` to ``last - 1`` are made of."""
-        ...
 
 
 class TrainingError(UserError):
@@ -109,14 +97,16 @@ def train_step(
     images: Tensor,
     drawn: Episode | LabeledRows,
     precision: Precision,
+    augment: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """One gradient step on one episode or batch; its loss, still on the device."""
+    """One gradient step on one episode or batch of images, changed by ``augment``; its loss, still on the device."""
     device = method.encoder.mean.device
     batch = training_images(images, drawn.to(images.device)).to(device)
     with autocast(device, precision):
-        loss = (
-            method.loss(batch) if isinstance(batch, EpisodeImages) else method.loss_of_images(batch.times(method.views))
-        )
+        if isinstance(batch, EpisodeImages):
+            loss = method.loss(batch)
+        else:
+            loss = method.loss_of_images(batch.times(method.views).changed(augment))
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -149,8 +139,8 @@ def train(
     method.train()
     with _stop_requested() as stop, torch.random.fork_rng([images.device] if images.is_cuda else []):
         for episode in sampler.steps(state.episode, recipe.train_episodes):
-            _prepare_step(optimizer, recipe, sampler.seed, state.episode)
-            losses.append(train_step(method, optimizer, images, episode, precision))
+            augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
+            losses.append(train_step(method, optimizer, images, episode, precision, augment))
             state.episode += 1
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):
@@ -186,12 +176,15 @@ def _begin(
     return optimizer, _State(), _weights(method)
 
 
-def _prepare_step(optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, episode: int) -> None:
-    """Learning rate and random numbers of a step follow from its number, not from the steps before."""
+def _prepare_step(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, episode: int
+) -> Callable[[Tensor], Tensor] | None:
+    """Learning rate, random numbers and the (returned) augmentation of a step follow from its number alone."""
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate_at(episode)
     digest = hashlib.sha256(f"training step {seed} {episode}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little"))
+    return None if recipe.augment is None else partial(AUGMENTATIONS[recipe.augment], seed=seed, index=episode)
 
 
 def _weights(method: Method) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 14,
     "per_class": 2,
     "val_shot": 2,
+    "augment": "ink",
 }
 BATCHES = replace(QUICK, train_way=None, train_shot=None, batch_size=12)
 CONFIG_CHANGES: dict[str, Callable[[RunConfig], RunConfig]] = {
@@ -62,7 +63,7 @@ def test_a_change_of_every_field_of_the_recipe_is_another_training() -> None:
         base = replace(CONFIG, model=model)
         if name == "distractors":
             base = replace(base, recipe=replace(QUICK, unlabeled=2))
-        if name in ("batch_size", "per_class"):
+        if name in ("batch_size", "per_class", "augment"):
             base = replace(base, model="softmax", recipe=BATCHES)
         changed = replace(base, recipe=replace(base.recipe, **{name: value}))
         assert short_hash(identity_of(changed)) != short_hash(identity_of(base)), name
@@ -137,3 +138,10 @@ def test_the_recipe_is_filled_from_the_test_where_it_is_open() -> None:
     assert (filled.train_way, filled.train_shot) == (7, 3)
     assert filled.val_way == min(7, val_set.num_classes) == 6
     assert resolve(CONFIG, train_set, val_set).recipe == QUICK
+
+
+def test_an_augmentation_is_one_of_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"unknown augmentation 'inc'\. Did you mean 'ink'"):
+        identity_of(replace(CONFIG, model="softmax", recipe=replace(BATCHES, augment="inc")))
+    plain = identity_of(replace(CONFIG, model="softmax", recipe=replace(BATCHES, augment="none")))
+    assert plain == identity_of(replace(CONFIG, model="softmax", recipe=BATCHES))

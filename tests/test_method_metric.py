@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from torch import Tensor
 from torch.nn import functional
 from toy_classes import QUICK, toy_method, toy_set
 from toy_training import identical, measure, press_ctrl_c_at, weights_of
@@ -18,7 +19,8 @@ from episodes.errors import Interrupted
 from episodes.sampler import ClassBatchSampler
 from episodes.types import ImageSet
 from fewshot.losses import LOSSES
-from fewshot.methods import METHODS, Method
+from fewshot.methods import METHODS, LabeledImages, Method
+from fewshot.methods.metric import MetricMethod
 from fewshot.options import options_of
 from fewshot.recipes import TRAINED_ON_IMAGES, find_recipe
 from fewshot.training import train
@@ -102,3 +104,27 @@ def test_one_training_serves_all_settings_of_the_test(fewshot: Fewshot) -> None:
 def test_batches_are_chosen_on_the_command_line(fewshot: Fewshot) -> None:
     record = record_in(fewshot(*SMOKE, "--model", "triplet", "--batch-size", "24", "--per-class", "6"))
     assert (record.config["recipe"]["batch_size"], record.config["recipe"]["per_class"]) == (24, 6)
+
+
+def test_two_views_of_an_image_are_augmented_apart() -> None:
+    seen: list[LabeledImages] = []
+
+    class Watching(MetricMethod):
+        loss_class = LOSSES.get("nt-xent")
+        options_from = loss_class
+        title = source = "a test's"
+        views = 2
+        self_supervised = True
+
+        def loss_of_images(self, batch: LabeledImages) -> Tensor:
+            seen.append(batch)
+            return super().loss_of_images(batch)
+
+    sampler = ClassBatchSampler(toy_set(noise=90), 12, 0)
+    method = Watching(toy_method("nt-xent").encoder, 8)
+    train(method, sampler, replace(BATCHES, augment="ink", train_episodes=2), measure)
+    (first, second), (later, _) = (batch.images.chunk(2) for batch in seen)
+    rows, labels = sampler.batch(0)
+    assert torch.equal(seen[0].labels, labels.repeat(2))
+    original = sampler.image_set.images[rows]
+    assert len({view.numpy().tobytes() for view in (original, first, second, later)}) == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -58,6 +58,10 @@ class LabeledImages:
     def times(self, views: int) -> LabeledImages:
         """The batch as often, one after the other."""
         return LabeledImages(self.images.repeat(views, 1, 1, 1), self.labels.repeat(views))
+
+    def changed(self, augment: Callable[[Tensor], Tensor] | None) -> LabeledImages:
+        """The batch with other pixels under the same labels."""
+        return self if augment is None else LabeledImages(augment(self.images), self.labels)
 
 
 def episode_images(images: UInt8[Tensor, "num_images c h w"], episode: Episode) -> EpisodeImages:
