@@ -179,7 +179,7 @@ def test_each_episode_is_trained_on_once_and_in_order(monkeypatch: pytest.Monkey
     """Episodes are drawn ahead in bundles; the trained ones are 0, 1, 2, ... nonetheless."""
     rows: list[list[int]] = []
 
-    def step(_: Method, __: Any, ___: Tensor, episode: Any, ____: str) -> Tensor:
+    def step(_: Method, __: Any, ___: Tensor, episode: Any, *____: Any) -> Tensor:
         assert len(episode) == 1
         rows.append(episode.support.flatten().tolist())
         return torch.zeros(())
