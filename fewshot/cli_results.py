@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fewshot.cli_options import data_option, out_option
+from fewshot.cli_options import SEED, data_option, json_option, out_option
 
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
@@ -103,4 +103,24 @@ def compare(words: tuple[str, ...], results: Path, recipe: str | None, picture: 
     compare_command(words, results, recipe, picture, as_json)
 
 
-COMMANDS = (leaderboard, publish, damage, report, compare)
+@click.command(short_help="Print a paper's table with our numbers in every cell.")
+@click.argument("table", required=False)
+@click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
+@click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
+@results_option
+@data_option
+@out_option
+@json_option
+def reproduce(**choices: Any) -> None:
+    """Print TABLE, a paper's table, with our numbers in every cell; without TABLE, list the tables.
+
+    Our numbers are the records in --results and in --out. What has none is listed with the command that makes it;
+    --run trains all of it, goes on where it was stopped, and says how long it will take.
+    """
+    from fewshot.reproduce_commands import reproduce_command
+
+    reproduce_command(**choices)
+
+
+COMMANDS = (leaderboard, publish, damage, report, compare, reproduce)

@@ -6,7 +6,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -134,6 +134,7 @@ def measure(
         for readout in readouts:
             evaluation = _evaluated(method, embeddings, cell, readout, precision, reporter)
             record = _record(trained, cell, evaluation, readout, precision, reporter.notes)
+            record = replace(record, command=reporter.command or record.command)
             outcomes.append((record, write_record(record, record_path(record, training_name(trained.checkpoint), out))))
     return outcomes
 

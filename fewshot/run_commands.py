@@ -26,7 +26,7 @@ from fewshot.papers import target_of
 from fewshot.readouts import READOUTS
 from fewshot.recipes import RECIPES, find_recipe
 from fewshot.records import RunRecord
-from fewshot.reporting import TerminalReporter
+from fewshot.reporting import Reporter, TerminalReporter
 from fewshot.sources import open_dataset
 
 _RECIPE_OVERRIDES = (
@@ -37,6 +37,13 @@ _RECIPE_OVERRIDES = (
 
 def run_command(**choices: Any) -> None:
     """fewshot run."""
+    with TerminalReporter() as reporter:
+        outcomes = run_as_chosen(choices, reporter)
+    print_outcomes(outcomes, choices["as_json"])
+
+
+def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcome]:
+    """What the options of `fewshot run` ask for: a record for each read-out, and where it was written."""
     model = METHODS.get(choices["model"])  # every word is checked before any data are looked for
     encoder = choices["encoder"] or model.default_encoder
     recipe_name = check_choice("recipe", choices["recipe"], RECIPES)
@@ -45,30 +52,29 @@ def run_command(**choices: Any) -> None:
     _check_hardware_words(choices)
     model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
     keep_freed_memory()
-    with TerminalReporter() as reporter:
-        dataset = damage(
-            open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter),
-            choices["damage"],
-        )
-        recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
-        overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
-        changed = {name: value for name, value in overrides.items() if value is not None}
-        config = RunConfig(
-            recipe=replace(recipe, **changed),
-            model_options=model_options,
-            encoder_options=encoder_options,
-            shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
-            encoder=encoder,
-            **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
-            **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
-        )
-        if choices["tensorboard"] is not None:
-            from fewshot.curves import tensorboard_observer
+    dataset = damage(
+        open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter),
+        choices["damage"],
+    )
+    recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
+    overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
+    changed = {name: value for name, value in overrides.items() if value is not None}
+    config = RunConfig(
+        recipe=replace(recipe, **changed),
+        model_options=model_options,
+        encoder_options=encoder_options,
+        shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
+        encoder=encoder,
+        **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
+        **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
+    )
+    if choices["tensorboard"] is not None:
+        from fewshot.curves import tensorboard_observer
 
-            reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
-        outcomes = run_readouts(config, dataset, choices["out"], reporter, readouts, fresh=choices["fresh"])
-        _draw_training(outcomes[0][0])
-    print_outcomes(outcomes, choices["as_json"])
+        reporter.observers.append(tensorboard_observer(choices["tensorboard"]))
+    outcomes = run_readouts(config, dataset, choices["out"], reporter, readouts, fresh=choices["fresh"])
+    _draw_training(outcomes[0][0])
+    return outcomes
 
 
 def _draw_training(record: RunRecord) -> None:
@@ -84,6 +90,13 @@ def _draw_training(record: RunRecord) -> None:
 
 def evaluate_command(**choices: Any) -> None:
     """fewshot evaluate."""
+    with TerminalReporter() as reporter:
+        outcomes = evaluate_as_chosen(choices, reporter)
+    print_outcomes(outcomes, choices["as_json"])
+
+
+def evaluate_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcome]:
+    """What the options of `fewshot evaluate` ask for: a record for each setting and read-out, and where it is."""
     _check_hardware_words(choices)
     readouts = readouts_named(choices["readout"] or OWN_RULE_WORD)
     keep_freed_memory()
@@ -93,29 +106,27 @@ def evaluate_command(**choices: Any) -> None:
     refuse_unreadable(model, METHODS.get(model), readouts)
     if choices["as_model"] or options:
         checkpoint = convert_checkpoint(checkpoint, model, options, choices["out"])
-    with TerminalReporter() as reporter:
-        same_data = choices["dataset"] in (None, metadata["dataset"])
-        dataset = open_dataset(
-            choices["dataset"] or metadata["dataset"],
-            choices["data"],
-            choices["class_split"] or (metadata["class_split"] if same_data else None),
-            reporter=reporter,
-            image_shape=tuple(metadata["image_shape"]),
-        )
-        share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
-        outcomes = evaluate_settings(
-            checkpoint,
-            damage(dataset, share),
-            test_specs(choices, metadata["recipe"], METHODS.get(model)),
-            choices["episodes"],
-            choices["episode_seed"],
-            choices["out"],
-            reporter,
-            readouts,
-            device=choices["device"],
-            precision=choices["precision"],
-        )
-    print_outcomes(outcomes, choices["as_json"])
+    same_data = choices["dataset"] in (None, metadata["dataset"])
+    dataset = open_dataset(
+        choices["dataset"] or metadata["dataset"],
+        choices["data"],
+        choices["class_split"] or (metadata["class_split"] if same_data else None),
+        reporter=reporter,
+        image_shape=tuple(metadata["image_shape"]),
+    )
+    share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
+    return evaluate_settings(
+        checkpoint,
+        damage(dataset, share),
+        test_specs(choices, metadata["recipe"], METHODS.get(model)),
+        choices["episodes"],
+        choices["episode_seed"],
+        choices["out"],
+        reporter,
+        readouts,
+        device=choices["device"],
+        precision=choices["precision"],
+    )
 
 
 def _rule_options(words: tuple[str, ...]) -> dict[str, str]:
