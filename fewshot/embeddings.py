@@ -24,6 +24,7 @@ from fewshot.hardware import Precision
 from fewshot.methods import Method
 from fewshot.reporting import Reporter
 
+_IMAGES_OF_A_PART = 4096
 MOST_BYTES = 1 << 30
 """What a folder of tables may hold; the ones not used for longest go first."""
 
@@ -57,11 +58,24 @@ class Embeddings:
             train_set = self._dataset.load("train", self._reporter.data_progress)
             if not len(train_set.images):
                 raise UserError(f"{self._dataset.name} has no training images to center on: leave out simpleshot")
-            self._train_mean = self._found("mean", train_set, lambda: mean_of(self._embed(train_set)))
+            self._train_mean = self._found("mean", train_set, lambda: self._mean(train_set))
         return self._train_mean
 
     def _embed(self, image_set: ImageSet) -> Tensor:
         return embed_all(self._method, image_set.images, self._precision, self._reporter.test_progress)
+
+    def _mean(self, image_set: ImageSet) -> Tensor:
+        """Summed over parts, since all embeddings of a training split may be too many for memory."""
+        total: Tensor | None = None
+        done = 0
+        for part in torch.split(image_set.images, _IMAGES_OF_A_PART):
+            table = embed_all(self._method, part, self._precision)
+            added = table.sum(dim=0, dtype=torch.float64)
+            total = added if total is None else total + added
+            done += len(part)
+            self._reporter.test_progress("embedding training images", done, len(image_set.images))
+        assert total is not None
+        return (total / len(image_set.images)).to(table.dtype)
 
     def _found(self, what: str, image_set: ImageSet, make: Callable[[], Tensor]) -> Tensor:
         if self._folder is None:

@@ -184,6 +184,20 @@ class RelationEncoder(Encoder):
         return maps
 
 
+@ENCODERS.register("pixels")
+class Pixels(Encoder):
+    """The normalized pixels themselves, flattened: nothing to train, for `--model untrained`."""
+
+    title = "the pixels as they are, flattened: nothing is learned (for untrained)"
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__(image_shape)
+        self.feature_shape = (torch.Size(image_shape).numel(),)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        return self.normalize(images).flatten(1)
+
+
 @ENCODERS.register("koch")
 class Koch(Encoder):
     """The twin of Koch et al. 2015 (figure 4): four convolutions without padding, 4096 sigmoid units.

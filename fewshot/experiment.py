@@ -10,15 +10,17 @@ from typing import Any
 import torch
 
 from episodes.datasets import Dataset
+from episodes.errors import UserError
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.building import Trained, build_method, load_trained, place
 from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
+from fewshot.floors import write_untrained
 from fewshot.hardware import Precision, choose_device, choose_precision
 from fewshot.measurement import OWN_RULE, Outcome, measure
-from fewshot.methods import Method
+from fewshot.methods import METHODS, Method
 from fewshot.provenance import commit
 from fewshot.recipes import Recipe
 from fewshot.reporting import Reporter
@@ -56,7 +58,10 @@ def run_readouts(
             reporter.say(fits)
     config = resolve(config, train_set, val_set)
     test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
-    trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
+    if METHODS.get(config.model).trains_on == "nothing":
+        trained = write_untrained(config, dataset, train_set, out, device)
+    else:
+        trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
     return measure(trained, dataset, [test_sampler], config.episodes, out, reporter, precision, readouts)
 
 
@@ -112,9 +117,14 @@ def obtain_training(
 def _untrained(config: RunConfig, train_set: ImageSet) -> Method:
     assert config.encoder is not None
     shape, num_classes = train_set.image_shape, train_set.num_classes
-    return build_method(
+    method = build_method(
         config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed, num_classes
     )
+    if not [*method.parameters()]:
+        raise UserError(
+            f"model {config.model} with --encoder {config.encoder} has nothing to train: --model untrained tests it"
+        )
+    return method
 
 
 def _validation_spec(recipe: Recipe) -> EpisodeSpec:

@@ -18,6 +18,7 @@ from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
 from fewshot.conversion import convert_checkpoint
 from fewshot.encoders import ENCODERS
 from fewshot.experiment import evaluate_settings, run_readouts
+from fewshot.floors import refuse_training_options
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
 from fewshot.measurement import OWN_RULE_WORD, Outcome, readouts_named, refuse_unreadable
 from fewshot.methods import METHODS, Method
@@ -59,6 +60,8 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
     overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
     changed = {name: value for name, value in overrides.items() if value is not None}
+    if model.trains_on == "nothing":
+        refuse_training_options(choices["model"], changed)
     config = RunConfig(
         recipe=replace(recipe, **changed),
         model_options=model_options,
@@ -80,7 +83,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
 def _draw_training(record: RunRecord) -> None:
     """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
     picture = Path(record.config["checkpoint"]).with_name("training.png")
-    if not picture.exists():
+    if record.training["history"] and not picture.exists():
         from fewshot.pictures import plot_history
 
         plot_history(
@@ -214,7 +217,8 @@ def _files_of(record: RunRecord) -> list[tuple[str, str]]:
     if "embeddings" in record.config:
         return [("embeddings", record.config["embeddings"]["file"])]
     checkpoint = record.config["checkpoint"]
-    return [("checkpoint", checkpoint), ("training", str(Path(checkpoint).with_name("training.png")))]
+    picture = [("training", str(Path(checkpoint).with_name("training.png")))] if record.training["history"] else []
+    return [("checkpoint", checkpoint), *picture]
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:

@@ -196,6 +196,8 @@ def test_an_encoder_embeds_each_image_alone_in_evaluation(encoder: str) -> None:
 def test_every_parameter_of_an_encoder_learns(encoder: str) -> None:
     torch.manual_seed(0)
     network = build_encoder(encoder, GRAY)
+    if not [*network.parameters()]:
+        pytest.skip("it has none")
     features = network(toy_set(image_shape=network.image_shape).images)
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((features * weights).sum())

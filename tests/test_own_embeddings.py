@@ -165,3 +165,14 @@ def test_a_name_without_own_embeddings_and_a_file_without_export_are_refused(few
 
 def test_a_name_may_hold_letters_digits_dots_and_dashes() -> None:
     assert check_name("CLIP-ViT-B.16+pca") == "CLIP-ViT-B.16+pca"
+
+
+def test_the_example_of_the_readme_makes_a_file_that_is_scored(fewshot: Fewshot) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```py\n(.*?)```", readme, re.DOTALL) if "mine.npz" in block)
+    assert fewshot("data", "export", "strokes", "test.npz").status == 0
+    exec(compile(example, "README.md", "exec"), {"my_model": lambda images: images.reshape(len(images), -1)[:, :50]})
+    words = ("--way", "5,10", "--shot", "1,5", "--readout", "prototype,svm")
+    outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words)
+    assert outcome.status == 0, outcome.err
+    assert len([*Path("runs/records").glob("*.json")]) == 8

@@ -93,7 +93,7 @@ class Method(nn.Module, ABC):
     title: ClassVar[str]  # one line for `fewshot list models`
     source: ClassVar[str]  # the citation
     default_encoder: ClassVar[str] = "conv4"
-    trains_on: ClassVar[Literal["episodes", "images"]] = "episodes"
+    trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "episodes"
     views: ClassVar[int] = 1  # augmented copies of each image in a training batch
     uses_unlabeled: ClassVar[bool] = False
     adapts: ClassVar[bool] = False  # learns anew in every episode, so that testing costs as much as training
