@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,4 +124,19 @@ def reproduce(**choices: Any) -> None:
     reproduce_command(**choices)
 
 
-COMMANDS = (leaderboard, publish, damage, report, compare, reproduce)
+@click.command(short_help="Measure a record again and say whether its number stands.")
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@results_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@data_option
+def verify(records: tuple[Path, ...], results: Path, device: str, data: Path | None) -> None:
+    """Test the weights of RECORDS on their episodes once more: same episodes, same images, same counts?
+
+    The weights are where the record says, or in results/weights. Exit status 1 where a number does not stand.
+    """
+    from fewshot.verify_commands import verify_command
+
+    sys.exit(verify_command(records, results, device, data))
+
+
+COMMANDS = (leaderboard, publish, damage, report, compare, reproduce, verify)

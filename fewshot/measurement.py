@@ -74,6 +74,7 @@ class Cell:
             "unlabeled": spec.num_unlabeled,
             "distractors": spec.num_distractor,
             "test_pixels": self.dataset.protocol_name,
+            "num_test_classes": self.sampler.image_set.num_classes,
             "test_damage": self.dataset.damage,
         }
 
