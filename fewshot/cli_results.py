@@ -70,21 +70,24 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
 @click.command(short_help="Make the report: one HTML file with tables and pictures.")
 @results_option
 @out_option
+@data_option
 @click.option("--file", type=click.Path(path_type=Path), help="The page to write [default: OUT/report.html].")
 @click.option(
     "--plots", type=click.Path(path_type=Path), help="Write each figure into this folder too, as SVG and PNG."
 )
+@click.option("--closeups", is_flag=True, help="Look at single episodes anew: needs weights and images.")
 @click.option("--write", is_flag=True, help="Write results/report.html, of the published records alone.")
 @click.option("--check", is_flag=True, help="Fail when results/report.html is not what the records say.")
-def report(results: Path, out: Path, file: Path | None, plots: Path | None, write: bool, check: bool) -> None:
+def report(**choices: Any) -> None:
     """Make the report, one HTML file that needs no network: the short answer, tables, pictures.
 
     It is made from the published records and your own under --out. With --write it is results/report.html, of the
-    published records alone: the same records give the same file, byte for byte.
+    published records alone: the same records give the same file, byte for byte. Embeddings and the hardest episodes
+    are drawn from closeups.json, which --closeups makes where weights and images are on this machine.
     """
     from fewshot.report_commands import report_command
 
-    report_command(results, out, file, plots, write, check)
+    report_command(**choices)
 
 
 @click.command(short_help="Compare records on the same episodes, pair by pair.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ DATASET_NAMES = {
     "omniglot-lake-105": "Omniglot, Lake's alphabets, 105 pixels",
     "strokes-standard-28": "Strokes (drawn by the program)",
 }
+
+
+def spoken(rest: str) -> str:
+    """``q14u5d5@v1`` -> `` (5 unlabeled a class, 5 distractor classes, 14 queries a class)``; nothing for q15@v1."""
+    counts = {letter: int(number) for letter, number in re.findall(r"([a-z])(\d+)", rest.partition("@")[0])}
+    words = {"u": "unlabeled a class", "d": "distractor classes", "q": "queries a class"}
+    said = [f"{counts[letter]} {word}" for letter, word in words.items() if letter in counts and rest != "q15@v1"]
+    return f" ({', '.join(said)})" if said else ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,7 @@ class Cell:
     @property
     def name(self) -> str:
         """``Omniglot, 5-way 1-shot``, with what departs from the usual number of queries."""
-        unusual = "" if self.rest.startswith("q15@") else f" ({self.rest.partition('@')[0]})"
-        return f"{self.dataset}, {self.shape}{unusual}"
+        return f"{self.dataset}, {self.shape}{spoken(self.rest)}"
 
     @property
     def shape(self) -> str:
@@ -155,6 +163,7 @@ def _traits(record: RunRecord) -> dict[str, str]:
     short = f"only {recipe['train_episodes']:,} episodes" if record.shortened else ""
     trained_as = config.get("trained_as")
     return {
+        "trained as": f"trained as {trained_as['model']}" if trained_as else "",
         "encoder": encoder,
         "recipe": f"{record.recipe} recipe",
         "train way": f"{recipe.get('train_way')}-way",
@@ -163,8 +172,6 @@ def _traits(record: RunRecord) -> dict[str, str]:
         "length": short,
         "labels": f"{100 * recipe['labeled_share']:g} % labeled" if recipe.get("labeled_share") else "all labeled",
         "distractors": "distractors" if record.has_distractors else "no distractors",
-        "readout": record.readout,
-        "trained as": f"trained as {trained_as['model']}" if trained_as else "",
         "damage": f"trained on {100 * config['damage']:g} % damaged" if config.get("damage") else "",
         "pixels": f"trained on {config['pixels']}" if config.get("pixels") != record.pixels_way_shot[0] else "",
         "queries": f"{recipe.get('train_query')} queries",
@@ -179,7 +186,8 @@ def _options(options: dict[str, object]) -> list[str]:
 
 
 def _base(record: RunRecord) -> str:
-    return " ".join([record.model, *_options(record.config["model_options"])])
+    readout = [f"+ {record.readout}"] if record.readout else []
+    return " ".join([record.model, *_options(record.config["model_options"]), *readout])
 
 
 def _identity(record: RunRecord) -> str:

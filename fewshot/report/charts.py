@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot.report.canvas import Area, Box, Canvas, Dot, Line, Point, Text
-from fewshot.report.scales import Scale, accuracy_scale, log_scale, percent, signed
+from fewshot.report.scales import Scale, accuracy_scale, duration, log_scale, percent, signed
 
 SERIES = ("#2a7fc1", "#d5600f", "#12946f", "#a660bd", "#a8760f", "#c94f7c", "#5f7f1f", "#6d74d6", "#2b93a3", "#8a6d5a")
 """Told from each other, and from white and from near-black alike (contrast 3:1 or more)."""
 WIDTH = 560.0
-_LETTER = 6.4  # pixels that a letter of 12 pixels takes, on average
+_LETTER = 6.9  # pixels that a letter of 12 pixels takes, on average
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _axes(canvas: Canvas, x: Scale, y: Scale, x_label: str, y_label: str, x_text
         canvas.add(Text(x(tick), y.start + 18, x_text(tick), "muted", 11, "middle"))
     canvas.add(Line(((x.start, y.start), (x.end, y.start)), "muted"))
     canvas.add(Text((x.start + x.end) / 2, y.start + 38, x_label, "muted", 12, "middle"))
-    canvas.add(Text(14, (y.start + y.end) / 2, y_label, "muted", 12, "middle", turned=True))
+    canvas.add(Text(12, (y.start + y.end) / 2, y_label, "muted", 12, "middle", turned=True))
 
 
 def line_chart(series: Sequence[Series], title: str, x_label: str, height: float = 340) -> Canvas:
@@ -96,7 +96,7 @@ def line_chart(series: Sequence[Series], title: str, x_label: str, height: float
     colored = [line for line in series if line.color]
     names_width = min(170.0, max((len(line.name) for line in colored), default=0) * _LETTER + 16)
     everything = [point for line in series for point in line.points]
-    x = log_scale([px for px, _ in everything], 62, WIDTH - names_width - 8)
+    x = log_scale([px for px, _ in everything], 70, WIDTH - names_width - 8)
     y = accuracy_scale([py for _, py in everything], height - 48, 14)
     _axes(canvas, x, y, x_label, "accuracy", lambda value: f"{value:g}")
     for line in sorted(series, key=lambda line: bool(line.color)):
@@ -139,31 +139,39 @@ def interval_chart(rows: Sequence[Estimate], title: str) -> Canvas:
     return canvas
 
 
-def scatter_chart(marks: Sequence[Mark], title: str, x_label: str, x_text: Callable[[float], str]) -> Canvas:
-    """Accuracy against cost; the marks ``front`` are joined by a line: nobody is both cheaper and better."""
+def scatter_chart(marks: Sequence[Mark], title: str, x_label: str) -> Canvas:
+    """Accuracy against seconds; the marks ``front`` are joined by a line: nobody is both cheaper and better."""
     canvas = Canvas(WIDTH, 380, title)
-    x = log_scale([mark.x for mark in marks], 62, WIDTH - 110)
+    x = log_scale([mark.x for mark in marks], 70, WIDTH - 90, "time")
     y = accuracy_scale([mark.y for mark in marks], 332, 14)
-    _axes(canvas, x, y, x_label, "accuracy", x_text)
+    _axes(canvas, x, y, x_label, "accuracy", duration)
     front = sorted((mark.x, mark.y) for mark in marks if mark.front)
     if len(front) > 1:
         canvas.add(Line(tuple((x(px), y(py)) for px, py in front), "muted", 1.2, dashed=True))
     for mark in marks:
         canvas.add(Dot(x(mark.x), y(mark.y), 5, mark.color, square=mark.square, tip=mark.tip))
-    taken: list[tuple[float, float, float]] = []
-    for mark in sorted(marks, key=lambda mark: (not mark.front, -mark.y)):  # names where there is room for them
-        left, down = x(mark.x) + 9, y(mark.y) + 4
-        name = cut(mark.name, 125)
-        right = left + len(name) * _LETTER
-        crossed = any(left - 4 < x(m.x) < right and abs(y(m.y) - down + 4) < 9 for m in marks)
-        if (
-            right < WIDTH
-            and not crossed
-            and not any(abs(down - d) < 12 and left < r and right > s for s, r, d in taken)
-        ):
-            canvas.add(Text(left, down, name, "ink" if mark.front else "muted", 11))
-            taken.append((left - 16, right, down))
+    taken = [(x(mark.x) - 6, y(mark.y) - 6, x(mark.x) + 6, y(mark.y) + 6) for mark in marks]
+    for mark in sorted(marks, key=lambda mark: (not mark.front, -mark.y)):
+        name = cut(mark.name, 150, 11)
+        for left, top in _around(x(mark.x), y(mark.y), len(name) * _LETTER * 0.9):
+            box = (left, top, left + len(name) * _LETTER * 0.9, top + 12)
+            if box[0] > x.start and box[2] < WIDTH and not any(_overlap(box, other) for other in taken):
+                canvas.add(Text(left, top + 10, name, "ink" if mark.front else "muted", 11))
+                taken.append(box)
+                break
     return canvas
+
+
+_Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _around(x: float, y: float, width: float) -> list[Point]:
+    """Corners of a name at the right, left, above and below of a mark."""
+    return [(x + 9, y - 6), (x - 9 - width, y - 6), (x - width / 2, y - 20), (x - width / 2, y + 8)]
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def ridge_chart(rows: Sequence[tuple[str, str, npt.NDArray[np.float64]]], title: str, queries: int) -> Canvas:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fewshot.report.answers import source_of
-from fewshot.report.boards import Cell, Entry
+from fewshot.report.boards import Cell, Entry, spoken
 from fewshot.report.canvas import Canvas, grid_of
 from fewshot.report.charts import (
     SERIES,
@@ -148,9 +148,13 @@ def _curves(title: str, entries: Sequence[Entry]) -> Figure:
         "Validation accuracy in % against training episodes (both axes stretched); gray: the other models. The ring "
         "is the checkpoint that was tested. Validation ways may differ between models, so compare shapes, not heights."
     )
-    key = "learning-" + "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+    key = _file_name(f"learning {title}")
     left = f"The best {_MOST_ROWS} of {len(entries)}." if len(entries) > _MOST_ROWS else ""
     return Figure(key, title, reading, left, tuple(panels))
+
+
+def _file_name(words: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in words.lower()).split())
 
 
 def _history(entry: Entry, most: int = 40) -> list[tuple[float, float]]:
@@ -190,13 +194,11 @@ def _against(cells: Sequence[Cell], varied: str, fixed: str, x_label: str, words
             points = tuple((x, entry.interval.mean) for x, entry in complete[name])
             halves = tuple(entry.interval.ci95 for _, entry in complete[name])
             series.append(Series(name, points, SERIES[rank] if rank < _MOST_LINES else "", halves))
-        title = f"{dataset}, {words.format(value)}" + (
-            "" if rest.startswith("q15@") else f" ({rest.partition('@')[0]})"
-        )
+        title = f"{dataset}, {words.format(value)}{spoken(rest)}"
         gray = f"In color the best {_MOST_LINES} of {len(series)}." if len(series) > _MOST_LINES else ""
         reading = "The axis of accuracies is stretched toward 100 %: equal steps halve the errors."
         chart = line_chart(series, f"{title}: accuracy by {varied}", x_label)
-        key = "-".join(["against", varied, *title.lower().replace(",", "").split()])
+        key = _file_name(f"against {varied} {title}")
         figures.append(Figure(key, title, reading, gray, (chart,)))
     return figures
 
@@ -217,8 +219,7 @@ def costs(cell: Cell) -> Figure | None:
             Mark(label(entry), entry.train_seconds, entry.interval.mean, color_of(entry), device != "cpu", front, tip)
         )
     chart = scatter_chart(
-        marks, f"Accuracy against training time, {cell.name}", "training time (one training)", duration
-    )
+        marks, f"Accuracy against training time, {cell.name}", "training time (one training)")
     reading = (
         "Further up and further left is better; the dashed line joins the models that none beats in both. Discs: "
         "trained on a CPU, diamonds: on a GPU; seconds on different machines do not compare."

@@ -8,23 +8,24 @@ from pathlib import Path
 from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.records import RunRecord, read_records
+from fewshot.report.closeups import FILE, Closeup, read_closeups
 from fewshot.report.page import all_figures, render
 
 PAGE = "report.html"
 
 
-def write_page(records: Sequence[RunRecord], path: Path) -> Path:
-    """Write the page of these records; its path. Raises UserError where it cannot be written."""
+def write_page(records: Sequence[RunRecord], closeups: Sequence[Closeup], path: Path) -> Path:
+    """Write the page of these records and closeups; its path. Raises UserError where it cannot be written."""
     try:
-        write_atomically(path, render(records).encode())
+        write_atomically(path, render(records, closeups).encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --file") from error
     return path
 
 
 def published_page(results: Path) -> str:
-    """What results/report.html must say: the page of the records in results/runs."""
-    return render(read_records([results / "runs"]))
+    """What results/report.html must say: the page of the records in results/runs and of results/closeups.json."""
+    return render(read_records([results / "runs"]), read_closeups(results / FILE))
 
 
 def write_published(results: Path) -> Path:
@@ -41,11 +42,11 @@ def check_published(results: Path) -> None:
         raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make report`")
 
 
-def write_plots(records: Sequence[RunRecord], folder: Path) -> Iterator[tuple[Path, int]]:
+def write_plots(records: Sequence[RunRecord], closeups: Sequence[Closeup], folder: Path) -> Iterator[tuple[Path, int]]:
     """Write every figure into ``folder`` as SVG and as PNG; after each figure its PNG, and how many there are."""
     from fewshot.report.raster import write_png
 
-    figures = all_figures(records)
+    figures = all_figures(records, closeups)
     if not figures:
         raise UserError("there is nothing to plot: no records were found (`fewshot run` makes one)")
     for figure in figures:

@@ -10,10 +10,11 @@ from jinja2 import Environment, StrictUndefined
 
 from fewshot.papers import published
 from fewshot.records import RunRecord
-from fewshot.report import figures, tables
+from fewshot.report import closeup_figures, figures, tables
 from fewshot.report.answers import Answer, answers_for
 from fewshot.report.boards import Cell, cells_of
 from fewshot.report.canvas import DARK, FONT, LIGHT, Canvas
+from fewshot.report.closeups import Closeup
 from fewshot.report.figures import Figure
 from fewshot.report.tables import Column, Item, Table
 
@@ -40,19 +41,20 @@ class Section:
         return not (self.cards or any(self.figures) or self.tables or self.missing)
 
 
-def sections_of(records: Sequence[RunRecord]) -> list[Section]:
+def sections_of(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> list[Section]:
     """Everything that these records have to say."""
     cells = cells_of(records)
     made = (
         *(_short_answer(cells), _leaderboards(cells), _papers(cells), _pairs(cells), _spreads(cells)),
-        *(_learning(cells), _shots_and_ways(cells), _costs(cells), _records(cells)),
+        *(_learning(cells), _shots_and_ways(cells), _costs(cells)),
+        *(_embeddings(cells, closeups), _hardest(cells, closeups), _records(cells)),
     )
     return [section for section in made if not section.is_empty]
 
 
-def render(records: Sequence[RunRecord]) -> str:
+def render(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> str:
     """The page as one HTML text that needs nothing else; the same records give the same bytes."""
-    sections = sections_of(records)
+    sections = sections_of(records, closeups)
     symbols: dict[str, str] = {}
 
     def drawn(canvas: Canvas) -> str:
@@ -84,9 +86,9 @@ def _variables(colors: Mapping[str, str]) -> str:
     return " ".join(f"--{role}: {color};" for role, color in colors.items())
 
 
-def all_figures(records: Sequence[RunRecord]) -> list[Figure]:
+def all_figures(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> list[Figure]:
     """Every figure of the page."""
-    return [figure for section in sections_of(records) for group in section.figures for figure in group]
+    return [figure for section in sections_of(records, closeups) for group in section.figures for figure in group]
 
 
 def _subtitle(records: Sequence[RunRecord]) -> str:
@@ -193,6 +195,36 @@ def _costs(cells: Sequence[Cell]) -> Section:
     lead = "What the accuracy cost in training time."
     charts = [found for cell in cells if (found := figures.costs(cell))]
     return Section("costs", "Costs", lead, figures=(charts,) if charts else (), shown=2)
+
+
+def _looked_at(cells: Sequence[Cell]) -> list[Cell]:
+    """Where closeups belong: five classes fit on a page."""
+    return [cell for cell in cells if (cell.way, cell.shot, cell.rest) == (5, 1, "q15@v1")]
+
+
+def _embeddings(cells: Sequence[Cell], closeups: Sequence[Closeup]) -> Section:
+    charts = [figure for cell in _looked_at(cells) for figure in closeup_figures.embeddings(cell, closeups)]
+    missing = []
+    for cell in _looked_at(cells):
+        if names := closeup_figures.not_looked_at(cell, closeups):
+            missing.append(
+                f"{cell.name}: not shown for {', '.join(names)}. `fewshot report --closeups` needs their weights and, "
+                "to show them, images that may be passed on (Omniglot, strokes; no photographs)."
+            )
+    lead = "Where each encoder puts the images of one and the same episode."
+    return Section(
+        "embeddings", "Embeddings", lead, "One episode, as each model sees it",
+        figures=(charts,) if charts else (), missing=tuple(missing), shown=1,
+    )  # fmt: skip
+
+
+def _hardest(cells: Sequence[Cell], closeups: Sequence[Closeup]) -> Section:
+    charts = [figure for cell in _looked_at(cells) for figure in closeup_figures.hardest(cell, closeups)]
+    lead = "Often the images themselves are to blame: look before you blame a model."
+    missing = () if charts or not cells else (
+        "Not drawn: `fewshot report --closeups` makes them where weights and images are on this machine.",
+    )  # fmt: skip
+    return Section("hardest", "Hardest episodes", lead, figures=(charts,) if charts else (), missing=missing, shown=4)
 
 
 def _records(cells: Sequence[Cell]) -> Section:

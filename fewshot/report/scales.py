@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["linear", "log", "errors"]
+Kind = Literal["linear", "log", "time", "errors"]
 
 _LEAST_ERROR = 2e-4
+_MINUTE, _HOUR = 60.0, 3600.0
+_TIMES = (
+    *(1.0, 3.0, 10.0, 30.0, _MINUTE, 2 * _MINUTE, 3 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE),
+    *(_HOUR, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 20 * _HOUR, 50 * _HOUR, 100 * _HOUR),
+)
 _ERROR_STEPS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8))
 
 
@@ -18,7 +23,7 @@ class Scale:
     """``low`` to ``high`` on ``start`` to ``end`` pixels.
 
     ``errors`` is for accuracies: halving the errors is one step, whether from 40 % or from 1 %, so that models near
-    100 % are told apart.
+    100 % are told apart. ``time`` is logarithmic with ticks at round times, in seconds.
     """
 
     low: float
@@ -34,6 +39,9 @@ class Scale:
 
     def ticks(self, most: int = 6) -> list[float]:
         """Round numbers inside, ``most`` of them at the most."""
+        if self.kind == "time":
+            inside = [seconds for seconds in _TIMES if self.low <= seconds <= self.high]
+            return inside[:: -(-len(inside) // most)]
         if self.kind == "log":
             return _log_ticks(self.low, self.high, most)
         if self.kind == "errors":
@@ -53,10 +61,10 @@ def accuracy_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(1 - min(1.0, 1.25 * (1 - low) + 1e-3), 1 - least_error, start, end, "errors")
 
 
-def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
+def log_scale(values: Sequence[float], start: float, end: float, kind: Kind = "log") -> Scale:
     """A logarithmic scale that holds these positive numbers with some air."""
     low, high = min(values), max(values)
-    return Scale(low / 1.25, high * 1.25, start, end, "log")
+    return Scale(low / 1.25, high * 1.25, start, end, kind)
 
 
 def percent(accuracy: float, digits: int = 2) -> str:
@@ -72,15 +80,15 @@ def signed(points: float, digits: int = 2) -> str:
 
 def duration(seconds: float) -> str:
     """``45 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 99.5:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
-    if seconds < 99.5 * 60:
+    if seconds < 59.5 * 60:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 3600:.1f}".removesuffix(".0") + " h"
 
 
 def _bent(value: float, kind: Kind) -> float:
-    if kind == "log":
+    if kind in ("log", "time"):
         return math.log10(value)
     if kind == "errors":
         return -math.log10(max(1 - value, _LEAST_ERROR / 2))

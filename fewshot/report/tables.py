@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewshot.report.answers import source_of, verdict
-from fewshot.report.boards import GROUPS, Cell, Entry
+from fewshot.report.boards import GROUPS, Cell, Entry, spoken
 from fewshot.report.scales import duration, signed
 from fewshot.statistics_episodes import spread
 from fewshot.statistics_paired import Rank, ranks_with_ties
@@ -75,7 +75,7 @@ def leaderboards(cells: Sequence[Cell]) -> list[Table]:
                 ]
                 kept = [(cell, entries) for cell, entries in chosen if entries]
                 if kept:
-                    title = f"{dataset}, {group}" + (", shortened trainings (not ranked)" if shortened else "")
+                    title = f"{dataset}, {group}{spoken(rest)}" + (", shortened trainings (not ranked)" if shortened else "")
                     tables.append(
                         _leaderboard(title, f"{MEANINGS[group]}; protocol {rest}", kept, ranked=not shortened)
                     )
@@ -97,7 +97,7 @@ def _leaderboard(title: str, caption: str, cells: Sequence[tuple[Cell, list[Entr
         Column("encoder"),
         Column("recipe"),
         Column("seeds"),
-        Column("parameters", True),
+        Column("params", True, "learned numbers"),
         Column("training", True),
     ]
     lines = []
