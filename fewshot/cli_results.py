@@ -77,7 +77,6 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
 )
 @click.option("--closeups", is_flag=True, help="Look at single episodes anew: needs weights and images.")
 @click.option("--write", is_flag=True, help="Write results/report.html, of the published records alone.")
-@click.option("--check", is_flag=True, help="Fail when results/report.html is not what the records say.")
 def report(**choices: Any) -> None:
     """Make the report, one HTML file that needs no network: the short answer, tables, pictures.
 

@@ -10,7 +10,7 @@ import click
 from fewshot.records import RunRecord, read_records
 from fewshot.report.boards import cells_of
 from fewshot.report.closeups import FILE, read_closeups, write_closeups
-from fewshot.report.files import check_published, write_page, write_plots, write_published
+from fewshot.report.files import write_page, write_plots, write_published
 from fewshot.reporting import TerminalReporter
 
 
@@ -22,13 +22,8 @@ def report_command(
     plots: Path | None,
     closeups: bool,
     write: bool,
-    check: bool,
 ) -> None:
     """fewshot report."""
-    if check:
-        check_published(results)
-        click.echo(f"{results / 'report.html'} says what the records say")
-        return
     records = read_records([results / "runs"] if write else [results / "runs", out / "records"])
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:

@@ -218,8 +218,7 @@ def costs(cell: Cell) -> Figure | None:
         marks.append(
             Mark(label(entry), entry.train_seconds, entry.interval.mean, color_of(entry), device != "cpu", front, tip)
         )
-    chart = scatter_chart(
-        marks, f"Accuracy against training time, {cell.name}", "training time (one training)")
+    chart = scatter_chart(marks, f"Accuracy against training time, {cell.name}", "training time (one training)")
     reading = (
         "Further up and further left is better; the dashed line joins the models that none beats in both. Discs: "
         "trained on a CPU, diamonds: on a GPU; seconds on different machines do not compare."

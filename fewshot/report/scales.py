@@ -10,6 +10,7 @@ from typing import Literal
 Kind = Literal["linear", "log", "time", "errors"]
 
 _LEAST_ERROR = 2e-4
+_AIR = 1.25  # how far a logarithmic axis goes beyond what it shows
 _MINUTE, _HOUR = 60.0, 3600.0
 _TIMES = (
     *(1.0, 3.0, 10.0, 30.0, _MINUTE, 2 * _MINUTE, 3 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE),
@@ -41,9 +42,9 @@ class Scale:
         """Round numbers inside, ``most`` of them at the most."""
         if self.kind == "time":
             inside = [seconds for seconds in _TIMES if self.low <= seconds <= self.high]
-            return inside[:: -(-len(inside) // most)]
+            return inside[:: -(-len(inside) // most)] if len(inside) > 1 else [self.low * _AIR, self.high / _AIR]
         if self.kind == "log":
-            return _log_ticks(self.low, self.high, most)
+            return _log_ticks(self.low, self.high, most) or [self.low * _AIR]
         if self.kind == "errors":
             return _accuracy_ticks(self, most)
         step = _round_step((self.high - self.low) / most)
@@ -64,7 +65,7 @@ def accuracy_scale(values: Sequence[float], start: float, end: float) -> Scale:
 def log_scale(values: Sequence[float], start: float, end: float, kind: Kind = "log") -> Scale:
     """A logarithmic scale that holds these positive numbers with some air."""
     low, high = min(values), max(values)
-    return Scale(low / 1.25, high * 1.25, start, end, kind)
+    return Scale(low / _AIR, high * _AIR, start, end, kind)
 
 
 def percent(accuracy: float, digits: int = 2) -> str:
@@ -79,7 +80,9 @@ def signed(points: float, digits: int = 2) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3.4 h``."""
+    """``0.2 s``, ``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 9.5:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     if seconds < 59.5 * 60:

@@ -75,7 +75,9 @@ def leaderboards(cells: Sequence[Cell]) -> list[Table]:
                 ]
                 kept = [(cell, entries) for cell, entries in chosen if entries]
                 if kept:
-                    title = f"{dataset}, {group}{spoken(rest)}" + (", shortened trainings (not ranked)" if shortened else "")
+                    title = f"{dataset}, {group}{spoken(rest)}" + (
+                        ", shortened trainings (not ranked)" if shortened else ""
+                    )
                     tables.append(
                         _leaderboard(title, f"{MEANINGS[group]}; protocol {rest}", kept, ranked=not shortened)
                     )
