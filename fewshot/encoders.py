@@ -6,7 +6,7 @@ import itertools
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +22,10 @@ _COLOR_MEAN, _COLOR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Encoder(nn.Module):
-    """(num_images, C, H, W) uint8 -> (num_images, *feature_shape), whatever the autocast precision is."""
+    """(num_images, C, H, W) uint8 -> (num_images, *feature_shape), whatever the autocast precision is.
+
+    Pixels 0 to 255 may be floating-point numbers, too: those that a generator makes carry a gradient.
+    """
 
     title: ClassVar[str]  # one line for `fewshot list encoders`
     smallest_image: ClassVar[int] = 1  # pixels of height and width
@@ -43,7 +46,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(_COLOR_MEAN if color else [0.0] * image_shape[0]).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(_COLOR_STD if color else [1.0] * image_shape[0]).view(1, -1, 1, 1))
 
-    def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""
         if tuple(images.shape[1:]) != self.image_shape:
             raise UserError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
@@ -126,7 +129,7 @@ class Conv4(Encoder):
         self.blocks = nn.Sequential(*blocks)
         self.feature_shape = (width * positions,)
 
-    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         maps: Tensor = self.blocks(self.normalize(images))
         return maps.flatten(1)
 
@@ -153,7 +156,7 @@ class Conv4Gaussian(Encoder):
         self.layers = nn.Sequential(*layers)
         self.feature_shape = (last,)
 
-    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         maps: Tensor = self.layers(self.normalize(images))
         return maps.mean(dim=(2, 3))
 
@@ -179,7 +182,7 @@ class RelationEncoder(Encoder):
         height, out_width = (((size - 2) // 2 - 2) // 2 for size in image_shape[1:])
         self.feature_shape = (width, height, out_width)
 
-    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
         maps: Tensor = self.blocks(self.normalize(images))
         return maps
 
@@ -237,7 +240,40 @@ class Koch(Encoder):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="sigmoid" if isinstance(layer, nn.Linear) else "relu")
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         maps: Tensor = self.convolutions(self.normalize(images))
         codes: Tensor = self.code(maps.flatten(1)).sigmoid()
         return codes
+
+
+@ENCODERS.register("dcgan")
+class DCGANDiscriminator(Encoder):
+    """The convolutions of DCGAN's discriminator: 4x4, stride 2, leaky ReLU, batch norm in all but the first.
+
+    Radford et al. 2016, section 3: as many layers as leave 3x3 positions or more. Its features are those of their
+    section 5.1, every layer max-pooled to a few positions and all of them joined; ``positions`` is 2 each way here (4
+    in the paper, for images of 64x64): 28x28 -> 1792-d.
+    """
+
+    title = "DCGAN's discriminator: strided convolutions, all layers pooled and joined (for gan)"
+    smallest_image = 8
+
+    def __init__(self, image_shape: ImageShape, width: int = 64, positions: int = 2) -> None:
+        super().__init__(image_shape)
+        self.positions = positions
+        side, widths = min(image_shape[1:]) // 2, [image_shape[0], width]
+        while side // 2 >= 3:
+            side, widths = side // 2, [*widths, 2 * widths[-1]]
+        self.layers = nn.ModuleList()
+        for number, (before, after) in enumerate(itertools.pairwise(widths)):
+            convolution = nn.Conv2d(before, after, 4, 2, 1, bias=number == 0)
+            norm = nn.BatchNorm2d(after) if number else nn.Identity()
+            self.layers.append(nn.Sequential(convolution, norm, nn.LeakyReLU(0.2)))
+        self.feature_shape = (sum(widths[1:]) * positions**2,)
+
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        maps, pooled = self.normalize(images), []
+        for layer in self.layers:
+            maps = layer(maps)
+            pooled.append(functional.adaptive_max_pool2d(maps, self.positions).flatten(1))
+        return torch.cat(pooled, dim=1)

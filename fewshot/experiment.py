@@ -18,6 +18,7 @@ from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
 from fewshot.floors import write_untrained
+from fewshot.generated import draw_samples
 from fewshot.hardware import Precision, choose_device, choose_precision
 from fewshot.measurement import OWN_RULE, Outcome, measure
 from fewshot.methods import METHODS, Method
@@ -91,6 +92,7 @@ def obtain_training(
     place(method, device)
 
     def validate(candidate: Method) -> Interval:
+        draw_samples(candidate, folder)
         return evaluate(candidate, val_sampler, recipe.val_episodes, precision).interval
 
     with sole_trainer(folder):

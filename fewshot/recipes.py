@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from episodes.errors import UserError
 
@@ -42,6 +42,7 @@ class Recipe:
     batch_size: int | None = None  # images of a batch
     per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
     val_shot: int | None = None  # None: as in training
+    momentum: float | None = None  # Adam's first one; None: 0.9
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
     def learning_rate_at(self, episode: int) -> float:
@@ -99,10 +100,11 @@ _BATCHES = {
         validate_every=250,
     ),
 }  # fmt: skip
+_DCGAN = {"learning_rate": 2e-4, "schedule": "halving", "halve_every": 10**9, "warmup": 0, "momentum": 0.5}
 _PER_CLASS = {  # images of each class in a batch; None: batches without regard to classes
     **dict.fromkeys(("softmax", "cosine-softmax", "hinge", "center", "proxy-nca", "proxy-anchor"), None),
     **dict.fromkeys(("contrastive", "triplet", "nca", "supcon", "nce"), 4),
-    **dict.fromkeys(("nt-xent", "infonce"), None),
+    **dict.fromkeys(("nt-xent", "infonce", "gan"), None),
     "npair": 2,
 }
 _AUGMENT = {
@@ -114,7 +116,7 @@ _AUGMENT = {
         ("miniimagenet", "photo-strong"),
         ("folder", "photo"),
     )
-} | {(model, "miniimagenet"): "photo" for model in _PER_CLASS if model not in ("nt-xent", "infonce")}
+} | {(model, "miniimagenet"): "photo" for model in _PER_CLASS if model not in ("nt-xent", "infonce", "gan")}
 TRAINED_ON_IMAGES = tuple(_PER_CLASS)
 
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
@@ -144,6 +146,9 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     on_images = model in _PER_CLASS
     if on_images:
         recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model], augment=_AUGMENT.get((model, dataset)))
+        if model == "gan":  # Radford et al. 2016, section 4; a look at every epoch of Omniglot
+            changes: dict[str, Any] = _DCGAN | {"batch_size": 128}
+            recipe = replace(recipe, **changes)
     else:
         recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
     if name == "fast" and on_images:

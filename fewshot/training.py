@@ -88,7 +88,9 @@ class TrainingResult:
 
 def optimizer_for(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015); weight decay, where a recipe has any, is added to the gradient as in the papers."""
-    return torch.optim.Adam(method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    betas = (0.9 if recipe.momentum is None else recipe.momentum, 0.999)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    return torch.optim.Adam(method.parameters(), lr=rate, betas=betas, weight_decay=decay)
 
 
 def train_step(

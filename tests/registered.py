@@ -90,6 +90,7 @@ def trained_a_little(method: Method, steps: int = 3) -> list[float]:
     losses = []
     method.train()
     for index in range(steps):
+        torch.manual_seed(index)  # as the training loop does
         loss = method.loss(episode_images(image_set.images, sampler[index]))
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -168,6 +168,10 @@ class Method(nn.Module, ABC):
         """The loss of a batch of labeled images, for a method that trains on images."""
         raise TypeError(f"{type(self).__name__} trains on {self.trains_on}")
 
+    def samples(self) -> UInt8[Tensor, "n c h w"] | None:
+        """Images that it makes up, to be looked at while it trains; None for a method that makes none."""
+        return None
+
     def embed_episode(self, batch: EpisodeImages) -> tuple[Tensor, Tensor, Tensor | None]:
         """Support, query and unlabeled embeddings, made in one pass: in training they share batch statistics."""
         parts = [batch.support, batch.query] + ([] if batch.unlabeled is None else [batch.unlabeled])
