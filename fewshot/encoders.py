@@ -197,7 +197,7 @@ class Pixels(Encoder):
         super().__init__(image_shape)
         self.feature_shape = (torch.Size(image_shape).numel(),)
 
-    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         return self.normalize(images).flatten(1)
 
 
