@@ -25,6 +25,7 @@ from fewshot.methods import Method
 from fewshot.reporting import Reporter
 
 _IMAGES_OF_A_PART = 4096
+_NOT_OURS = ("builtins", "abc", "typing", "torch")  # torch's version stands in the key
 MOST_BYTES = 1 << 30
 """What a folder of tables may hold; the ones not used for longest go first."""
 
@@ -116,13 +117,12 @@ def weights_digest(method: Method) -> str:
 
 
 def code_digest(method: Method) -> str:
-    """SHA-256 of the files that the classes of the method and of its encoder are written in, and of their options."""
-    classes = [*type(method).__mro__, *type(method.encoder).__mro__]
-    ours = {kind.__module__: inspect.getsourcefile(kind) for kind in classes if kind.__module__ != "builtins"}
+    """SHA-256 of the files that the method and all its parts are written in, and of how it is put together."""
+    classes = {kind for part in method.modules() for kind in type(part).__mro__}
+    files = {inspect.getsourcefile(kind) for kind in classes if kind.__module__.split(".")[0] not in _NOT_OURS}
     sha = hashlib.sha256(repr((type(method).__qualname__, str(method.encoder))).encode())
-    for module, file in sorted(ours.items()):
-        if file and module.split(".")[0] not in ("torch", "abc"):  # torch's version stands in the key
-            sha.update(Path(file).read_bytes())
+    for file in sorted(file for file in files if file):
+        sha.update(Path(file).read_bytes())
     return sha.hexdigest()
 
 

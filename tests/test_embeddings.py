@@ -71,13 +71,19 @@ def test_other_weights_other_pixels_and_another_precision_never_find_it(tmp_path
     assert len([*tmp_path.glob("*.safetensors")]) == 5
 
 
-def test_the_digests_tell_weights_and_code_apart() -> None:
+def test_the_digests_tell_weights_and_code_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method, other = toy_method(), toy_method("matching")
     assert weights_digest(method) == weights_digest(toy_method())
     assert weights_digest(method) != weights_digest(toy_method(seed=1))
     assert code_digest(method) == code_digest(toy_method(seed=1))
     assert code_digest(method) != code_digest(other)
     assert code_digest(method) != code_digest(toy_method(width=16))
+    monkeypatch.setattr("fewshot.embeddings.inspect.getsourcefile", lambda kind: str(tmp_path / "edited.py"))
+    digests = set()
+    for code in ("a = 1", "a = 2"):
+        (tmp_path / "edited.py").write_text(code)
+        digests.add(code_digest(method))
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign key"])
