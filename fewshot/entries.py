@@ -150,36 +150,37 @@ class Entry:
 
     @property
     def training(self) -> str:
-        """Recipe and what tells it from its namesakes: ``fast: 60-way 1-shot``."""
-        recipe, test = self.first.config["recipe"], self.first.config
-        words = [f"{recipe['train_way']}-way"] if recipe.get("train_way") else []
-        if recipe.get("batch_size"):
-            words = [f"batches of {recipe['batch_size']}"]
-        elif recipe.get("train_shot") not in (None, test["shot"]):
-            words.append(f"{recipe['train_shot']}-shot")
+        """Recipe and what tells it from its namesakes, whatever the shot: ``fast: 60-way, 10 % labeled``."""
+        return self._described(shot=False, length=False)
+
+    @property
+    def schedule(self) -> str:
+        """With the length, and the shot where the test has another: ``fast: 60-way 1-shot, 3,000 episodes``."""
+        return self._described(shot=True, length=True)
+
+    def _described(self, *, shot: bool, length: bool) -> str:
+        test, recipe = self.first.config, self.first.config["recipe"]
+        episodes, batches = recipe.get("train_episodes"), recipe.get("batch_size")
+        train_shot = recipe.get("train_shot")
+        way = f"{recipe['train_way']}-way" if recipe.get("train_way") else ""
+        if shot and not batches and train_shot not in (None, test["shot"]):
+            way = f"{way} {train_shot}-shot".strip()
+        words = [f"batches of {batches}" if batches else way]
         if recipe.get("labeled_share"):
             words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
         if test.get("distractors", recipe.get("distractors")):
             words.append("distractors")
-        if self.first.shortened:
-            words.append(f"only {recipe['train_episodes']:,} episodes" if "train_episodes" in recipe else "shortened")
-        return f"{self.first.recipe}: {', '.join(words)}" if words else self.first.recipe
-
-    @property
-    def schedule(self) -> str:
-        """``training`` with its length, which tells two trainings of one recipe apart."""
-        recipe = self.first.config["recipe"]
-        episodes = recipe.get("train_episodes")
-        if episodes is None or self.first.shortened:
-            return self.training
-        what = "batches" if recipe.get("batch_size") else "episodes"
-        return f"{self.training}{', ' if ':' in self.training else ': '}{episodes:,} {what}"
+        if episodes and (length or self.first.shortened):
+            only = "only " if self.first.shortened else ""
+            words.append(f"{only}{episodes:,} {'batches' if batches else 'episodes'}")
+        known = ", ".join(word for word in words if word)
+        return f"{self.first.recipe}: {known}" if known else self.first.recipe
 
     @property
     def label(self) -> str:
         """Model, readout and recipe in one line."""
         readout = f" + {self.first.readout}" if self.first.readout else ""
-        return f"{self.model}{readout} ({self.encoder}, {self.training})"
+        return f"{self.model}{readout} ({self.encoder}, {self.schedule})"
 
 
 def _options(options: dict[str, Any]) -> str:

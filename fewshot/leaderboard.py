@@ -7,7 +7,7 @@ from pathlib import Path
 
 from episodes.errors import UserError
 from fewshot.documents import Block, Heading, Paragraph, Table, Value, markdown, page, tex
-from fewshot.entries import BLOCKS
+from fewshot.entries import BLOCKS, trained_on
 from fewshot.entries import Block as Kind
 from fewshot.leaderboard_csv import csv_text
 from fewshot.papers import COMPARABLE_PIXELS, Published
@@ -22,7 +22,8 @@ _HOW_TO_READ = Paragraph(
     "episodes (closed: these classes; Student's t, or BCa bootstrap where most episodes are perfect); ± classes that "
     "over classes, images and episodes (open); ± seeds that over training seeds. A rank is the span of places that the "
     "paired tests on the same episodes leave open (Holm-corrected, 5 %); bold is whatever nothing is surely better "
-    "than. README.md beside this file says more."
+    "than. Where a recipe was trained more than once (another shot or length), its best is in the overview and all are "
+    "in detail. README.md beside this file says more."
 )
 Rows = dict[str, dict[tuple[int, int], Standing]]
 
@@ -75,7 +76,7 @@ def _head(way_shot: tuple[int, int]) -> str:
 
 
 def _overview(chosen: Sequence[Standing]) -> list[Block]:
-    """A table for each block: a row for each configuration, its cells side by side, of longer trainings the best."""
+    """A table for each block: a row for each configuration, its cells side by side, each of its best training."""
     blocks: list[Block] = [Heading(2, _title(chosen[0]))]
     for block, members in _by_block(chosen):
         rows: Rows = {}
@@ -176,11 +177,12 @@ def _apart(found: Sequence[Standing]) -> list[Block]:
     """What is not ranked, by reason."""
     blocks: list[Block] = []
     for reason in sorted({standing.apart for standing in found if standing.apart}):
-        lines = [
-            tuple(Value(text) for text in (s.cell.protocol, *_configuration(s), _accuracy(s), str(len(s.entry.seeds))))
-            for s in found
-            if s.apart == reason
-        ]
+        lines = []
+        for standing in (standing for standing in found if standing.apart == reason):
+            entry, where = standing.entry, trained_on(standing.entry.first)
+            training = entry.schedule + (f", on {where}" if where != standing.cell.pixels else "")
+            words = (standing.cell.protocol, *_configuration(standing)[:-1], training)
+            lines.append(tuple(Value(text) for text in (*words, _accuracy(standing), str(len(entry.seeds)))))
         columns = ("protocol", "model", "readout", "encoder", "recipe", "accuracy", "seeds")
         blocks += [Heading(2, f"Not ranked: {reason}"), Table(columns, tuple(lines), frozenset(columns[-2:]))]
     return blocks

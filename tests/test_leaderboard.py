@@ -112,6 +112,24 @@ def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is
     assert rows_of(render([standing.entry.first]), "| proto |")[0][1] == "logistic regression"
 
 
+def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
+    one = with_config(measured("proto"), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
+    five = with_config(measured("proto", shot=5), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
+    (row,) = rows_of(render([one, five]), "| proto |")
+    assert row[3] == "fast: 60-way"
+    assert all(row[4:6])
+    schedules = [standing.entry.schedule for standing in standings([one, five])]
+    assert schedules == ["fast: 60-way, 3,000 episodes", "fast: 60-way 1-shot, 3,000 episodes"]
+    batches = with_config(measured("supcon"), recipe={"train_way": None, "batch_size": 256, "train_episodes": 4000})
+    assert standings([batches])[0].entry.schedule == "fast: batches of 256, 4,000 batches"
+
+
+def test_what_was_trained_on_other_images_names_them() -> None:
+    other = with_config(measured("proto"), pixels="strokes-standard-28")
+    (row,) = rows_of(render([other]), "| proto |")
+    assert row[4] == "fast: 60-way, on strokes-standard-28"
+
+
 def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best(tmp_path: Path) -> None:
     short, long = (
         with_config(measured("proto", extra), recipe={"train_way": 60, "train_episodes": episodes})
