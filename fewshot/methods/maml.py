@@ -68,8 +68,10 @@ class AdaptedMethod(Method):
         learning = torch.is_grad_enabled()  # then the steps themselves are differentiated
         with torch.inference_mode(False), torch.enable_grad():
             episodes = zip(support.clone(), query.clone(), strict=True)  # clones: gradients want no inference tensors
-            logits = torch.stack([self._episode_logits(*episode, learning) for episode in episodes])
-        return logits if learning else logits.detach()
+            logits = (self._episode_logits(*episode, learning) for episode in episodes)
+            if learning:
+                return torch.stack([*logits])
+            return torch.stack([of_episode.detach() for of_episode in logits])  # else every episode keeps its graph
 
     def _episode_logits(
         self, support: Float[Tensor, "way shot *feature"], query: Float[Tensor, "queries *feature"], learning: bool
