@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, cast
 import torch
 
 from fewshot.checkpoints import CheckpointError, load_tensors
-from fewshot.encoders import ENCODERS
+from fewshot.configuration import InitialWeights
+from fewshot.library_encoders import find_encoder
 from fewshot.methods import METHODS, Method
 from fewshot.options import OptionError, checked_options, options_of
 
@@ -37,7 +39,7 @@ def build_method(
 
     ``num_classes`` counts the training classes, for a method that trains on images and keeps something for each class.
     """
-    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    method_class, encoder_class = METHODS.get(model), find_encoder(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = checked_options(method_class, model_options, f"model {model}")
@@ -79,6 +81,29 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
     return Trained(place(method, device), checkpoint, metadata)
+
+
+def initial_weights(checkpoint: Path) -> InitialWeights:
+    """The encoder's weights of a checkpoint. Raises CheckpointError when it is none of ours."""
+    tensors, metadata = load_tensors(checkpoint)
+    encoder = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    if "image_shape" not in metadata or not encoder:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    sha = hashlib.sha256()
+    for name in sorted(encoder):
+        sha.update(name.encode() + encoder[name].numpy().tobytes())
+    return InitialWeights(f"{metadata['model']} {sha.hexdigest()[:12]}", encoder)
+
+
+def start_from(method: Method, initial: InitialWeights) -> None:
+    """Give the encoder these weights. Raises CheckpointError where they are those of another network."""
+    try:
+        method.encoder.load_state_dict(dict(initial.tensors))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights of --init ({initial.description}) are those of another encoder than this "
+            f"{type(method.encoder).__name__}: choose the --encoder and its options as they were trained"
+        ) from error
 
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:

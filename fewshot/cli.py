@@ -47,7 +47,13 @@ def cli() -> None:
     context_settings={"ignore_unknown_options": True}, short_help="Train a model, select it, test it, write the record."
 )
 @click.option("--model", default="proto", show_default=True, help="The method (see `fewshot list models`).")
-@click.option("--encoder", help="The network (see `fewshot list encoders`) [default: the model's, mostly conv4].")
+@click.option(
+    "--encoder",
+    help="The network, ours or of torchvision or timm (see `fewshot list encoders`) [default: the model's].",
+)
+@click.option(
+    "--init", type=click.Path(path_type=Path), help="Checkpoint whose encoder weights this training starts from."
+)
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="Classes of a test episode.")
 @click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="Support images per class.")
 @click.option(

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
 from episodes.augment import AUGMENTATIONS
 from episodes.datasets import Dataset
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.encoders import ENCODERS
 from fewshot.hardware import Precision
+from fewshot.library_encoders import find_encoder
 from fewshot.methods import METHODS, Method
 from fewshot.options import departures
 from fewshot.recipes import Recipe
@@ -23,6 +25,14 @@ TRAINING_VERSION = 1
 """Raise it whenever the training code would give other weights for the same configuration."""
 DEFAULT_UNLABELED = 5
 """Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """The encoder weights of a checkpoint, from which a training starts (``--init``)."""
+
+    description: str  # the model it was trained as, and what names its weights
+    tensors: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class RunConfig:
     episode_seed: int = 0
     seed: int = 0
     shortened: bool = False  # fewer training episodes than the recipe says
+    initial: InitialWeights | None = None  # of the encoder; None: drawn by the seed
     device: str = "auto"
     precision: str = "auto"
 
@@ -73,7 +84,7 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         config,
         encoder=encoder,
         model_options=departures(method_class, config.model_options, f"model {config.model}"),
-        encoder_options=departures(ENCODERS.get(encoder), config.encoder_options, f"encoder {encoder}"),
+        encoder_options=departures(find_encoder(encoder), config.encoder_options, f"encoder {encoder}"),
         recipe=replace(
             recipe,
             train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
@@ -111,7 +122,7 @@ def training_identity(
     config: RunConfig, dataset: Dataset, train_set: ImageSet, val_set: ImageSet, precision: Precision
 ) -> dict[str, Any]:
     """What decides the trained weights, and nothing else: two runs with one identity share one training."""
-    return {
+    identity: dict[str, Any] = {
         "model": config.model,
         "model_options": dict(config.model_options),
         "encoder": config.encoder,
@@ -124,6 +135,7 @@ def training_identity(
         "precision": precision,
         "version": TRAINING_VERSION,
     }
+    return identity if config.initial is None else identity | {"init": config.initial.description}
 
 
 def short_hash(identity: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from episodes.datasets import Dataset
 from episodes.errors import UserError
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.building import Trained, build_method, load_trained, place
+from fewshot.building import Trained, build_method, load_trained, place, start_from
 from fewshot.checkpoints import CheckpointError, save_tensors, sole_trainer
 from fewshot.configuration import RunConfig, resolve, short_hash, training_identity
 from fewshot.evaluation import evaluate
@@ -122,6 +122,8 @@ def _untrained(config: RunConfig, train_set: ImageSet) -> Method:
     method = build_method(
         config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed, num_classes
     )
+    if config.initial is not None:
+        start_from(method, config.initial)
     if not [*method.parameters()]:
         raise UserError(
             f"model {config.model} with --encoder {config.encoder} has nothing to train: --model untrained tests it"

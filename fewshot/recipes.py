@@ -107,16 +107,17 @@ _PER_CLASS = {  # images of each class in a batch; None: batches without regard 
     **dict.fromkeys(("nt-xent", "infonce", "gan"), None),
     "npair": 2,
 }
+_TWO_VIEWS = ("nt-xent", "infonce")
 _AUGMENT = {
     (model, dataset): name
-    for model in ("nt-xent", "infonce")
+    for model in _TWO_VIEWS
     for dataset, name in (
         ("omniglot", "ink"),
         ("strokes", "ink"),
         ("miniimagenet", "photo-strong"),
         ("folder", "photo"),
     )
-} | {(model, "miniimagenet"): "photo" for model in _PER_CLASS if model not in ("nt-xent", "infonce", "gan")}
+} | {(model, "miniimagenet"): "photo" for model in _PER_CLASS if model not in (*_TWO_VIEWS, "gan")}
 TRAINED_ON_IMAGES = tuple(_PER_CLASS)
 
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
@@ -124,11 +125,18 @@ _FAST_OF_MODEL = {
     ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
     ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
 } | {(model, "omniglot"): _FAST_FEW_LABELS for model in SEMI_SUPERVISED}
+_CHEN_MINI = replace(
+    _BATCHES["miniimagenet"], name="paper", source="Chen et al. 2019, section 4.2, and the released code",
+    train_episodes=960_000, learning_rate=1e-3, schedule="halving", halve_every=10**9, warmup=0, batch_size=16,
+    augment="photo", validate_every=24_000,
+)  # fmt: skip
 _PAPER = {
     ("proto", "omniglot"): _SNELL_OMNIGLOT,
     ("proto", "strokes"): _SNELL_OMNIGLOT,
     ("proto", "miniimagenet"): _SNELL_MINI,
     ("gaussian-proto", "omniglot"): _FORT_OMNIGLOT,
+    ("softmax", "miniimagenet"): _CHEN_MINI,
+    ("cosine-softmax", "miniimagenet"): _CHEN_MINI,
     ("relation", "omniglot"): _SUNG_OMNIGLOT,
     ("relation", "miniimagenet"): _SUNG_MINI,
 } | {
@@ -146,6 +154,8 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     on_images = model in _PER_CLASS
     if on_images:
         recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model], augment=_AUGMENT.get((model, dataset)))
+        if model in _TWO_VIEWS:  # a step takes twice as long
+            recipe = replace(recipe, train_episodes=recipe.train_episodes // 2)
         if model == "gan":  # Radford et al. 2016, section 4; a look at every epoch of Omniglot
             changes: dict[str, Any] = _DCGAN | {"batch_size": 128}
             recipe = replace(recipe, **changes)

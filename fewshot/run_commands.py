@@ -12,14 +12,14 @@ import click
 from episodes.damage import damage
 from episodes.errors import UserError
 from episodes.types import EpisodeSpec
-from fewshot.building import read_metadata
+from fewshot.building import initial_weights, read_metadata
 from fewshot.cli import cli, parse_model_options, print_json
 from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
 from fewshot.conversion import convert_checkpoint
-from fewshot.encoders import ENCODERS
 from fewshot.experiment import evaluate_settings, run_readouts
 from fewshot.floors import refuse_training_options
 from fewshot.hardware import DEVICES, PRECISIONS, keep_freed_memory
+from fewshot.library_encoders import find_encoder
 from fewshot.measurement import OWN_RULE_WORD, Outcome, readouts_named, refuse_unreadable
 from fewshot.methods import METHODS, Method
 from fewshot.options import check_choice, checked_options, options_of
@@ -68,6 +68,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
         encoder_options=encoder_options,
         shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
         encoder=encoder,
+        initial=None if choices["init"] is None else initial_weights(choices["init"]),
         **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
         **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
     )
@@ -164,7 +165,7 @@ def _check_hardware_words(choices: Mapping[str, Any]) -> None:
 def _own_options(words: tuple[str, ...], model: str, encoder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What only the encoder's constructor knows goes there; all other options are the model's to accept or refuse."""
     of_run = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
-    method_class, encoder_class = METHODS.get(model), ENCODERS.get(encoder)
+    method_class, encoder_class = METHODS.get(model), find_encoder(encoder)
     known = options_of(encoder_class) | options_of(method_class)
     chosen = parse_model_options(words, of_run, {option.flag for option in known.values()})
     only_encoder = options_of(encoder_class).keys() - options_of(method_class).keys()

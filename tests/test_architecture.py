@@ -61,7 +61,14 @@ def modules_like(*patterns: str) -> list[str]:
 
 
 ERRORS = ("episodes.errors", "episodes.registry")
-NETWORKS = ("fewshot.encoders", "fewshot.distances", "fewshot.prototypes", "fewshot.losses", "fewshot.losses.*")
+NETWORKS = (
+    "fewshot.encoders",
+    "fewshot.distances",
+    "fewshot.prototypes",
+    "fewshot.losses",
+    "fewshot.losses.*",
+    "fewshot.library_encoders",
+)
 METHOD_FILES = [name for name in modules_like("fewshot.methods.*") if name != "fewshot.methods.base"]
 HELPERS = ("fewshot.checkpoints", "fewshot.hardware", "fewshot.recipes")
 TABLES = (
@@ -75,7 +82,7 @@ REPORT = ("fewshot.report", "fewshot.report.*")
 # Room -> what of our own it may import. What is not named here stands above these rooms and may use them all.
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "episodes": (("episodes", "episodes.*"), ("episodes.*",)),
-    "networks": (NETWORKS, (*ERRORS, *NETWORKS)),
+    "networks": (NETWORKS, (*ERRORS, "fewshot.torchvision_compat", *NETWORKS)),
     "base of methods": (("fewshot.methods.base",), (*ERRORS, "episodes.types", *NETWORKS)),
     "methods": (
         tuple(METHOD_FILES),

@@ -64,3 +64,15 @@ def test_a_smoke_test_is_short_and_says_what_it_is() -> None:
 
 def test_every_field_of_a_recipe_can_be_replaced() -> None:
     assert replace(COSINE, learning_rate=1.0).learning_rate_at(100) == pytest.approx(1.0)
+
+
+def test_chens_baselines_are_trained_on_batches_of_16_for_400_epochs() -> None:
+    recipe = find_recipe("paper", "miniimagenet", 1, "softmax")
+    assert recipe == find_recipe("paper", "miniimagenet", 5, "cosine-softmax")
+    assert recipe.train_episodes == 400 * 64 * 600 // 16
+    assert (recipe.batch_size, recipe.learning_rate_at(959_999), recipe.augment) == (16, 1e-3, "photo")
+
+
+@pytest.mark.parametrize("model", ["nt-xent", "triplet", "softmax", "gan"])
+def test_a_smoke_test_on_images_is_of_one_kind_for_every_test(model: str) -> None:
+    assert find_recipe("smoke", "strokes", 1, model, 5) == find_recipe("smoke", "strokes", 5, model, 20)
