@@ -11,7 +11,7 @@ import numpy as np
 from fewshot.papers import Published
 from fewshot.report.boards import Cell, Entry
 from fewshot.report.scales import duration, signed
-from fewshot.statistics import Interval
+from fewshot.statistics_episodes import CoveringInterval
 from fewshot.statistics_paired import paired_difference, pairwise_p
 
 Tone = Literal["good", "open", "bad"]
@@ -37,7 +37,7 @@ class Verdict:
     tone: Tone
 
 
-def verdict(ours: Interval, paper: Published) -> Verdict:
+def verdict(ours: CoveringInterval, paper: Published) -> Verdict:
     """``matches`` where the 95 % interval of the difference holds 0, ``above`` or ``below`` else.
 
     Both intervals are over episodes; where the paper prints none, nothing is claimed.
@@ -47,7 +47,7 @@ def verdict(ours: Interval, paper: Published) -> Verdict:
     if paper.ci95 is None:
         word = "no interval published"
         return Verdict(word, gap, f"{side}; the paper prints no interval, so no test is possible", "open")
-    if abs(gap) <= math.hypot(100 * ours.ci95, paper.ci95):
+    if abs(gap) <= math.hypot(100 * ours.half_width, paper.ci95):
         return Verdict("matches", gap, f"{side}, within the two intervals", "good")
     word = "above" if gap > 0 else "below"
     return Verdict(word, gap, f"{side}, more than the two intervals allow", "good" if gap > 0 else "bad")
@@ -62,14 +62,18 @@ def source_of(paper: Published) -> str:
 def answers_for(cell: Cell) -> list[Answer]:
     """The four answers for one cell."""
     best = cell.ranked[0]
-    return [_best(cell, best), _surely(cell), _as_published(best), _cost(best)]
+    return [_best(cell, best), _surely(cell), _as_published(cell), _cost(best)]
 
 
 def _best(cell: Cell, best: Entry) -> Answer:
-    short = "; only shortened trainings are here, so this is no ranking" if best.shortened else ""
-    seeds = f"{len(best.records)} training seeds" if len(best.records) > 1 else f"one training (seed {best.seeds})"
-    long = f"{best.interval.percent()} over {cell.num_episodes:,} episodes, {seeds}{short}"
-    return Answer("Which model is best?", best.name, long, "open" if short else "good")
+    apart = f"; {best.apart}, and nothing better is here: this is no ranking" if best.apart else ""
+    seeds = f"one training (seed {best.seeds})"
+    if best.row.over_seeds is not None:
+        seeds = f"{len(best.row.seeds)} trainings (± {100 * best.row.over_seeds.half_width:.2f} over seeds)"
+    wider = best.row.over_classes
+    classes = f"± {100 * wider.half_width:.2f} with other classes of this kind; " if wider else ""
+    long = f"{best.interval.percent()} over {cell.num_episodes:,} episodes; {classes}{seeds}{apart}"
+    return Answer("Which model is best?", best.name, long, "open" if apart else "good")
 
 
 def _surely(cell: Cell) -> Answer:
@@ -97,10 +101,10 @@ def _against_best(cell: Cell) -> list[float]:
     return [float(p) for p in pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0, 1:]]
 
 
-def _as_published(best: Entry) -> Answer:
-    question, paper = "As its paper says?", best.published
+def _as_published(cell: Cell) -> Answer:
+    question, best, paper = "As its paper says?", cell.ranked[0], cell.ranked[0].published
     if paper is None:
-        return Answer(question, "no number to meet", "no paper prints a number for this model in this setting", "open")
+        return Answer(question, "no number to meet", f"no paper prints one for it here{_nearest(cell)}", "open")
     found = verdict(best.interval, paper)
     interval = f" ± {paper.ci95:.2f}" if paper.ci95 is not None else ""
     words = {"matches": "Yes, it matches", "above": "No: it is above", "below": "No: it is below"}
@@ -108,12 +112,20 @@ def _as_published(best: Entry) -> Answer:
     return Answer(question, words.get(found.word, f"{signed(found.gap)} points"), long, found.tone)
 
 
+def _nearest(cell: Cell) -> str:
+    """The best model that has a printed number, beside it."""
+    for entry in cell.ranked:
+        if (paper := entry.published) is not None:
+            ours = f"{100 * entry.interval.mean:.2f} % against {paper.accuracy:.2f} %"
+            return f"; the best model with one is {entry.name}: {ours} ({source_of(paper)})"
+    return ""
+
+
 def _cost(best: Entry) -> Answer:
     record = best.record
     machine = record.machine.get("name", "an unnamed machine")
-    episodes = record.config["recipe"]["train_episodes"]
     long = (
-        f"one training of {episodes:,} episodes on {machine}; {record.num_parameters:,} parameters; "
+        f"one training of {best.train_length} on {machine}; {record.num_parameters:,} parameters; "
         f"testing took {record.seconds.get('test', 0):.1f} s"
     )
     return Answer("What did it cost?", duration(best.train_seconds), long, "good")

@@ -1,20 +1,18 @@
-"""Records -> cells and entries: what may be compared with what, and how a row is called."""
+"""Records -> cells and rows as the report names them: what may be compared with what, and how a row is called."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
-from fewshot.papers import Published, published_target
+from fewshot import entries
+from fewshot.entries import block_of, entries_by_cell, trained_on, why_apart
+from fewshot.papers import Published, target_of
 from fewshot.records import RunRecord
-from fewshot.statistics import Interval, interval_over_episodes
+from fewshot.statistics_episodes import Accuracies, CoveringInterval
 
 GROUPS = ("inductive", "self-supervised", "transductive", "semi-supervised")
 DATASET_NAMES = {
@@ -36,56 +34,56 @@ def spoken(rest: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model under one training recipe in one cell: its records, one for each training seed."""
+    """One row of a cell with its name on the page."""
 
     name: str
-    records: tuple[RunRecord, ...]
+    row: entries.Entry
 
     @property
     def record(self) -> RunRecord:
         """The record of the first seed, for what all seeds share."""
-        return self.records[0]
+        return self.row.first
 
-    @cached_property
-    def accuracies(self) -> npt.NDArray[np.float64]:
+    @property
+    def accuracies(self) -> Accuracies:
         """Accuracy of every episode, the mean over the training seeds, (episodes,)."""
-        return np.asarray(np.mean([record.counts / record.num_queries for record in self.records], axis=0))
+        return self.row.accuracies
 
-    @cached_property
-    def interval(self) -> Interval:
+    @property
+    def interval(self) -> CoveringInterval:
         """Over episodes, for these trainings."""
-        return interval_over_episodes(self.accuracies)
+        return self.row.interval
 
     @property
     def group(self) -> str:
         """inductive, self-supervised, transductive or semi-supervised."""
-        record = self.record
-        if record.uses_unlabeled:
-            return "semi-supervised"
-        if record.transductive:
-            return "transductive"
-        return "self-supervised" if record.self_supervised else "inductive"
+        return block_of(self.record)
 
     @property
-    def shortened(self) -> bool:
-        """Whether it was trained for fewer episodes than its recipe says."""
-        return self.record.shortened
+    def apart(self) -> str:
+        """Why it is not ranked, in a few words: shortened, damaged images, older protocol; empty where it is."""
+        return why_apart(self.record)
 
     @property
     def train_seconds(self) -> float:
-        """Seconds of one training, the mean over seeds; 0 where a record does not say."""
-        return float(np.mean([record.seconds.get("training", 0.0) for record in self.records]))
+        """Seconds of one training, the mean over seeds; 0 where no record says."""
+        return self.row.train_seconds or 0.0
+
+    @property
+    def train_length(self) -> str:
+        """``3,000 episodes`` or ``3,000 batches``."""
+        recipe = self.record.config["recipe"]
+        return f"{recipe.get('train_episodes', 0):,} {'batches' if recipe.get('batch_size') else 'episodes'}"
 
     @property
     def seeds(self) -> str:
         """``0`` or ``0, 1, 2``."""
-        return ", ".join(str(seed) for seed in sorted(record.seed for record in self.records))
+        return ", ".join(map(str, self.row.seeds))
 
     @property
     def published(self) -> Published | None:
         """The number that the paper of this model prints for this cell."""
-        record = self.record
-        return published_target(record.model, *record.pixels_way_shot, distractors=record.has_distractors)
+        return target_of(self.record)
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ class Cell:
     @property
     def dataset(self) -> str:
         """For people: Omniglot."""
-        return DATASET_NAMES.get(self.pixels, self.pixels)
+        pixels, damaged, share = self.pixels.partition("-damaged-")
+        return DATASET_NAMES.get(pixels, pixels) + (f", {share} % of the images damaged" if damaged else "")
 
     @property
     def name(self) -> str:
@@ -125,102 +124,83 @@ class Cell:
 
     @cached_property
     def ranked(self) -> tuple[Entry, ...]:
-        """What stands in the ranking: inductive, fully trained; where there is none, the shortened trainings."""
+        """What stands in the ranking: inductive and not apart; where there is none, what stands apart."""
         inductive = [entry for entry in self.entries if entry.group == "inductive"]
-        return tuple([entry for entry in inductive if not entry.shortened] or inductive)
+        return tuple([entry for entry in inductive if not entry.apart] or inductive)
 
 
 def cells_of(records: Iterable[RunRecord]) -> list[Cell]:
     """Every cell, those of the best-known data sets first. Smoke tests are left out."""
-    kept = [record for record in records if record.recipe != "smoke"]
-    names = _names(kept)
-    grouped: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in kept:
-        grouped[record.protocol, record.episodes_digest].append(record)
-    cells = [_cell(digest, members, names) for (_, digest), members in grouped.items()]
-    known = list(DATASET_NAMES)
-    rank = {name: known.index(name) for name in known}
+    found = entries_by_cell(record for record in records if record.recipe != "smoke")
+    names = _names(list(found.values()))
+    cells = []
+    for of, rows in found.items():
+        named = tuple(Entry(names[id(row)], row) for row in rows)
+        pixels, way, shot = rows[0].first.pixels_way_shot
+        cells.append(Cell(pixels, way, shot, of.protocol.split("/")[-1], of.digest, named))
+    rank = {name: place for place, name in enumerate(DATASET_NAMES)}
     return sorted(
         cells, key=lambda c: (rank.get(c.pixels, 99), c.pixels, c.rest != "q15@v1", c.rest, c.way, c.shot, c.digest)
     )
 
 
-def _cell(digest: str, records: Sequence[RunRecord], names: dict[str, str]) -> Cell:
-    by_name: dict[str, dict[int, RunRecord]] = defaultdict(dict)
-    for record in sorted(records, key=lambda record: (record.date, record.command)):  # of two, the newer one stays
-        by_name[names[_identity(record)]][record.seed] = record
-    entries = [Entry(name, tuple(of[seed] for seed in sorted(of))) for name, of in by_name.items()]
-    entries.sort(key=lambda entry: (-entry.interval.mean, entry.name))
-    first = records[0]
-    pixels, way, shot = first.pixels_way_shot
-    return Cell(pixels, way, shot, first.protocol.split("/")[-1], digest, tuple(entries))
-
-
-def _traits(record: RunRecord) -> dict[str, str]:
+def _traits(row: entries.Entry) -> dict[str, str]:
     """What tells two rows of one model apart, in the order in which it is said."""
-    config, recipe = record.config, record.config["recipe"]
-    encoder = " ".join([config["encoder"], *_options(config.get("encoder_options", {}))])
-    short = f"only {recipe['train_episodes']:,} episodes" if record.shortened else ""
-    trained_as = config.get("trained_as")
+    record, recipe = row.first, row.first.config["recipe"]
+    before = record.config.get("trained_as")
+    elsewhere = trained_on(record) != record.pixels_way_shot[0]
     return {
-        "trained as": f"trained as {trained_as['model']}" if trained_as else "",
-        "encoder": encoder,
+        "trained as": f"trained as {before['model']}" if before else "",
+        "pixels": f"trained on {trained_on(record)}" if elsewhere else "",
+        "encoder": row.encoder,
         "recipe": f"{record.recipe} recipe",
         "train way": f"{recipe.get('train_way')}-way",
         "train shot": f"{recipe.get('train_shot')}-shot",
         "rate": f"rate {recipe.get('learning_rate', 0):g}",
-        "length": short,
+        "length": f"only {_length(row):,} episodes" if record.shortened else "",
         "labels": f"{100 * recipe['labeled_share']:g} % labeled" if recipe.get("labeled_share") else "all labeled",
         "distractors": "distractors" if record.has_distractors else "no distractors",
-        "damage": f"trained on {100 * config['damage']:g} % damaged" if config.get("damage") else "",
-        "pixels": f"trained on {config['pixels']}" if config.get("pixels") != record.pixels_way_shot[0] else "",
         "queries": f"{recipe.get('train_query')} queries",
     }
 
 
-def _options(options: dict[str, object]) -> list[str]:
-    return [
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in sorted(options.items())
-    ]
+def _base(row: entries.Entry) -> str:
+    """Model, options, read-out."""
+    model = row.model.partition(" (weights of")[0]
+    return f"{model} + {row.first.readout}" if row.first.readout else model
 
 
-def _base(record: RunRecord) -> str:
-    readout = [f"+ {record.readout}"] if record.readout else []
-    return " ".join([record.model, *_options(record.config["model_options"]), *readout])
-
-
-def _identity(record: RunRecord) -> str:
-    """One string for what all seeds of a row share, the test apart; training for 1 or 5 shots is one row."""
-    return json.dumps([_base(record), record.pixels_way_shot, _traits(record), _length(record)])
-
-
-def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """A short name for each identity: the model, and as few of its traits as tell it from its namesakes.
+def _names(cells: Sequence[Sequence[entries.Entry]]) -> dict[int, str]:
+    """A short name for each row (by its ``id``): the model, and as few of its traits as tell it from its namesakes.
 
     Recipes may differ from cell to cell (train shot as in the test), so namesakes are looked for within a cell; what
     tells them apart in one cell is said in every cell of the same pixels. Where only the length of a full training
     does, the longest keeps the plain name.
     """
-    families: dict[tuple[str, str], dict[str, dict[str, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        family = record.pixels_way_shot[0], _base(record)
-        families[family][record.protocol].setdefault(_identity(record), record)
-    names: dict[str, str] = {}
-    for (_, base), cells in families.items():
-        telling = _telling([[_traits(record) for record in namesakes.values()] for namesakes in cells.values()])
-        for namesakes in cells.values():
+    families: dict[tuple[str, str], list[list[entries.Entry]]] = defaultdict(list)
+    for rows in cells:
+        by_base: dict[tuple[str, str], list[entries.Entry]] = defaultdict(list)
+        for row in rows:
+            by_base[row.first.pixels_way_shot[0], _base(row)].append(row)
+        for family, namesakes in by_base.items():
+            families[family].append(namesakes)
+    names: dict[int, str] = {}
+    for (_, base), members in families.items():
+        telling = _telling([[_traits(row) for row in namesakes] for namesakes in members])
+        for namesakes in members:
             taken: set[str] = set()
-            for identity, record in sorted(namesakes.items(), key=lambda item: -_length(item[1])):
-                traits = _traits(record)
+            for row in sorted(namesakes, key=lambda row: -_length(row)):
+                traits = _traits(row)
                 name = ", ".join([base, *(traits[trait] for trait in telling if traits[trait])])
-                names[identity] = f"{name}, {_length(record):,} episodes" if name in taken else name
+                while name in taken:
+                    name += f", {_length(row):,} episodes"
+                names[id(row)] = name
                 taken.add(name)
     return names
 
 
-def _length(record: RunRecord) -> int:
-    return int(record.config["recipe"]["train_episodes"])
+def _length(row: entries.Entry) -> int:
+    return int(row.first.config["recipe"].get("train_episodes", 0))
 
 
 def _telling(cells: Sequence[Sequence[dict[str, str]]]) -> list[str]:

@@ -53,12 +53,12 @@ class Figure:
 
 def label(entry: Entry) -> str:
     """The name of a row with a mark where it is not comparable with inductive ones, or was trained too short."""
-    return entry.name + _MARKS[entry.group] + (" (short)" if entry.shortened else "")
+    return entry.name + _MARKS[entry.group] + (" (apart)" if entry.apart and "only" not in entry.name else "")
 
 
 def color_of(entry: Entry) -> str:
     """Blue for the ranked ones; other colors for what must not be compared with them."""
-    if entry.shortened:
+    if entry.apart:
         return SERIES[4]
     return {"inductive": SERIES[0], "self-supervised": SERIES[2], "transductive": SERIES[3]}.get(entry.group, SERIES[1])
 
@@ -70,7 +70,7 @@ def intervals(cell: Cell) -> Figure:
         paper = entry.published
         rows.append(
             Estimate(
-                label(entry), entry.interval.mean, entry.interval.ci95, color_of(entry),
+                label(entry), entry.interval.mean, entry.interval.half_width, color_of(entry),
                 paper.accuracy / 100 if paper else None,
                 paper.ci95 / 100 if paper and paper.ci95 is not None else None,
                 f"{entry.name}: {entry.interval.percent()}",
@@ -192,7 +192,7 @@ def _against(cells: Sequence[Cell], varied: str, fixed: str, x_label: str, words
         series = []
         for rank, name in enumerate(best_first):
             points = tuple((x, entry.interval.mean) for x, entry in complete[name])
-            halves = tuple(entry.interval.ci95 for _, entry in complete[name])
+            halves = tuple(entry.interval.half_width for _, entry in complete[name])
             series.append(Series(name, points, SERIES[rank] if rank < _MOST_LINES else "", halves))
         title = f"{dataset}, {words.format(value)}{spoken(rest)}"
         gray = f"In color the best {_MOST_LINES} of {len(series)}." if len(series) > _MOST_LINES else ""
@@ -211,7 +211,9 @@ def costs(cell: Cell) -> Figure | None:
     marks, best = [], 0.0
     cheapest_first = sorted(entries, key=lambda entry: (entry.train_seconds, -entry.interval.mean))
     for entry in cheapest_first:
-        front, best = entry.interval.mean > best, max(best, entry.interval.mean)
+        comparable = entry.group == "inductive" and not entry.apart
+        front = comparable and entry.interval.mean > best
+        best = entry.interval.mean if front else best
         device = entry.record.machine.get("device", "cpu")
         machine = entry.record.machine.get("name", device)
         tip = f"{entry.name}: {entry.interval.percent()}, {duration(entry.train_seconds)} on {machine}"
@@ -220,7 +222,7 @@ def costs(cell: Cell) -> Figure | None:
         )
     chart = scatter_chart(marks, f"Accuracy against training time, {cell.name}", "training time (one training)")
     reading = (
-        "Further up and further left is better; the dashed line joins the models that none beats in both. Discs: "
-        "trained on a CPU, diamonds: on a GPU; seconds on different machines do not compare."
+        "Further up and further left is better; the dashed line joins the inductive models that none beats in both. "
+        "Discs: trained on a CPU, diamonds: on a GPU; seconds on different machines do not compare."
     )
     return Figure(f"cost-{cell.key}", cell.name, reading, "", (chart,))

@@ -92,7 +92,7 @@ def all_figures(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) 
 
 
 def _subtitle(records: Sequence[RunRecord]) -> str:
-    kept = [record for cell in cells_of(records) for entry in cell.entries for record in entry.records]
+    kept = [record for cell in cells_of(records) for entry in cell.entries for record in entry.row.records]
     if not kept:
         return "No records yet: `fewshot run` makes one, and this page is made from them."
     models, pixels = {record.model for record in kept}, {record.pixels_way_shot[0] for record in kept}
@@ -134,8 +134,8 @@ def _elsewhere(cells: Sequence[Cell]) -> Table:
     for cell in cells:
         best, surely, paper, cost = answers_for(cell)
         entry = cell.ranked[0]
-        accuracy = f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.ci95:.2f}"
-        name = entry.name + (" (shortened)" if entry.shortened and "only" not in entry.name else "")
+        accuracy = f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
+        name = entry.name + (f" ({entry.apart})" if entry.apart else "")
         rows.append(
             (
                 Item(cell.name), Item(name, note=best.long), Item(accuracy, f"{entry.interval.mean:.9g}"),

@@ -60,27 +60,28 @@ def _number(value: float, text: str, look: str = "", note: str = "") -> Item:
     return Item(text, f"{value:.9g}", look, note)
 
 
+def _accuracy(entry: Entry, look: str = "", note: str = "") -> Item:
+    text = f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
+    return _number(entry.interval.mean, text, look, note)
+
+
 def leaderboards(cells: Sequence[Cell]) -> list[Table]:
-    """A table for each data set and group; shortened trainings stand apart."""
+    """A table for each data set and group; what is not ranked stands apart."""
     boards: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         boards[cell.dataset, cell.rest].append(cell)
     tables = []
     for (dataset, rest), members in boards.items():
         for group in GROUPS:
-            for shortened in (False, True):
+            for apart in (False, True):
                 chosen = [
-                    (cell, [entry for entry in cell.entries if (entry.group, entry.shortened) == (group, shortened)])
+                    (cell, [entry for entry in cell.entries if (entry.group, bool(entry.apart)) == (group, apart)])
                     for cell in members
                 ]
                 kept = [(cell, entries) for cell, entries in chosen if entries]
                 if kept:
-                    title = f"{dataset}, {group}{spoken(rest)}" + (
-                        ", shortened trainings (not ranked)" if shortened else ""
-                    )
-                    tables.append(
-                        _leaderboard(title, f"{MEANINGS[group]}; protocol {rest}", kept, ranked=not shortened)
-                    )
+                    title = f"{dataset}, {group}{spoken(rest)}" + (", apart from the ranking" if apart else "")
+                    tables.append(_leaderboard(title, f"{MEANINGS[group]}; protocol {rest}", kept, ranked=not apart))
     return tables
 
 
@@ -104,7 +105,8 @@ def _leaderboard(title: str, caption: str, cells: Sequence[tuple[Cell, list[Entr
     ]
     lines = []
     for name in order:
-        line = [Item(name)]
+        apart = next(iter(rows[name].values())).apart
+        line = [Item(f"{name} ({apart})" if apart and "only" not in name else name)]
         for cell, _ in cells:
             found = rows[name].get(cell.key)
             line.append(_score(found, ranks[name, cell.key], ranked=ranked) if found else Item("", _EMPTY))
@@ -120,10 +122,8 @@ def _leaderboard(title: str, caption: str, cells: Sequence[tuple[Cell, list[Entr
 
 
 def _score(entry: Entry, rank: Rank, *, ranked: bool) -> Item:
-    interval = entry.interval
-    text = f"{100 * interval.mean:.2f} ± {100 * interval.ci95:.2f}"
     note = f"rank {rank}" if ranked else ""
-    return _number(interval.mean, text, "best" if ranked and rank.best == 1 else "", note)
+    return _accuracy(entry, "best" if ranked and rank.best == 1 else "", note)
 
 
 def beside_the_papers(cells: Sequence[Cell]) -> Table | None:
@@ -136,11 +136,11 @@ def beside_the_papers(cells: Sequence[Cell]) -> Table | None:
                 continue
             found = verdict(entry.interval, paper)
             printed = f"{paper.accuracy:.2f}" + (f" ± {paper.ci95:.2f}" if paper.ci95 is not None else "")
-            short = f", only {entry.record.config['recipe']['train_episodes']:,} episodes" if entry.shortened else ""
+            short = f" ({entry.apart})" if entry.apart else ""
             rows.append(
                 (
                     Item(entry.name + short), Item(cell.name),
-                    _number(entry.interval.mean, f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.ci95:.2f}"),
+                    _accuracy(entry),
                     _number(paper.accuracy, printed),
                     _number(found.gap, signed(found.gap)),
                     Item(found.word, look=found.tone),
@@ -186,20 +186,21 @@ def provenance(cells: Sequence[Cell]) -> Table:
     """A line for each record: what made the number."""
     columns = (
         Column("model"), Column("protocol"), Column("accuracy, %", True), Column("seed", True), Column("recipe"),
-        Column("training episodes", True), Column("training", True), Column("machine"), Column("commit"),
+        Column("length", True), Column("training", True), Column("machine"), Column("commit"),
         Column("episodes"), Column("date"),
     )  # fmt: skip
     rows = []
     for cell in cells:
         for entry in cell.entries:
-            for record in entry.records:
-                seconds, episodes = record.seconds.get("training", 0.0), record.config["recipe"]["train_episodes"]
+            for record in entry.row.records:
+                seconds = record.seconds.get("training", 0.0)
+                length = record.config["recipe"].get("train_episodes", 0)
                 rows.append(
                     (
                         Item(entry.name), Item(record.protocol),
                         _number(record.accuracy, f"{100 * record.accuracy:.2f} ± {100 * record.ci95:.2f}"),
                         _number(record.seed, str(record.seed)), Item(record.recipe),
-                        _number(episodes, f"{episodes:,}"), _number(seconds, duration(seconds)),
+                        _number(length, entry.train_length), _number(seconds, duration(seconds)),
                         Item(str(record.machine.get("name", ""))), Item(record.commit[:9], note=record.commit),
                         Item(record.episodes_digest[:9], note=record.episodes_digest),
                         Item(record.date[:10], record.date),
