@@ -164,7 +164,7 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     if name == "fast" and on_images:
         return recipe
     if name == "fast":
-        return replace(recipe, train_episodes=round(_length(model, dataset, shot) * recipe.train_episodes))
+        return replace(recipe, train_episodes=_length(model, dataset, shot) * recipe.train_episodes)
     return replace(
         recipe,
         name="smoke",
@@ -178,15 +178,13 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     )
 
 
-def _length(model: str, dataset: str, shot: int) -> float:
+def _length(model: str, dataset: str, shot: int) -> int:
     """How much longer a training for more shots is than one for a single shot.
 
     More shots leave fewer errors to learn from: Omniglot's 5-shot numbers take twice the episodes. Relation's fast
-    recipe is long already, and with five shots half of it goes beyond the paper's honest number.
+    recipe is as long as that at one shot already.
     """
-    if dataset != "omniglot" or shot == 1:
-        return 1
-    return 0.5 if model == "relation" else 2
+    return 2 if dataset == "omniglot" and shot > 1 and model != "relation" else 1
 
 
 def _paper_recipe(dataset: str, shot: int, model: str, way: int) -> Recipe:
