@@ -218,8 +218,8 @@ def _files_of(record: RunRecord) -> list[tuple[str, str]]:
     if "embeddings" in record.config:
         return [("embeddings", record.config["embeddings"]["file"])]
     checkpoint = record.config["checkpoint"]
-    picture = [("training", str(Path(checkpoint).with_name("training.png")))] if record.training["history"] else []
-    return [("checkpoint", checkpoint), *picture]
+    picture = Path(checkpoint).with_name("training.png")  # not drawn where nothing is trained, nor published
+    return [("checkpoint", checkpoint), *([("training", str(picture))] if picture.is_file() else [])]
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
