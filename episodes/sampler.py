@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class EpisodeSampler:
     ``unlabeled`` pools the support and the queries come from the first, the unlabeled images from the second.
     Raises EpisodeError at once, and says what would fit, when any class is too small.
     """
+
+    published_as: ClassVar[str] = ""  # the name of episodes that somebody published; empty: drawn here
 
     def __init__(
         self,

@@ -30,7 +30,9 @@ KNOWN_CLASSES = {
 
 
 def classes_of(record: RunRecord) -> Classes | None:
-    """The test classes of a record; None where neither it nor this table knows them."""
+    """The test classes of a record; None where neither it nor this table knows them, or they were not drawn."""
+    if "/runs@" in record.protocol:
+        return None
     pixels = record.pixels_way_shot[0].partition("-damaged")[0]  # damage changes images, not classes
     known = KNOWN_CLASSES.get(pixels)
     if "num_test_classes" in record.config:

@@ -55,6 +55,13 @@ test_options = together(
         "--dataset", help="Name of a data set, or a folder (or CSV file) of your own images [default: omniglot]."
     ),
     click.option("--split", "class_split", help="Which classes are train, val and test (see `fewshot list datasets`)."),
+    click.option("--size", type=click.IntRange(1), help="Side of the images: omniglot's 28 or 105, or for your own."),
+    click.option(
+        "--protocol",
+        default="episodes",
+        show_default=True,
+        help="episodes (drawn here), or runs (Lake's 20 published runs of 20-way 1-shot; with --split lake).",
+    ),
     click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
     click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="Test episodes."),
     click.option("--episode-seed", type=SEED, default=0, show_default=True, help="Which test episodes."),

@@ -141,4 +141,20 @@ def verify(records: tuple[Path, ...], results: Path, device: str, data: Path | N
     sys.exit(verify_command(records, results, device, data))
 
 
-COMMANDS = (leaderboard, publish, damage, report, compare, reproduce, verify)
+@click.command(short_help="Score Lake's 20 runs without learning: a check that they are read right.")
+@click.option("--size", type=click.IntRange(1), default=105, show_default=True, help="Side of the images: 28 or 105.")
+@data_option
+@out_option
+@json_option
+def hausdorff(size: int, data: Path | None, out: Path, as_json: bool) -> None:
+    """Score Lake's 20 published runs by the modified Hausdorff distance of the drawings.
+
+    Nothing is learned. At 105x105 Lake et al. (2015) print 38.8 % errors: a check that drawings and answers are paired
+    as published.
+    """
+    from fewshot.hausdorff_commands import hausdorff_command
+
+    hausdorff_command(size, data, out, as_json)
+
+
+COMMANDS = (leaderboard, publish, damage, report, compare, reproduce, verify, hausdorff)

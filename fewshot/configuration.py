@@ -50,6 +50,7 @@ class RunConfig:
     episodes: int = 10_000
     episode_seed: int = 0
     seed: int = 0
+    runs: bool = False  # tested on Lake's 20 published runs, 20-way 1-shot, in place of episodes drawn here
     shortened: bool = False  # fewer training episodes than the recipe says
     initial: InitialWeights | None = None  # of the encoder; None: drawn by the seed
     device: str = "auto"

@@ -58,7 +58,9 @@ def run_readouts(
         if fits := dataset.what_fits(image_set):
             reporter.say(fits)
     config = resolve(config, train_set, val_set)
-    test_sampler = EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now what would not fit later
+    test_sampler = (  # refuses now what would not fit later
+        dataset.lake_runs() if config.runs else EpisodeSampler(test_set, config.spec, config.episode_seed)
+    )
     if METHODS.get(config.model).trains_on == "nothing":
         trained = write_untrained(config, dataset, train_set, out, device)
     else:
@@ -196,10 +198,14 @@ def evaluate_settings(
     reporter: Reporter,
     readouts: Sequence[str] = (OWN_RULE,),
     *,
+    runs: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> list[Outcome]:
-    """Test a trained method in each setting with each read-out, every image embedded once; a record for each."""
+    """Test a trained method in each setting with each read-out, every image embedded once; a record for each.
+
+    With ``runs`` the episodes are Lake's 20 published runs, in place of ``specs``.
+    """
     place_on = choose_device(device)
     trained = load_trained(checkpoint, place_on)
     test_set = dataset.load("test", reporter.data_progress)
@@ -209,5 +215,11 @@ def evaluate_settings(
             f"and those of {dataset.name} are {test_set.image_shape}: choose a data set of that size"
         )
     samplers = [EpisodeSampler(test_set, spec, episode_seed) for spec in specs]
+    if runs:
+        if trained.metadata["pixels"].startswith("omniglot-vinyals"):
+            raise CheckpointError(
+                f"{checkpoint} was trained on characters of Lake's 20 runs: train with `fewshot run --split lake`"
+            )
+        samplers = [dataset.lake_runs()]
     chosen = choose_precision(precision, place_on)
     return measure(trained, dataset, samplers, num_episodes, out, reporter, chosen, readouts)

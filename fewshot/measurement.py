@@ -62,7 +62,17 @@ class Cell:
     @property
     def protocol(self) -> TestProtocol:
         """What the leaderboard calls it."""
-        return TestProtocol(self.dataset.protocol_name, self.sampler.spec, self.num_episodes, self.sampler.seed)
+        sampler = self.sampler
+        return TestProtocol(
+            self.dataset.protocol_name, sampler.spec, self.num_episodes, sampler.seed, sampler.published_as
+        )
+
+    @property
+    def ci_formula(self) -> str:
+        """How the interval was computed, and over what."""
+        if self.sampler.published_as:
+            return f"{CI95_FORMULA}; the episodes are the {self.num_episodes} published {self.sampler.published_as}"
+        return CI95_FORMULA
 
     def config(self) -> dict[str, Any]:
         """What a record's configuration says of it."""
@@ -204,7 +214,7 @@ def new_record(
         machine=describe_machine(device),
         command=shlex.join(["fewshot", *sys.argv[1:]]),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        ci_formula=CI95_FORMULA,
+        ci_formula=cell.ci_formula,
         notes=list(notes),
     )
 

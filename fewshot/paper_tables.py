@@ -53,6 +53,7 @@ class Ours:
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     damage: float = 0.0
+    pixels: str = ""  # where the images are not the table's
     test: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -100,6 +101,10 @@ class PaperTable:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     differences: tuple[str, ...]
+
+    def pixels_of(self, ours: Ours) -> str:
+        """The images and split of a row, as protocols name them."""
+        return ours.pixels or self.pixels
 
     def published(self, row: Row, column: Column) -> Published | None:
         """The printed number of a cell; None where published.csv has none. Raises PaperTableError where it has two."""

@@ -16,11 +16,17 @@ class Protocol:
     spec: EpisodeSpec
     num_episodes: int
     episode_seed: int
+    published_as: str = ""  # episodes that somebody published; empty: drawn here
 
     @property
     def name(self) -> str:
-        """``omniglot-vinyals-28/5w1s/q15@v1``; ``u`` counts unlabeled images, ``d`` distractor classes."""
+        """``omniglot-vinyals-28/5w1s/q15@v1``; ``u`` counts unlabeled images, ``d`` distractor classes.
+
+        Lake's runs are ``omniglot-lake-105/20w1s/runs@v1``.
+        """
         spec = self.spec
+        if self.published_as:
+            return f"{self.pixels}/{spec.way}w{spec.shot}s/{self.published_as}@v{VERSION}"
         unlabeled = f"u{spec.num_unlabeled}" if spec.num_unlabeled else ""
         distractors = f"d{spec.num_distractor}" if spec.num_distractor else ""
         return f"{self.pixels}/{spec.way}w{spec.shot}s/q{spec.num_query}{unlabeled}{distractors}@v{VERSION}"

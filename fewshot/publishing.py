@@ -63,7 +63,7 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
         raise PublishError(
             f"{source} was trained by code that is in no commit ({record.commit}): commit, train again with --fresh"
         )
-    if not with_weights:
+    if not with_weights or not record.config["checkpoint"]:  # where nothing was learned there are none
         return Candidate(source, record, None)
     weights = _weights_of(record, source, results)
     size = weights.stat().st_size

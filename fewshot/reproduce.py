@@ -9,10 +9,12 @@ from typing import Any
 
 from fewshot.cli import cli
 from fewshot.configuration import DEFAULT_UNLABELED
+from fewshot.hausdorff import measure_hausdorff
 from fewshot.recipes import RecipeName, find_recipe
 from fewshot.reporting import TerminalReporter
 from fewshot.reproduction import Cell, evaluate_words, run_words
 from fewshot.run_commands import evaluate_as_chosen, run_as_chosen
+from fewshot.sources import open_dataset
 from fewshot.training import Progress as TrainingProgress
 
 _PIXELS = {"omniglot": 28 * 28, "strokes": 28 * 28, "miniimagenet": 3 * 84 * 84}
@@ -79,6 +81,9 @@ def work_of(cells: Sequence[Cell], recipe_name: RecipeName, seed: int = 0) -> li
     for cell in cells:
         ours, column = cell.row.ours, cell.column
         assert ours is not None
+        if ours.untrained:
+            work.append(0.0)
+            continue
         recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way)
         chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
         way = chosen["train_way"] or column.way
@@ -86,7 +91,7 @@ def work_of(cells: Sequence[Cell], recipe_name: RecipeName, seed: int = 0) -> li
         identity = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])
         unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
         images = way * (column.shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
-        pixels = 105 * 105 if cell.table.pixels.endswith("-105") else _PIXELS[cell.table.dataset]
+        pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]
         work.append(0.0 if identity in paid else float(chosen["train_episodes"] * images * pixels))
         paid.add(identity)
     return work
@@ -104,12 +109,20 @@ def train_missing(
         for number, cell in enumerate(cells):
             words = [*run_words(cell, recipe, seed), *more]
             reporter.begin(number, f"{cell.row.name}, {cell.column.title}", words)
-            ((record, _),) = run_as_chosen(_parsed(words), reporter)
             assert cell.row.ours is not None
+            if cell.row.ours.untrained:
+                _score_hausdorff(_parsed(words), reporter)
+                continue
+            ((record, _),) = run_as_chosen(_parsed(words), reporter)
             if cell.row.ours.test:
                 second = [*evaluate_words(cell, record.config["checkpoint"]), *more]
                 reporter.command = shlex.join(["fewshot", *second])
                 evaluate_as_chosen(_parsed(second), reporter)
+
+
+def _score_hausdorff(choices: Mapping[str, Any], reporter: TerminalReporter) -> None:
+    dataset = open_dataset("omniglot", choices["data"], "lake", reporter=reporter, size=choices["size"])
+    measure_hausdorff(dataset, choices["out"], reporter)
 
 
 def _parsed(words: Sequence[str]) -> Mapping[str, Any]:

@@ -145,8 +145,10 @@ def _verdict(cell: Cell) -> str:
 
 
 def _setup(ours: Measured) -> str:
-    recipe = ours.records[0].config["recipe"]
-    return f"{ours.records[0].recipe}, {recipe.get('train_way')}-way; {ours.covers}"
+    record = ours.records[0]
+    way = record.config["recipe"].get("train_way")
+    training = f"{record.recipe}, {way}-way" if way else record.recipe
+    return f"{training if record.config['checkpoint'] else 'nothing learned'}; {ours.covers}"
 
 
 def _status(published: Published | None) -> str:

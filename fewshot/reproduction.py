@@ -13,7 +13,7 @@ import numpy as np
 
 from fewshot.paper_tables import Column, Ours, PaperTable, Row
 from fewshot.papers import Published
-from fewshot.protocols import VERSION
+from fewshot.protocol_versions import VERSION
 from fewshot.records import RunRecord
 from fewshot.statistics_episodes import seed_interval
 
@@ -150,7 +150,7 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
     model, options = ours.tested_as
     rest = record.protocol.partition("@")[0].split("/")[2]
     facts = (
-        (record.pixels_way_shot, (table.pixels, column.way, column.shot)),
+        (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
         (rest == column.protocol if column.protocol else record.num_episodes >= FEWEST_EPISODES, True),
         ((record.model, config["model_options"]), (model, options)),
         (record.readout, ""),
@@ -175,7 +175,7 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
 def _over_seeds(records: list[RunRecord]) -> Measured:
     """The mean over seeds. With few seeds the interval is that of the first one, over its episodes, and says so."""
     first = records[0]
-    unit = first.config.get("ci_unit", "episodes")
+    unit = f"{first.num_episodes} runs" if "/runs@" in first.protocol else "episodes"
     if len(records) < FEWEST_SEEDS:
         return Measured(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
     seeds = seed_interval(np.array([record.accuracy for record in records]))
@@ -196,9 +196,11 @@ def run_words(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
     """The words of ``fewshot run`` for a cell."""
     table, column, ours = cell.table, cell.column, cell.row.ours
     assert ours is not None
-    words = ["run", "--model", ours.model, *_data_words(table, column)]
+    if ours.untrained:
+        return ["hausdorff"]
+    words = ["run", "--model", ours.model, *_data_words(table, ours, column)]
     words += _flag("encoder", ours.encoder or None) + _flag("damage", ours.damage or None)
-    words += ["--query", str(column.query)] if column.query != 15 else []
+    words += ["--query", str(column.query)] if column.query != 15 and not column.protocol else []
     for name, value in (dict(ours.training) | _distractors(ours, column)).items():
         words += _flag(name, value)
     words += _flag("recipe", recipe if recipe != "fast" else None) + _flag("seed", seed or None)
@@ -221,10 +223,10 @@ def evaluate_words(cell: Cell, checkpoint: str) -> list[str]:
     return words
 
 
-def _data_words(table: PaperTable, column: Column) -> list[str]:
+def _data_words(table: PaperTable, ours: Ours, column: Column) -> list[str]:
     words = [] if table.dataset == "omniglot" else ["--dataset", table.dataset]
     words += ["--split", table.class_split] if table.class_split == "lake" else []
-    words += ["--size", "105"] if table.pixels.endswith("-105") else []
+    words += ["--size", "105"] if table.pixels_of(ours).endswith("-105") else []
     words += ["--way", str(column.way), "--shot", str(column.shot)]
     return words + (["--protocol", column.protocol] if column.protocol else [])
 

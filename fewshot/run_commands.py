@@ -11,6 +11,7 @@ import click
 
 from episodes.damage import damage
 from episodes.errors import UserError
+from episodes.lake_runs import NUM_RUNS, RUNS, WAY
 from episodes.types import EpisodeSpec
 from fewshot.building import initial_weights, read_metadata
 from fewshot.cli import cli, parse_model_options, print_json
@@ -51,10 +52,13 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     readouts = readouts_named(choices["readout"] or OWN_RULE_WORD)
     refuse_unreadable(choices["model"], model, readouts)
     _check_hardware_words(choices)
+    choices = as_protocol(choices)
     model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
     keep_freed_memory()
     dataset = damage(
-        open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter),
+        open_dataset(
+            choices["dataset"], choices["data"], choices["class_split"], reporter=reporter, size=choices["size"]
+        ),
         choices["damage"],
     )
     recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
@@ -69,6 +73,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
         shortened=(choices["train_episodes"] or recipe.train_episodes) < recipe.train_episodes,
         encoder=encoder,
         initial=None if choices["init"] is None else initial_weights(choices["init"]),
+        runs=choices["protocol"] == RUNS,
         **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
         **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
     )
@@ -79,6 +84,22 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     outcomes = run_readouts(config, dataset, choices["out"], reporter, readouts, fresh=choices["fresh"])
     _draw_training(outcomes[0][0])
     return outcomes
+
+
+def as_protocol(choices: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The choices; with --protocol runs, way, shot, queries and number are those of Lake's runs.
+
+    Raises UserError where `evaluate` was asked for another way or shot, or images are to be damaged.
+    """
+    if check_choice("protocol", choices["protocol"], ("episodes", RUNS)) == "episodes":
+        return choices
+    if choices["damage"]:
+        raise UserError("Lake's runs are tested as they were published: leave out --damage")
+    several = "as_model" in choices  # evaluate takes more than one way and shot
+    settings = {"way": (WAY,), "shot": (1,)} if several else {"way": WAY, "shot": 1}
+    if several and any(choices[name] and tuple(choices[name]) != value for name, value in settings.items()):
+        raise UserError("Lake's runs are 20-way 1-shot: leave out --way and --shot")
+    return {**choices, **settings, "query": 1, "episodes": NUM_RUNS, "episode_seed": 0}
 
 
 def _draw_training(record: RunRecord) -> None:
@@ -102,6 +123,7 @@ def evaluate_command(**choices: Any) -> None:
 def evaluate_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcome]:
     """What the options of `fewshot evaluate` ask for: a record for each setting and read-out, and where it is."""
     _check_hardware_words(choices)
+    choices = as_protocol(choices)
     readouts = readouts_named(choices["readout"] or OWN_RULE_WORD)
     keep_freed_memory()
     checkpoint, options = choices["checkpoint"], _rule_options(choices["model_options"])
@@ -117,6 +139,7 @@ def evaluate_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[O
         choices["class_split"] or (metadata["class_split"] if same_data else None),
         reporter=reporter,
         image_shape=tuple(metadata["image_shape"]),
+        size=choices["size"],
     )
     share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
     return evaluate_settings(
@@ -128,6 +151,7 @@ def evaluate_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[O
         choices["out"],
         reporter,
         readouts,
+        runs=choices["protocol"] == RUNS,
         device=choices["device"],
         precision=choices["precision"],
     )
@@ -218,6 +242,8 @@ def _files_of(record: RunRecord) -> list[tuple[str, str]]:
     if "embeddings" in record.config:
         return [("embeddings", record.config["embeddings"]["file"])]
     checkpoint = record.config["checkpoint"]
+    if not checkpoint:  # nothing was learned
+        return []
     picture = Path(checkpoint).with_name("training.png")  # not drawn where nothing is trained, nor published
     return [("checkpoint", checkpoint), *([("training", str(picture))] if picture.is_file() else [])]
 

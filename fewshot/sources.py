@@ -20,20 +20,23 @@ def open_dataset(
     *,
     reporter: Reporter | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    size: int | None = None,
 ) -> Dataset:
     """The data set called ``name``, or the user's own images when it is a path; downloaded where that is possible.
 
     Without a name it is Omniglot, and where Omniglot is neither here nor to be had, the embedded strokes: that is
-    said, and noted in the record. ``image_shape`` is what the user's own images are brought to.
+    said, and noted in the record. ``image_shape`` is what the user's own images are brought to; ``size`` is the side
+    that was asked for. Raises DataError where the data set has no such size.
     """
     reporter = reporter or Reporter()
     if name is None:
-        return _default_dataset(root, class_split, reporter)
+        dataset = _default_dataset(root, class_split, reporter)
+        return _sized(dataset, image_shape, size)
     if _is_path(name):
         from episodes.datasets.folder import Folder
 
-        channels, size = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
-        return Folder(Path(name), class_split, image_size=size, channels=channels)
+        channels, side = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
+        return Folder(Path(name), class_split, image_size=size or side, channels=channels)
     if name == "folder":
         raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
     dataset = DATASETS.get(name)(root, class_split)
@@ -42,7 +45,15 @@ def open_dataset(
             raise DataError(f"{name} is not on this machine: {dataset.how_to_get()}")
         reporter.say(f"{name} is not in {dataset.root} and is downloaded now")
         dataset.download(reporter.data_progress)
-    return dataset
+    return _sized(dataset, image_shape, size)
+
+
+def _sized(dataset: Dataset, image_shape: tuple[int, int, int] | None, size: int | None) -> Dataset:
+    """At the side that was asked for, else at that of ``image_shape`` where the data set comes in it."""
+    if size is not None:
+        return dataset.at_size(size)
+    side = image_shape[-1] if image_shape else None
+    return dataset.at_size(side) if side in dataset.sizes else dataset
 
 
 def _is_path(name: str) -> bool:

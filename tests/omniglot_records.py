@@ -17,5 +17,6 @@ def of_omniglot(accuracy: float = 0.9, **changes: Any) -> RunRecord:
     recipe = base.config["recipe"] | {"name": "fast"} | changes.pop("training", {})
     config = base.config | {"recipe": recipe} | changes.pop("config", {})
     counts = pack_counts(np.full(600, round(100 * accuracy), np.uint16))
-    measured = {"accuracy": accuracy, "ci95": 0.0, "num_episodes": 600, "num_queries": 100, "correct": counts}
+    measured: dict[str, Any] = {"accuracy": accuracy, "ci95": 0.0, "num_episodes": 600, "num_queries": 100}
+    measured["correct"] = counts
     return replace(base, config=config, **(measured | changes))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from episodes.cache import Progress, data_root, silent
+from episodes.lake_runs import RunsSampler
 from episodes.registry import Registry, unknown_name_message
 from episodes.types import DataError, ImageSet, Split
 
@@ -25,6 +26,7 @@ class Dataset(ABC):
     source: ClassVar[str]  # the citation
     class_splits: ClassVar[tuple[str, ...]]
     image_shape: tuple[int, int, int]  # channels, height, width
+    sizes: ClassVar[tuple[int, ...]] = ()  # sides in pixels that `at_size` offers
     downloadable: ClassVar[bool] = False
     damage: float = 0.0  # share of the images that lost their detail on purpose (episodes.damage)
 
@@ -50,6 +52,18 @@ class Dataset(ABC):
     @abstractmethod
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
         """The images of a split. Raises DataError when files are missing, naming them and what to do."""
+
+    def at_size(self, size: int) -> Dataset:
+        """The same images with another side, in pixels. Raises DataError where they come in one size only."""
+        if size != self.image_shape[-1]:
+            raise DataError(
+                f"{self.name} comes in {self.image_shape[-1]}x{self.image_shape[-1]} only: leave out --size"
+            )
+        return self
+
+    def lake_runs(self) -> RunsSampler:
+        """Lake's 20 published runs as episodes. Raises DataError where the data set has none."""
+        raise DataError("Lake's 20 runs are of Omniglot: use --dataset omniglot --split lake")
 
     def download(self, progress: Progress = silent) -> None:
         """Fetch the raw files. Raises DataError where there is nothing to fetch them from."""

@@ -16,6 +16,7 @@ from PIL import Image, ImageChops
 
 from episodes.cache import Decoder, Images, Progress, cache_root, cached_image_set, silent
 from episodes.datasets.base import DATASETS, Dataset
+from episodes.lake_runs import ARCHIVE, RunsSampler, read_runs
 from episodes.types import DataError, ImageSet, Split
 
 DRAWERS = 20
@@ -114,15 +115,15 @@ def read_drawing(path: Path) -> Image.Image:
     return ImageChops.invert(drawing)
 
 
-def pixels(drawing: Image.Image, degrees: int) -> Image.Image:
-    """A drawing turned at full size and only then made small, 28 x 28."""
+def pixels(drawing: Image.Image, degrees: int, size: int = SIZE) -> Image.Image:
+    """A drawing turned at full size and only then made small, 28 x 28; or left at its full size, 105 x 105."""
     turned = drawing.transpose(_TRANSPOSE[degrees]) if degrees else drawing
-    return turned.resize((SIZE, SIZE), RESIZE_FILTER)
+    return turned if size == RAW_SIZE else turned.resize((size, size), RESIZE_FILTER)
 
 
 @DATASETS.register("omniglot")
 class Omniglot(Dataset):
-    """28x28 drawings, ink 255 on paper 0, under one of two class splits.
+    """28x28 (or 105x105) drawings, ink 255 on paper 0, under one of two class splits.
 
     ``vinyals``: 1028/172/423 characters, each also turned by 90, 180 and 270 degrees as classes of their own, which
     makes 4112/688/1692 classes; one alphabet may have characters in several splits.
@@ -141,12 +142,29 @@ class Omniglot(Dataset):
     )
     class_splits: ClassVar[tuple[str, ...]] = ("vinyals", "lake")
     image_shape: tuple[int, int, int] = (1, SIZE, SIZE)
+    sizes: ClassVar[tuple[int, ...]] = (SIZE, RAW_SIZE)
     downloadable: ClassVar[bool] = True
     url: ClassVar[str] = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
     md5: ClassVar[dict[str, str]] = {
         "images_background": "68d2efa1b9178cc56df9314c21c6e718",
         "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
     }
+
+    def __init__(self, root: Path | str | None = None, class_split: str | None = None, size: int = SIZE) -> None:
+        super().__init__(root, class_split)
+        if size not in self.sizes:
+            raise DataError(f"omniglot comes in 28x28 and 105x105, not {size}x{size}: choose --size 28 or 105")
+        self.size, self.image_shape = size, (1, size, size)
+
+    def at_size(self, size: int) -> Omniglot:
+        """The drawings at 28x28 or, as they were scanned, 105x105."""
+        return Omniglot(self.root, self.class_split, size)
+
+    def lake_runs(self) -> RunsSampler:
+        """The 20 runs of the zip file beside the images. Their alphabets are those of the lake split's test classes."""
+        if self.class_split != "lake":
+            raise DataError("the vinyals split trains on characters of Lake's 20 runs: use --split lake")
+        return read_runs(self.location() / ARCHIVE, lambda drawing: pixels(ImageChops.invert(drawing), 0, self.size))
 
     def location(self) -> Path:
         """The folder that holds, or would hold, ``images_background`` and ``images_evaluation``."""
@@ -167,7 +185,7 @@ class Omniglot(Dataset):
 
         Raises DataError when files are missing or damaged, naming them and what to do.
         """
-        key = f"omniglot-{self.class_split}-{SIZE}-{RESIZE_FILTER.name.lower()}-v{PIXELS_VERSION}-{split}"
+        key = f"omniglot-{self.class_split}-{self.size}-{RESIZE_FILTER.name.lower()}-v{PIXELS_VERSION}-{split}"
         directory = cache_root(self.root)
         return cached_image_set(directory, key, "omniglot", split, lambda: self._decoder(split), progress)
 
@@ -211,13 +229,13 @@ class Omniglot(Dataset):
         self._require(chosen)
 
         def fill(images: Images, progress: Progress) -> None:
-            sheets = images.reshape(len(chosen), len(rotations), DRAWERS, SIZE, SIZE)
+            sheets = images.reshape(len(chosen), len(rotations), DRAWERS, self.size, self.size)
 
             def draw(row: int) -> None:
                 for drawer in range(DRAWERS):
                     drawing = read_drawing(folder / chosen[row].file(drawer + 1))
                     for turn, degrees in enumerate(rotations):
-                        sheets[row, turn, drawer] = np.asarray(pixels(drawing, degrees))
+                        sheets[row, turn, drawer] = np.asarray(pixels(drawing, degrees, self.size))
 
             with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes and resizes
                 for done, _ in enumerate(pool.map(draw, range(len(chosen))), start=1):
