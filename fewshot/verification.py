@@ -89,6 +89,8 @@ def verify(
     Nothing is written. Raises VerificationError where weights or data are missing, or are not those of the record.
     """
     record = read_record(path)
+    if record.recipe == "none":
+        raise VerificationError(f"{path} is of a rule that learns nothing: run its command again ({record.command})")
     if record.recipe == "own":
         raise VerificationError(f"{path} is of embeddings made elsewhere: run its command again ({record.command})")
     place_on = choose_device(device)
@@ -96,7 +98,8 @@ def verify(
     _refuse_other_training(path, record, trained)
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
-    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed)
+    drawn_here = "/runs@" not in record.protocol
+    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else dataset.lake_runs()
     precision = choose_precision(record.config.get("test_precision", "auto"), place_on)
     with tempfile.TemporaryDirectory() as scratch:
         folder, readouts = Path(scratch), (record.readout,)
