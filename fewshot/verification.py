@@ -150,7 +150,8 @@ def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) ->
             f"the record is of your own images ({pixels}) and does not say where they lie: run its command again "
             f"({record.command})"
         )
-    dataset = open_dataset(name, root, class_split, reporter=reporter)
+    shape = tuple(config["image_shape"]) if "image_shape" in config else None
+    dataset = open_dataset(name, root, class_split, reporter=reporter, image_shape=shape)
     return damage(dataset, config.get("test_damage", config.get("damage", 0.0)))
 
 
