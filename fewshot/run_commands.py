@@ -65,7 +65,9 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
     changed = {name: value for name, value in overrides.items() if value is not None}
     if model.trains_on == "nothing":
-        refuse_training_options(choices["model"], changed)
+        refuse_training_options(
+            choices["model"], changed | ({} if choices["init"] is None else {"init": choices["init"]})
+        )
     config = RunConfig(
         recipe=replace(recipe, **changed),
         model_options=model_options,
