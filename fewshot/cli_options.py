@@ -70,6 +70,7 @@ test_options = together(
         type=click.FloatRange(0, 1),
         help="Share of the images that is down-sampled four times and back (Fort 2017) [default: 0, or as trained].",
     ),
+    click.option("--note", help="A sentence that the record keeps: what was tried, what is left."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
     click.option(

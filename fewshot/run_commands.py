@@ -37,9 +37,15 @@ _RECIPE_OVERRIDES = (
 )
 
 
+def _keep_note(choices: Mapping[str, Any], reporter: TerminalReporter) -> None:
+    if choices["note"]:
+        reporter.note(choices["note"])
+
+
 def run_command(**choices: Any) -> None:
     """fewshot run."""
     with TerminalReporter() as reporter:
+        _keep_note(choices, reporter)
         outcomes = run_as_chosen(choices, reporter)
     print_outcomes(outcomes, choices["as_json"])
 
@@ -118,6 +124,7 @@ def _draw_training(record: RunRecord) -> None:
 def evaluate_command(**choices: Any) -> None:
     """fewshot evaluate."""
     with TerminalReporter() as reporter:
+        _keep_note(choices, reporter)
         outcomes = evaluate_as_chosen(choices, reporter)
     print_outcomes(outcomes, choices["as_json"])
 

@@ -70,3 +70,10 @@ def test_a_rule_whose_weights_were_never_trained_is_refused(fewshot: Fewshot) ->
 def test_unlabeled_images_for_a_rule_without_any_use_for_them_are_refused(fewshot: Fewshot) -> None:
     error = fewshot("evaluate", checkpoint_of(of_proto(fewshot)), "--unlabeled", "3", *TEST).error
     assert "makes no use of unlabeled images" in error
+
+
+def test_a_note_is_kept_in_the_record(fewshot: Fewshot) -> None:
+    record = record_in(
+        fewshot("evaluate", checkpoint_of(of_proto(fewshot)), "--note", "longer training is left", *TEST)
+    )
+    assert record.notes == ["longer training is left"]
