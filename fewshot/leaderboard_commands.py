@@ -10,6 +10,7 @@ import click
 from episodes.datasets import Dataset
 from episodes.errors import UserError
 from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
+from fewshot.damage_curve import check_damage, write_damage
 from fewshot.experiment import run
 from fewshot.hardware import keep_freed_memory
 from fewshot.leaderboard import check_files, render, write_files
@@ -32,10 +33,11 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
         click.echo(render(records, smoke=recipe == "smoke"))
     elif write:
-        for path in write_files(results):
+        for path in (*write_files(results), *write_damage(read_records([results / "runs"]), results)):
             click.echo(f"written: {path}")
     elif check:
         check_files(results)
+        check_damage(read_records([results / "runs"]), results)
         click.echo("README.md and the leaderboard's files say what the records say")
     else:
         click.echo(render(read_records([results / "runs", out / "records"])))

@@ -13,8 +13,9 @@ from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.building import load_trained
 from fewshot.checkpoints import CHECKPOINT, CheckpointError, training_name
+from fewshot.damage_curve import write_damage
 from fewshot.leaderboard import write_files
-from fewshot.records import RunRecord, read_record
+from fewshot.records import RunRecord, read_record, read_records
 
 MOST_BYTES_OF_ONE = 2_000_000
 MOST_BYTES_OF_ALL = 40_000_000
@@ -52,7 +53,7 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True) 
     _refuse_too_much(contents, results / "weights")
     for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
         write_atomically(path, content)
-    return [*contents, *write_files(results)]
+    return [*contents, *write_files(results), *write_damage(read_records([results / "runs"]), results)]
 
 
 def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:

@@ -77,3 +77,7 @@ def test_the_page_must_say_what_the_records_say(tmp_path: Path, records: list[Ru
     with pytest.raises(UserError, match="make leaderboard"):
         check_damage([*records, record_of("third", 0.5, 3)], tmp_path)
     assert write_damage([], tmp_path / "none") == []
+
+
+def test_the_committed_page_says_what_the_committed_records_say() -> None:
+    check_damage(read_records([COMMITTED]), COMMITTED.parent)
