@@ -148,6 +148,9 @@ def _setup(ours: Measured) -> str:
     record = ours.records[0]
     way = record.config["recipe"].get("train_way")
     training = f"{record.recipe}, {way}-way" if way else record.recipe
+    shot = record.config["recipe"].get("train_shot")
+    if shot not in (None, record.config["shot"]):
+        training += f", trained at {shot} shot"
     return f"{training if record.config['checkpoint'] else 'nothing learned'}; {ours.covers}"
 
 

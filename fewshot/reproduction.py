@@ -122,7 +122,7 @@ def _counts(record: RunRecord) -> bool:
 
 
 def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[RunRecord]) -> Measured | None:
-    """The set-up of the paper's own recipe before others, then the one with most seeds, the longest, the latest."""
+    """Trained at the shot of the test before others, then by the paper's recipe, most seeds, longest, latest."""
     if row.ours is None:
         return None
     by_setup: dict[str, dict[int, RunRecord]] = {}
@@ -131,7 +131,7 @@ def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[Run
             by_setup.setdefault(_setup(record), {})[record.seed] = record
     if not by_setup:
         return None
-    chosen = max(by_setup.values(), key=_preference)
+    chosen = max(by_setup.values(), key=lambda records: _preference(records, column))
     return _over_seeds([record for _, record in sorted(chosen.items())])
 
 
@@ -139,9 +139,11 @@ def _setup(record: RunRecord) -> str:
     return json.dumps([record.config["recipe"], record.config.get("precision")], sort_keys=True)
 
 
-def _preference(records: dict[int, RunRecord]) -> tuple[bool, int, int, str]:
+def _preference(records: dict[int, RunRecord], column: Column) -> tuple[bool, bool, int, int, str]:
     latest = max(records.values(), key=lambda record: record.date)
-    return latest.recipe == "paper", len(records), latest.config["recipe"].get("train_episodes", 0), latest.date
+    recipe = latest.config["recipe"]
+    at_shot = recipe.get("train_shot") == column.shot
+    return at_shot, latest.recipe == "paper", len(records), recipe.get("train_episodes", 0), latest.date
 
 
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bool:
@@ -160,7 +162,7 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
     if ours.untrained:
         return True
     unlabeled, distractors = ours.unlabeled(column)
-    training = {"train_shot": column.shot, "labeled_share": None} | dict(ours.training)
+    training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
     training |= {"distractors": column.distractors or None} if "unlabeled" in ours.training else {}
     return (
         (config["encoder"], config["encoder_options"]) == (ours.encoder_name, dict(ours.encoder_options))

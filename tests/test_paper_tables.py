@@ -119,7 +119,6 @@ def test_a_record_fills_its_own_cell_and_no_other() -> None:
         {"num_episodes": 500},
         {"protocol": "omniglot-vinyals-28/5w1s/q15@v0"},
         {"protocol": "omniglot-lake-28/5w1s/q15@v1"},
-        {"training": {"train_shot": 5}},
         {"training": {"labeled_share": 0.1}},
         {"config": {"model_options": {"distance": "cosine"}}},
         {"config": {"encoder": "koch"}},
@@ -144,6 +143,16 @@ def test_the_papers_recipe_comes_first_then_more_seeds_whatever_the_accuracy() -
     with_paper = ours_in(fast + longer + paper)
     assert with_paper is not None
     assert with_paper.accuracy == pytest.approx(70)
+
+
+def test_a_training_at_another_shot_fills_a_cell_only_until_there_is_one_at_its_own() -> None:
+    other = of_omniglot(0.99, recipe="paper", training={"name": "paper", "train_shot": 5})
+    alone, beside = ours_in([other]), ours_in([other, of_omniglot(0.7)])
+    assert alone is not None
+    assert beside is not None
+    assert (alone.accuracy, beside.accuracy) == pytest.approx((99, 70))
+    fixed = replace(TABLE.rows[0], ours=Ours("proto", training={"train_shot": 1}))
+    assert ours_in([other], replace(TABLE, rows=(fixed,))) is None
 
 
 def test_from_three_seeds_on_the_interval_covers_them() -> None:
