@@ -53,14 +53,15 @@ def run_readouts(
     commit()  # looked up now: what is committed while this trains is not what trains
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
+    published_runs = dataset.lake_runs() if config.runs else None  # refuses before anything is decoded
     train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
     for image_set in (train_set, val_set, test_set):
         if fits := dataset.what_fits(image_set):
             reporter.say(fits)
     config = resolve(config, train_set, val_set)
-    test_sampler = (  # refuses now what would not fit later
-        dataset.lake_runs() if config.runs else EpisodeSampler(test_set, config.spec, config.episode_seed)
-    )
+    test_sampler = published_runs or EpisodeSampler(
+        test_set, config.spec, config.episode_seed
+    )  # refuses now, not later
     if METHODS.get(config.model).trains_on == "nothing":
         trained = write_untrained(config, dataset, train_set, out, device)
     else:
