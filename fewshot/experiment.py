@@ -59,9 +59,7 @@ def run_readouts(
         if fits := dataset.what_fits(image_set):
             reporter.say(fits)
     config = resolve(config, train_set, val_set)
-    test_sampler = published_runs or EpisodeSampler(
-        test_set, config.spec, config.episode_seed
-    )  # refuses now
+    test_sampler = published_runs or EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now
     if METHODS.get(config.model).trains_on == "nothing":
         trained = write_untrained(config, dataset, train_set, out, device)
     else:
