@@ -41,7 +41,8 @@ def leaderboard(**choices: Any) -> None:
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @results_option
 @click.option("--without-weights", is_flag=True, help="The record alone, where its weights are too large to commit.")
-def publish(records: tuple[Path, ...], results: Path, without_weights: bool) -> None:
+@click.option("--note", default="", help="A sentence for the notes of these records: what was tried, what is left.")
+def publish(records: tuple[Path, ...], results: Path, without_weights: bool, note: str) -> None:
     """Publish RECORDS, the files that `fewshot run` wrote: record to results/runs, weights to results/weights.
 
     Smoke tests, records of uncommitted code, and records whose checkpoint is gone or is another are refused; then
@@ -49,7 +50,7 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool) -> 
     """
     from fewshot.commands import publish_command
 
-    publish_command(records, results, with_weights=not without_weights)
+    publish_command(records, results, note, with_weights=not without_weights)
 
 
 @click.command(short_help="Accuracy against the share of damaged images.")

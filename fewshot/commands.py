@@ -115,11 +115,11 @@ def data_command(
     click.echo(f"{name}: everything is in order")
 
 
-def publish_command(records: tuple[Path, ...], results: Path, *, with_weights: bool) -> None:
+def publish_command(records: tuple[Path, ...], results: Path, note: str, *, with_weights: bool) -> None:
     """fewshot publish."""
     from fewshot.publishing import publish
 
-    for path in publish(records, results, with_weights=with_weights):
+    for path in publish(records, results, with_weights=with_weights, note=note):
         click.echo(f"written: {path}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from fewshot.building import load_trained
 from fewshot.checkpoints import CHECKPOINT, CheckpointError, training_name
 from fewshot.damage_curve import write_damage
 from fewshot.leaderboard import write_files
-from fewshot.records import RunRecord, read_record, read_records
+from fewshot.records import RunRecord, read_record, read_records, record_bytes
 
 MOST_BYTES_OF_ONE = 2_000_000
 MOST_BYTES_OF_ALL = 40_000_000
@@ -39,17 +39,19 @@ def weights_path(record: RunRecord, results: Path) -> Path:
     return results / "weights" / f"{training_name(Path(record.config['checkpoint']))}.safetensors"
 
 
-def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True) -> list[Path]:
+def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
     """Copy records and their weights into ``results`` and rebuild its tables; the paths written.
 
-    All are looked at before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
+    ``note`` joins the notes of the published copies. All are looked at before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
     """
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
     contents: dict[Path, bytes] = {}
     for candidate in candidates:
         if candidate.weights is not None:
             contents[weights_path(candidate.record, results)] = candidate.weights.read_bytes()
-        contents[results / "runs" / candidate.source.name] = candidate.source.read_bytes()
+        record = candidate.record
+        noted = replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
+        contents[results / "runs" / candidate.source.name] = record_bytes(noted)
     _refuse_too_much(contents, results / "weights")
     for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
         write_atomically(path, content)

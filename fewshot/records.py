@@ -117,11 +117,15 @@ def unpack_counts(packed: str) -> npt.NDArray[np.uint16]:
     return np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<u2").astype(np.uint16)
 
 
+def record_bytes(record: RunRecord) -> bytes:
+    """A record as it stands in its file."""
+    return (json.dumps(asdict(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
 def write_record(record: RunRecord, path: Path) -> Path:
     """Write a record atomically. Raises RecordError when the disk is full."""
-    content = json.dumps(asdict(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     try:
-        write_atomically(path, content.encode())
+        write_atomically(path, record_bytes(record))
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
     return path

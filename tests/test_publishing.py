@@ -54,6 +54,14 @@ def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot,
     assert Path("runs/records", measured.name).exists()  # one cell, wherever its weights lie
 
 
+def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
+    before = measured.read_bytes()
+    assert fewshot("publish", measured, "--note", "longer training is left").status == 0
+    published = read_record(Path("results/runs", measured.name))
+    assert published == replace(read_record(measured), notes=[*published.notes[:-1], "longer training is left"])
+    assert measured.read_bytes() == before
+
+
 def test_a_record_that_was_moved_with_its_checkpoint_finds_its_weights(
     fewshot: Fewshot, measured: Path, tmp_path: Path
 ) -> None:
