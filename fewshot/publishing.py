@@ -42,7 +42,8 @@ def weights_path(record: RunRecord, results: Path) -> Path:
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
     """Copy records and their weights into ``results`` and rebuild its tables; the paths written.
 
-    ``note`` joins the notes of the published copies. All are looked at before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
+    ``note`` joins the notes of the published copies. All records are looked at before any is copied. Raises
+    PublishError, CheckpointError or RecordError, with nothing changed.
     """
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
     contents: dict[Path, bytes] = {}
