@@ -184,6 +184,6 @@ def test_every_committed_record_can_be_read_and_is_no_smoke_test() -> None:
     assert records
     for record in records:
         assert record.recipe != "smoke"
-        assert record.ci_formula == CI95_FORMULA
+        assert record.ci_formula.startswith(CI95_FORMULA)  # a protocol may say what its episodes are
         assert len(record.episodes_digest) == 64
         assert not record.commit.endswith("+changes"), f"{record.protocol}: code that no commit holds"
