@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         if min(image_shape[1:]) < self.smallest_image:
             raise UserError(
                 f"{type(self).__name__} needs images of {self.smallest_image}x{self.smallest_image} or more, "
-                f"not {image_shape[1]}x{image_shape[2]}"
+                f"not {image_shape[1]}x{image_shape[2]}: choose larger images (--size) or another --encoder"
             )
         self.image_shape = image_shape
         color = image_shape[0] == 3

@@ -133,6 +133,8 @@ def write_record(record: RunRecord, path: Path) -> Path:
 
 def read_record(path: Path) -> RunRecord:
     """Read a record; fields of older schemas that are gone are left out. Raises RecordError when it is none."""
+    if not path.is_file():
+        raise RecordError(f"there is no record {path}: `fewshot run` writes one and prints its path")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in fields(RunRecord)}

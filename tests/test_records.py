@@ -151,7 +151,7 @@ def test_what_is_no_record_is_named_in_one_clear_line(tmp_path: Path, content: s
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"absent\.json is not a run record"):
+    with pytest.raises(RecordError, match=r"there is no record .*absent\.json: `fewshot run` writes one"):
         read_record(tmp_path / "absent.json")
 
 
