@@ -22,8 +22,8 @@ _HOW_TO_READ = Paragraph(
     "episodes (closed: these classes; Student's t, or BCa bootstrap where most episodes are perfect); ± classes that "
     "over classes, images and episodes (open); ± seeds that over training seeds. A rank is the span of places that the "
     "paired tests on the same episodes leave open (Holm-corrected, 5 %); bold is whatever nothing is surely better "
-    "than. Where a recipe was trained more than once (another shot or length), its best is in the overview and all are "
-    "in detail. README.md beside this file says more."
+    "than. Where a recipe was trained more than once (another shot or length) or read out in several ways, its best is "
+    "in the overview and all are in detail. README.md beside this file says more."
 )
 Rows = dict[str, dict[tuple[int, int], Standing]]
 
@@ -36,7 +36,7 @@ def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
 
 
 def headline(found: Sequence[Standing]) -> str:
-    """The short table of README.md as Markdown: the best recipe of each model, the paper's number behind it."""
+    """The short table of README.md as Markdown: the best row of each model, the paper's number behind it."""
     blocks: list[Block] = []
     for chosen in _by_settings(found):
         for block, members in _by_block(chosen):
@@ -76,15 +76,21 @@ def _head(way_shot: tuple[int, int]) -> str:
 
 
 def _overview(chosen: Sequence[Standing]) -> list[Block]:
-    """A table for each block: a row for each configuration, its cells side by side, each of its best training."""
+    """A table for each block: a row for each configuration, its cells side by side, each its best."""
     blocks: list[Block] = [Heading(2, _title(chosen[0]))]
     for block, members in _by_block(chosen):
         rows: Rows = {}
         for standing in members:
-            rows.setdefault("\t".join(_configuration(standing)), {}).setdefault(standing.way_shot, standing)
-        named = {tuple(label.split("\t")): cells for label, cells in sort_rows(rows).items()}
+            model, _, encoder, recipe = _configuration(standing)
+            rows.setdefault("\t".join((model, encoder, recipe)), {}).setdefault(standing.way_shot, standing)
+        columns = columns_of(members)
+        named: dict[tuple[str, ...], dict[tuple[int, int], Standing]] = {}
+        for label, cells in sort_rows(rows).items():
+            model, encoder, recipe = label.split("\t")
+            readouts = dict.fromkeys(_configuration(cells[column])[1] for column in columns if column in cells)
+            named[model, ", ".join(readouts), encoder, recipe] = cells
         blocks.append(Paragraph(f"{block.capitalize()}: {BLOCKS[block]}."))
-        blocks.append(_cells_table(("model", "readout", "encoder", "recipe"), named, columns_of(members), False))
+        blocks.append(_cells_table(("model", "readout", "encoder", "recipe"), named, columns, False))
     return blocks
 
 

@@ -20,6 +20,7 @@ from fewshot.overall import OverallReporter
 from fewshot.recipes import RECIPES, RecipeName, find_recipe
 from fewshot.records import RunRecord, read_records
 from fewshot.sources import open_dataset
+from fewshot.training_styles import check_training_styles, write_training_styles
 
 
 def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **choices: Any) -> None:
@@ -33,11 +34,15 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
         click.echo(render(records, smoke=recipe == "smoke"))
     elif write:
-        for path in (*write_files(results), *write_damage(read_records([results / "runs"]), results)):
+        records = read_records([results / "runs"])
+        pages = (*write_damage(records, results), *write_training_styles(records, results))
+        for path in (*write_files(results), *pages):
             click.echo(f"written: {path}")
     elif check:
         check_files(results)
-        check_damage(read_records([results / "runs"]), results)
+        records = read_records([results / "runs"])
+        check_damage(records, results)
+        check_training_styles(records, results)
         click.echo("README.md and the leaderboard's files say what the records say")
     else:
         click.echo(render(read_records([results / "runs", out / "records"])))

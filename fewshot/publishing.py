@@ -16,6 +16,7 @@ from fewshot.checkpoints import CHECKPOINT, CheckpointError, training_name
 from fewshot.damage_curve import write_damage
 from fewshot.leaderboard import write_files
 from fewshot.records import RunRecord, read_record, read_records, record_bytes
+from fewshot.training_styles import write_training_styles
 
 MOST_BYTES_OF_ONE = 2_000_000
 MOST_BYTES_OF_ALL = 40_000_000
@@ -56,7 +57,9 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
     _refuse_too_much(contents, results / "weights")
     for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
         write_atomically(path, content)
-    return [*contents, *write_files(results), *write_damage(read_records([results / "runs"]), results)]
+    records = read_records([results / "runs"])
+    pages = [*write_damage(records, results), *write_training_styles(records, results)]
+    return [*contents, *write_files(results), *pages]
 
 
 def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:

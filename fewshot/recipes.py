@@ -154,8 +154,6 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     on_images = model in _PER_CLASS
     if on_images:
         recipe = replace(_BATCHES[dataset], per_class=_PER_CLASS[model], augment=_AUGMENT.get((model, dataset)))
-        if model in _TWO_VIEWS:  # a step takes twice as long
-            recipe = replace(recipe, train_episodes=recipe.train_episodes // 2)
         if model == "gan":  # Radford et al. 2016, section 4; a look at every epoch of Omniglot
             changes: dict[str, Any] = _DCGAN | {"batch_size": 128}
             recipe = replace(recipe, **changes)
