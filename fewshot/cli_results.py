@@ -158,4 +158,22 @@ def hausdorff(size: int, data: Path | None, out: Path, as_json: bool) -> None:
     hausdorff_command(size, data, out, as_json)
 
 
-COMMANDS = (leaderboard, publish, damage, report, compare, reproduce, verify, hausdorff)
+@click.command(short_help="What the weight of the center loss does, as a picture.")
+@click.argument("weights", nargs=-1, type=click.FloatRange(0), metavar="[LAMBDA]...")
+@click.option("--dataset", default="omniglot", show_default=True, help="Where the classes come from.")
+@click.option("--classes", type=click.IntRange(2), default=10, show_default=True, help="How many of them.")
+@click.option("--steps", type=click.IntRange(10), default=400, show_default=True, help="Training batches for each.")
+@click.option("--picture", type=click.Path(path_type=Path), default=Path("centers.png"), show_default=True,
+              help="The file to draw (.svg or .png).")  # fmt: skip
+@data_option
+def centers(weights: tuple[float, ...], **choices: Any) -> None:
+    """Train embeddings of two numbers with cross-entropy and center loss, once for each LAMBDA, and draw them.
+
+    Without any: 0, 0.01, 0.1 and 1. The larger, the nearer to its center lies each class.
+    """
+    from fewshot.commands import centers_command
+
+    centers_command(weights=weights or (0.0, 0.01, 0.1, 1.0), **choices)
+
+
+COMMANDS = (leaderboard, publish, damage, centers, report, compare, reproduce, verify, hausdorff)

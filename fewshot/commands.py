@@ -158,3 +158,19 @@ def bench_command(quick: bool, model: str | None, root: Path | None, as_json: bo
         print_json(measurements)
     else:
         _terminal().print(render(measurements))
+
+
+def centers_command(
+    dataset: str, weights: tuple[float, ...], classes: int, steps: int, picture: Path, data: Path | None
+) -> None:
+    """fewshot centers."""
+    from fewshot.center_picture import few_classes, plot_planes, train_plane
+
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        image_set = open_dataset(dataset, data, None, reporter=reporter).load("train", reporter.data_progress)
+        chosen = few_classes(image_set, classes)
+        planes = [train_plane(chosen, weight, steps, reporter) for weight in weights]
+    for plane in planes:
+        click.echo(f"lambda {plane.weight:<8g} mean squared length of the embeddings {plane.spread:.3f}")
+    click.echo(f"drawn: {plot_planes(planes, chosen, picture)}")

@@ -134,6 +134,23 @@ class Conv4(Encoder):
         return maps.flatten(1)
 
 
+@ENCODERS.register("conv4-linear")
+class Conv4Linear(Conv4):
+    """Conv4 and a linear layer behind it, to ``outputs`` numbers of both signs: an embedding of 2 can be drawn."""
+
+    title = "Conv4-64 and a linear layer to as many numbers as wanted (2 can be drawn)"
+
+    def __init__(self, image_shape: ImageShape, width: int = 64, outputs: int = 64) -> None:
+        super().__init__(image_shape, width)
+        self.project = nn.Linear(self.dim, outputs)
+        self.feature_shape = (outputs,)
+
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        maps: Tensor = self.blocks(self.normalize(images))
+        embeddings: Tensor = self.project(maps.flatten(1))
+        return embeddings
+
+
 @ENCODERS.register("conv4-gaussian")
 class Conv4Gaussian(Encoder):
     """Conv4 with batch norm after ReLU and, behind the coordinates, the raw numbers of an inverse covariance.

@@ -49,9 +49,9 @@ def test_a_loss_is_the_formula_of_its_paper(name: str, options: dict[str, Any]) 
     loss = build(name, **options).requires_grad_(False)
     for seed in (1, 2):
         embeddings, labels = batch_of(loss, seed=seed)
+        expected = FORMULAS[name].formula(loss, embeddings, labels, options)  # before a step changes the loss
         found = loss(embeddings, labels)
         assert found.dtype == torch.float64
-        expected = FORMULAS[name].formula(loss, embeddings, labels, options)
         assert found.item() == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -148,6 +148,26 @@ def test_the_center_term_of_unit_embeddings_and_centers_at_zero_is_one_half() ->
     assert (loss(unit, labels) - light(unit, labels)).item() == pytest.approx(0.5)
 
 
+def test_centers_move_toward_their_images_in_training_alone() -> None:
+    """Wen et al. 2016, eq. 4, as plain loops: half of the summed difference over one more than the images."""
+    loss = build("center")
+    embeddings, labels = batch_of(loss)
+    loss.eval()(embeddings, labels)
+    centers = loss.get_buffer("centers")
+    assert not centers.any()
+    loss.train()(embeddings, labels)
+    first = centers.clone()
+    few = labels < 2
+    loss(embeddings[few], labels[few])
+    assert torch.equal(centers[2:], first[2:]), "no image of their class in the batch"
+    for center in range(2):
+        images = [image for image, label in zip(embeddings, labels, strict=True) if label == center]
+        at = torch.zeros(DIM, dtype=torch.float64)
+        for _ in range(2):
+            at = at - 0.5 * sum(at - image for image in images) / (1 + len(images))
+        torch.testing.assert_close(centers[center], at)
+
+
 def test_equal_proxies_cost_proxy_anchor_its_margins() -> None:
     """Cosine 1 everywhere: log(1 + 3 exp(-32 * 0.9)) for the positives, log(1 + 15 exp(32 * 1.1)) for the negatives."""
     loss = build("proxy-anchor")
@@ -178,7 +198,7 @@ def test_a_batch_with_nothing_to_compare_is_finite(name: str, equal: bool, label
 
 @every_loss
 def test_a_loss_forgets_the_order_of_the_batch(name: str) -> None:
-    loss = build(name)
+    loss = build(name).eval()  # centers stay
     embeddings, labels = batch_of(loss, per_class=2)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(4))
     if loss.self_supervised:
@@ -206,4 +226,6 @@ def test_every_option_changes_the_loss(name: str, option: str) -> None:
         chosen = build(name, **{option: other})
         if option == "class_norm":  # the lengths begin at 1
             torch.nn.init.constant_(chosen.norms, 2.0)  # type: ignore[arg-type]
+        if option == "center_step":  # seen once the centers have moved
+            chosen(embeddings, labels), plain(embeddings, labels)
         assert chosen(embeddings, labels).item() != pytest.approx(plain(embeddings, labels).item(), rel=1e-9)
