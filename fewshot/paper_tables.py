@@ -55,6 +55,7 @@ class Ours:
     damage: float = 0.0
     pixels: str = ""  # where the images are not the table's
     test: Mapping[str, Any] = field(default_factory=dict)
+    readout: str = ""  # how frozen embeddings are classified; empty: the model's own rule
 
     @property
     def encoder_name(self) -> str:
@@ -64,6 +65,11 @@ class Ours:
     @property
     def untrained(self) -> bool:
         """Whether there is nothing to learn, so that a test without a training fills the cell."""
+        return self.model in ("hausdorff", "untrained")
+
+    @property
+    def by_drawing(self) -> bool:
+        """Whether drawings are compared, with no embedding in between."""
         return self.model == "hausdorff"
 
     @property

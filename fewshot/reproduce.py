@@ -91,6 +91,8 @@ def work_of(cells: Sequence[Cell], recipe_name: RecipeName, seed: int = 0) -> li
         identity = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])
         unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
         images = way * (column.shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
+        if chosen["batch_size"]:  # one training serves every test
+            images, identity = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
         pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]
         work.append(0.0 if identity in paid else float(chosen["train_episodes"] * images * pixels))
         paid.add(identity)
@@ -110,7 +112,7 @@ def train_missing(
             words = [*run_words(cell, recipe, seed), *more]
             reporter.begin(number, f"{cell.row.name}, {cell.column.title}", words)
             assert cell.row.ours is not None
-            if cell.row.ours.untrained:
+            if cell.row.ours.by_drawing:
                 _score_hausdorff(_parsed(words), reporter)
                 continue
             ((record, _),) = run_as_chosen(_parsed(words), reporter)

@@ -155,11 +155,11 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
         (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
         (rest == column.protocol if column.protocol else record.num_episodes >= FEWEST_EPISODES, True),
         ((record.model, config["model_options"]), (model, options)),
-        (record.readout, ""),
+        (record.readout, ours.readout),
     )
     if any(found != wanted for found, wanted in facts):
         return False
-    if ours.untrained:
+    if ours.by_drawing:
         return True
     unlabeled, distractors = ours.unlabeled(column)
     training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
@@ -198,14 +198,15 @@ def run_words(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
     """The words of ``fewshot run`` for a cell."""
     table, column, ours = cell.table, cell.column, cell.row.ours
     assert ours is not None
-    if ours.untrained:
+    if ours.by_drawing:
         return ["hausdorff"]
     words = ["run", "--model", ours.model, *_data_words(table, ours, column)]
     words += _flag("encoder", ours.encoder or None) + _flag("damage", ours.damage or None)
+    words += _flag("readout", ours.readout or None)
     words += ["--query", str(column.query)] if column.query != 15 and not column.protocol else []
     for name, value in (dict(ours.training) | _distractors(ours, column)).items():
         words += _flag(name, value)
-    words += _flag("recipe", recipe if recipe != "fast" else None) + _flag("seed", seed or None)
+    words += _flag("recipe", recipe if recipe != "fast" and not ours.untrained else None) + _flag("seed", seed or None)
     for name, value in (*ours.options.items(), *ours.encoder_options.items()):
         words += _flag(name, value)
     return words
