@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from fewshot.records import write_record
 from fewshot.report.boards import cells_of
 from fewshot.report.canvas import DARK, LIGHT
 from fewshot.report.charts import SERIES
+from fewshot.report.figures import intervals, learning_curves
 from fewshot.report.page import all_figures, render
 from fewshot.report.scales import Scale
 
@@ -132,3 +134,18 @@ def test_the_axis_of_accuracies_gives_equal_room_to_halved_errors() -> None:
     assert scale(0.96) - scale(0.92) == pytest.approx(scale(0.99) - scale(0.98))
     assert len(scale.ticks()) >= 3
     assert all(0.9 <= tick <= 0.999 for tick in scale.ticks())
+
+
+def test_pictures_show_each_training_once_with_its_best_readout() -> None:
+    recipe = {"train_way": None, "batch_size": 256, "train_episodes": 2000}
+    plain = a_record("softmax", 0.9)
+    softmax = [
+        replace(plain, config=plain.config | {"recipe": recipe}, readout=readout, correct=counted.correct)
+        for readout, counted in (("", plain), ("cosine", a_record("softmax", 0.93)), ("svm", a_record("softmax", 0.8)))
+    ]
+    (cell,) = cells_of([a_record("proto", 0.95), *softmax])
+    assert [entry.name for entry in cell.entries] == ["proto", "softmax + cosine", "softmax", "softmax + svm"]
+    assert [entry.name for entry in cell.best_readouts] == ["proto", "softmax + cosine"]
+    assert intervals(cell).note == "Of 4 rows the best read-out of each training."
+    titles = {figure.title: len(figure.panels) for figure in learning_curves([cell])}
+    assert titles == {"Omniglot, trained for 1 shot": 1, "Omniglot, trained on batches": 1}

@@ -45,6 +45,11 @@ class Entry:
         return self.row.first
 
     @property
+    def training_name(self) -> str:
+        """The name without the read-out: what rows of one training share."""
+        return self.name.replace(f" + {self.record.readout}", "", 1) if self.record.readout else self.name
+
+    @property
     def accuracies(self) -> Accuracies:
         """Accuracy of every episode, the mean over the training seeds, (episodes,)."""
         return self.row.accuracies
@@ -121,6 +126,14 @@ class Cell:
     @property
     def num_episodes(self) -> int:
         return self.entries[0].record.num_episodes
+
+    @cached_property
+    def best_readouts(self) -> tuple[Entry, ...]:
+        """Each training with its most accurate read-out, best first: what is drawn."""
+        found: dict[str, Entry] = {}
+        for entry in self.entries:
+            found.setdefault(entry.training_name, entry)
+        return tuple(found.values())
 
     @cached_property
     def ranked(self) -> tuple[Entry, ...]:

@@ -53,7 +53,11 @@ class Figure:
 
 def label(entry: Entry) -> str:
     """The name of a row with a mark where it is not comparable with inductive ones, or was trained too short."""
-    return entry.name + _MARKS[entry.group] + (" (apart)" if entry.apart and "only" not in entry.name else "")
+    return entry.name + _mark(entry)
+
+
+def _mark(entry: Entry) -> str:
+    return _MARKS[entry.group] + (" (apart)" if entry.apart and "only" not in entry.name else "")
 
 
 def color_of(entry: Entry) -> str:
@@ -66,7 +70,7 @@ def color_of(entry: Entry) -> str:
 def intervals(cell: Cell) -> Figure:
     """Every row of a cell with its interval, and the papers' numbers."""
     rows = []
-    for entry in cell.entries[:_MOST_ROWS]:
+    for entry in cell.best_readouts[:_MOST_ROWS]:
         paper = entry.published
         rows.append(
             Estimate(
@@ -86,12 +90,16 @@ def intervals(cell: Cell) -> Figure:
 
 
 def _left_out(cell: Cell, most: int) -> str:
-    return f"The best {most} of {len(cell.entries)}." if len(cell.entries) > most else ""
+    drawn, rows = cell.best_readouts, len(cell.entries)
+    words = [f"The best {most} of {len(drawn)}."] if len(drawn) > most else []
+    if rows > len(drawn):
+        words.append(f"Of {rows} rows the best read-out of each training.")
+    return " ".join(words)
 
 
 def paired(cell: Cell) -> Figure | None:
     """Paired differences of all rows of a cell; None where there is nothing to compare."""
-    entries = cell.entries[:_MOST_COMPARED]
+    entries = cell.best_readouts[:_MOST_COMPARED]
     if len(entries) < 2:
         return None
     accuracies = np.stack([entry.accuracies for entry in entries])
@@ -108,7 +116,7 @@ def paired(cell: Cell) -> Figure | None:
 def distribution(cell: Cell) -> Figure:
     """How the accuracies of single episodes spread."""
     chart = ridge_chart(
-        [(label(entry), color_of(entry), entry.accuracies) for entry in cell.entries[:_MOST_COMPARED]],
+        [(label(entry), color_of(entry), entry.accuracies) for entry in cell.best_readouts[:_MOST_COMPARED]],
         f"Accuracies of single episodes, {cell.name}",
         cell.entries[0].record.num_queries,
     )
@@ -121,14 +129,15 @@ def distribution(cell: Cell) -> Figure:
 
 def learning_curves(cells: Sequence[Cell]) -> list[Figure]:
     """A panel for each training of a data set: validation accuracy against training episodes."""
-    trainings: dict[str, dict[tuple[str, int], Entry]] = defaultdict(dict)
+    trainings: dict[str, dict[tuple[str, int | None], Entry]] = defaultdict(dict)
     for cell in cells:
-        for entry in cell.entries:
-            shot = entry.record.config["recipe"].get("train_shot") or cell.shot
+        for entry in cell.best_readouts:
+            recipe = entry.record.config["recipe"]
+            shot = recipe.get("train_shot") or cell.shot
+            how = "trained on batches" if recipe.get("batch_size") else f"trained for {shot} shot{'s' * (shot > 1)}"
             if entry.record.training.get("history") and entry.record.config.get("pixels", cell.pixels) == cell.pixels:
-                trainings[f"{cell.dataset}, trained for {shot} shot{'s' * (shot > 1)}"].setdefault(
-                    (entry.name, entry.record.config["recipe"].get("train_way") or cell.way), entry
-                )
+                way = None if recipe.get("batch_size") else recipe.get("train_way") or cell.way
+                trainings[f"{cell.dataset}, {how}"].setdefault((entry.training_name, way), entry)
     return [_curves(title, list(of.values())) for title, of in trainings.items()]
 
 
@@ -143,7 +152,7 @@ def _curves(title: str, entries: Sequence[Entry]) -> Figure:
         entry, color = entries[index], color_of(entries[index])
         curves = [Series("", tuple(curve), color if other == index else "") for other, curve in enumerate(by_entry)]
         chosen = max(by_entry[index], key=lambda point: point[1])
-        panels.append(learning_panel(entry.name, curves, chosen, color, limits, up))
+        panels.append(learning_panel(entry.training_name, curves, chosen, color, limits, up))
     reading = (
         "Validation accuracy in % against training episodes (both axes stretched); gray: the other models. The ring "
         "is the checkpoint that was tested. Validation ways may differ between models, so compare shapes, not heights."
@@ -183,8 +192,8 @@ def _against(cells: Sequence[Cell], varied: str, fixed: str, x_label: str, words
     for (dataset, rest, value), members in boards.items():
         lines: dict[str, list[tuple[float, Entry]]] = defaultdict(list)
         for cell in sorted(members, key=lambda cell: int(getattr(cell, varied))):
-            for entry in cell.entries:
-                lines[label(entry)].append((float(getattr(cell, varied)), entry))
+            for entry in cell.best_readouts:
+                lines[entry.training_name + _mark(entry)].append((float(getattr(cell, varied)), entry))
         complete = {name: line for name, line in lines.items() if len({x for x, _ in line}) > 1}
         if not complete:
             continue
@@ -205,7 +214,7 @@ def _against(cells: Sequence[Cell], varied: str, fixed: str, x_label: str, words
 
 def costs(cell: Cell) -> Figure | None:
     """Accuracy against seconds of training; None where nothing says what it cost."""
-    entries = [entry for entry in cell.entries if entry.train_seconds > 0]
+    entries = [entry for entry in cell.best_readouts if entry.train_seconds > 0]
     if len(entries) < 2:
         return None
     marks, best = [], 0.0
