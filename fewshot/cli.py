@@ -77,6 +77,9 @@ def cli() -> None:
 @click.option("--batch-size", type=click.IntRange(1), help="Images of a training batch, for models trained on images.")
 @click.option("--per-class", type=click.IntRange(1), help="Images of each class in it [default: the recipe's].")
 @click.option("--augment", help="none, ink, ink-light, photo or photo-strong, for models trained on images.")
+@click.option(
+    "--turns/--no-turns", default=None, help="Score each training episode in turns, every image once in the support."
+)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(

@@ -78,6 +78,8 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         recipe = _fitted_batches(recipe, config.model, method_class, train_set)
     elif recipe.batch_size or recipe.per_class or recipe.augment:
         raise UserError(f"model {config.model} trains on episodes: leave out --batch-size, --per-class and --augment")
+    if recipe.turns and (on_images or method_class.adapts):
+        raise UserError(f"model {config.model} does not divide embeddings into support and queries: leave out --turns")
     train_shot = recipe.train_shot or config.shot
     val_shot = recipe.val_shot or train_shot
     val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
@@ -88,6 +90,7 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         encoder_options=departures(find_encoder(encoder), config.encoder_options, f"encoder {encoder}"),
         recipe=replace(
             recipe,
+            turns=recipe.turns or None,
             train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
             train_shot=None if on_images else train_shot,
             val_way=min(recipe.val_way or config.way, val_set.num_classes)

@@ -166,6 +166,8 @@ class Entry:
         if shot and not batches and train_shot not in (None, test["shot"]):
             way = f"{way} {train_shot}-shot".strip()
         words = [f"batches of {batches}" if batches else way]
+        if recipe.get("turns"):
+            words.append("in turns")
         if recipe.get("labeled_share"):
             words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
         if test.get("distractors", recipe.get("distractors")):

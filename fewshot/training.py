@@ -100,13 +100,17 @@ def train_step(
     drawn: Episode | LabeledRows,
     precision: Precision,
     augment: Callable[[Tensor], Tensor] | None = None,
+    turns: bool = False,
 ) -> Tensor:
-    """One gradient step on one episode or batch of images, changed by ``augment``; its loss, still on the device."""
+    """One gradient step on one episode or batch of images, changed by ``augment``; its loss, still on the device.
+
+    With ``turns`` every image of the episode has its turn in the support.
+    """
     device = method.encoder.mean.device
     batch = training_images(images, drawn.to(images.device)).to(device)
     with autocast(device, precision):
         if isinstance(batch, EpisodeImages):
-            loss = method.loss(batch)
+            loss = method.loss_in_turns(batch) if turns else method.loss(batch)
         else:
             loss = method.loss_of_images(batch.times(method.views).changed(augment))
     optimizer.zero_grad()
@@ -142,7 +146,7 @@ def train(
     with _stop_requested() as stop, torch.random.fork_rng([images.device] if images.is_cuda else []):
         for episode in sampler.steps(state.episode, recipe.train_episodes):
             augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
-            losses.append(train_step(method, optimizer, images, episode, precision, augment))
+            losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns)))
             state.episode += 1
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):

@@ -44,6 +44,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "per_class": 2,
     "val_shot": 2,
     "augment": "ink",
+    "turns": True,
     "momentum": 0.5,
 }
 BATCHES = replace(QUICK, train_way=None, train_shot=None, batch_size=12)

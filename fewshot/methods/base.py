@@ -160,9 +160,42 @@ class Method(nn.Module, ABC):
             return self.logits(support, query, unlabeled)
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        """The training loss of the queries."""
+        return self.loss_of_embedded(*self.embed_episode(batch), batch.labels)
+
+    def loss_in_turns(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        """The mean of ``loss`` over all turns: each image of a class is in the support as often as any other.
+
+        An episode of ``shot + q`` images a class has so many turns, and all are scored on embeddings made once: the
+        pairs that a single division leaves unused cost next to nothing (Laenen and Bertinetto, NeurIPS 2021, on what
+        episodes leave unused). As many queries of every class are needed.
+        """
+        support, query, unlabeled = self.embed_episode(batch)
+        way, shot = support.shape[1:3]
+        order = batch.labels.argsort(dim=1, stable=True)
+        of_class = query.take_along_dim(order.reshape(*order.shape, *[1] * (query.ndim - 2)), dim=1)
+        images = torch.cat(
+            [support, torch.unflatten(of_class, 1, (way, -1))], dim=2
+        )  # (batch, way, shot + q, *feature)
+        labels = batch.labels.take_along_dim(order, dim=1)
+        losses = []
+        for turn in range(images.shape[2]):
+            turned = images.roll(-turn, dims=2)
+            losses.append(
+                self.loss_of_embedded(turned[:, :, :shot], turned[:, :, shot:].flatten(1, 2), unlabeled, labels)
+            )
+        return torch.stack(losses).mean()
+
+    def loss_of_embedded(
+        self,
+        support: Float[Tensor, "batch way shot *feature"],
+        query: Float[Tensor, "batch queries *feature"],
+        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None,
+        labels: Int64[Tensor, "batch queries"],
+    ) -> Float[Tensor, ""]:
         """Cross-entropy of the queries; a method with another training loss overrides this."""
-        logits = self.scored(*self.embed_episode(batch))
-        return functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
+        logits = self.scored(support, query, unlabeled)
+        return functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def loss_of_images(self, batch: LabeledImages) -> Float[Tensor, ""]:
         """The loss of a batch of labeled images, for a method that trains on images."""

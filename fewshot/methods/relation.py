@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from episodes.errors import UserError
 from fewshot.encoders import Encoder, running_affine, set_batch_statistics, uses_batch_statistics
-from fewshot.methods.base import METHODS, EpisodeImages, Method
+from fewshot.methods.base import METHODS, Method
 
 _PAIRS_AT_ONCE = 4096  # in evaluation: their maps then fit into the processor's cache
 
@@ -167,11 +167,17 @@ class Relation(Method):
         scores: Tensor = self.relation(support.sum(dim=2), query)
         return scores
 
-    def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
-        scores = self.scored(*self.embed_episode(batch))
+    def loss_of_embedded(
+        self,
+        support: Float[Tensor, "batch way shot *feature"],
+        query: Float[Tensor, "batch queries *feature"],
+        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None,
+        labels: Int64[Tensor, "batch queries"],
+    ) -> Float[Tensor, ""]:
+        scores = self.scored(support, query, unlabeled)
         if self.relation_loss == "cross-entropy":
-            return functional.cross_entropy(scores.flatten(0, 1), batch.labels.flatten())
-        target = functional.one_hot(batch.labels, scores.shape[-1]).to(scores)
+            return functional.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        target = functional.one_hot(labels, scores.shape[-1]).to(scores)
         return functional.mse_loss(scores.sigmoid(), target)
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fewshot.distances import cosine_similarity, full_precision, squared_euclidean
 from fewshot.encoders import Encoder
-from fewshot.methods.base import METHODS, EpisodeImages, Method
+from fewshot.methods.base import METHODS, Method
 
 _SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
@@ -43,10 +43,15 @@ class PairMethod(Method):
         scores = self.pair_scores(query, support.flatten(1, 2))
         return torch.unflatten(scores, -1, tuple(support.shape[1:3])).amax(-1)
 
-    def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
-        support, query, _ = self.embed_episode(batch)
+    def loss_of_embedded(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        unlabeled: Float[Tensor, "batch unlabeled dim"] | None,
+        labels: Int64[Tensor, "batch queries"],
+    ) -> Float[Tensor, ""]:
         way, shot = support.shape[1:3]
-        same = same_class(batch.labels, way, shot)
+        same = same_class(labels, way, shot)
         with full_precision(support):
             losses = self.pair_losses(self.pair_scores(query, support.flatten(1, 2)), same.to(query.dtype))
         if way == 1:
