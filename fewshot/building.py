@@ -64,7 +64,10 @@ def place(method: Method, device: torch.device) -> Method:
 
 
 def load_trained(checkpoint: Path, device: torch.device) -> Trained:
-    """A method from its checkpoint. Raises CheckpointError when it is none of ours."""
+    """A method from its checkpoint. Raises CheckpointError when it is none of ours.
+
+    Of a method that trains on images the encoder is enough: what its loss holds besides serves in training alone.
+    """
     tensors, metadata = load_tensors(checkpoint)
     try:
         method = build_method(
@@ -76,7 +79,10 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
             metadata["seed"],
             metadata.get("num_classes", 1),
         )
-        method.load_state_dict(tensors)
+        if method.trains_on == "images" and all(name.startswith("encoder.") for name in tensors):
+            method.encoder.load_state_dict({name.removeprefix("encoder."): t for name, t in tensors.items()})
+        else:
+            method.load_state_dict(tensors)
         method.trained = True
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error

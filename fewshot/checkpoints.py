@@ -36,15 +36,19 @@ class BusyError(UserError):
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata atomically. Raises CheckpointError when the disk is full."""
-    compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(compact, {"fewshot": json.dumps(metadata)})
     try:
-        write_atomically(path, content)
+        write_atomically(path, tensors_bytes(tensors, metadata))
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; what was saved before is untouched. "
             "Make room (or choose another --out) and run the same command again: it goes on from there."
         ) from error
+
+
+def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """What ``save_tensors`` writes."""
+    compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(compact, {"fewshot": json.dumps(metadata)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

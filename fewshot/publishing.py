@@ -12,9 +12,10 @@ import torch
 from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.building import load_trained
-from fewshot.checkpoints import CHECKPOINT, CheckpointError, training_name
+from fewshot.checkpoints import CHECKPOINT, CheckpointError, load_tensors, tensors_bytes, training_name
 from fewshot.damage_curve import write_damage
 from fewshot.leaderboard import write_files
+from fewshot.methods import METHODS
 from fewshot.records import RunRecord, read_record, read_records, record_bytes
 from fewshot.training_styles import write_training_styles
 
@@ -50,7 +51,7 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
     contents: dict[Path, bytes] = {}
     for candidate in candidates:
         if candidate.weights is not None:
-            contents[weights_path(candidate.record, results)] = candidate.weights.read_bytes()
+            contents[weights_path(candidate.record, results)] = weights_bytes(candidate.weights)
         record = candidate.record
         noted = replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
         contents[results / "runs" / candidate.source.name] = record_bytes(noted)
@@ -60,6 +61,14 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
     records = read_records([results / "runs"])
     pages = [*write_damage(records, results), *write_training_styles(records, results)]
     return [*contents, *write_files(results), *pages]
+
+
+def weights_bytes(checkpoint: Path) -> bytes:
+    """The checkpoint as it is committed: without what a loss on images keeps for its training alone."""
+    tensors, metadata = load_tensors(checkpoint)
+    if METHODS.get(metadata["model"]).trains_on != "images":
+        return checkpoint.read_bytes()
+    return tensors_bytes({name: t for name, t in tensors.items() if name.startswith("encoder.")}, metadata)
 
 
 def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
@@ -73,7 +82,7 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
     if not with_weights or not record.config["checkpoint"]:  # where nothing was learned there are none
         return Candidate(source, record, None)
     weights = _weights_of(record, source, results)
-    size = weights.stat().st_size
+    size = len(weights_bytes(weights))
     if size > MOST_BYTES_OF_ONE:
         raise PublishError(
             f"{weights} has {size:,} bytes, more than the {MOST_BYTES_OF_ONE:,} that are committed of one training: "

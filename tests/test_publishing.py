@@ -15,6 +15,7 @@ from toy_runs import CONFIG
 
 from fewshot import experiment, publishing
 from fewshot.building import load_trained
+from fewshot.checkpoints import load_tensors
 from fewshot.experiment import run
 from fewshot.publishing import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
 from fewshot.records import read_record, write_record
@@ -52,6 +53,23 @@ def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot,
     assert again.status == 0, again.err
     assert record.percent() in again.out
     assert Path("runs/records", measured.name).exists()  # one cell, wherever its weights lie
+
+
+def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(
+    fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "commit", lambda: "0" * 40)
+    recipe = replace(CONFIG.recipe, name="fast", train_way=None, train_shot=None, batch_size=12, val_shot=1)
+    record, path = run(replace(CONFIG, model="softmax", recipe=recipe), FewStrokes(), tmp_path / "runs")
+    assert fewshot("publish", path).status == 0
+    weights = weights_path(record, Path("results"))
+    names = load_tensors(weights)[0]
+    assert names
+    assert all(name.startswith("encoder.") for name in names)
+    counts = ("--way", CONFIG.way, "--query", CONFIG.query, "--episodes", CONFIG.episodes)
+    again = fewshot("evaluate", weights, *map(str, counts), "--precision", "fp32")
+    assert again.status == 0, again.err
+    assert record.percent() in again.out
 
 
 def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
