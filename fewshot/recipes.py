@@ -123,6 +123,7 @@ TRAINED_ON_IMAGES = tuple(_PER_CLASS)
 
 _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAST_STROKES, "folder": _FAST_FOLDER}
 _IN_TURNS = ("proto", "gaussian-proto", "matching", "siamese", "siamese-contrastive", "siamese-cosine")
+_MANY_CLASSES = ("proto", "gaussian-proto", "matching")  # in turns, three images of a class tell as much as six
 _FAST_OF_MODEL = {
     ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
     ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
@@ -165,6 +166,8 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
     if name == "fast" and on_images:
         return recipe
     if name == "fast":
+        if recipe.turns and shot == 1 and model in _MANY_CLASSES:
+            recipe = replace(recipe, train_way=120, train_query=2)
         return replace(recipe, train_episodes=_length(model, dataset, shot) * recipe.train_episodes)
     return replace(
         recipe,

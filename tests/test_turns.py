@@ -50,7 +50,10 @@ def test_a_method_that_cannot_take_turns_is_told_so() -> None:
 
 
 def test_the_fast_recipe_of_omniglot_takes_turns_and_the_papers_do_not() -> None:
-    assert find_recipe("fast", "omniglot", 1, "proto").turns
+    one, five = (find_recipe("fast", "omniglot", shot, "proto") for shot in (1, 5))
+    assert one.turns
+    assert five.turns
+    assert (one.train_way, one.train_query, five.train_way, five.train_query) == (120, 2, 60, 5)
     assert find_recipe("paper", "omniglot", 1, "proto").turns is None
     assert "omniglot" in DATASETS
     for model in METHODS:
