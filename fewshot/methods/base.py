@@ -15,7 +15,7 @@ from torch.nn import functional
 from episodes.errors import UserError
 from episodes.registry import Registry
 from episodes.types import Episode, LabeledRows, gather
-from fewshot.distances import full_precision
+from fewshot.distances import full_precision, squared_euclidean
 from fewshot.encoders import Encoder
 
 METHODS: Registry[type[Method]] = Registry("model")
@@ -214,3 +214,15 @@ class Method(nn.Module, ABC):
         pieces = torch.split(embeddings, [shape.numel() for shape in leading])
         shaped = [piece.reshape(*shape, *piece.shape[1:]) for piece, shape in zip(pieces, leading, strict=True)]
         return shaped[0], shaped[1], shaped[2] if batch.unlabeled is not None else None
+
+
+class NearestMean(Method):
+    """A query takes the class whose mean embedding is nearest, by squared Euclidean distance."""
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        return -squared_euclidean(query, support.mean(dim=2))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from fewshot.distances import full_precision, squared_euclidean
+from fewshot.distances import full_precision
 from fewshot.encoders import Encoder
-from fewshot.methods.base import METHODS, EpisodeImages, LabeledImages, Method
+from fewshot.methods.base import METHODS, EpisodeImages, LabeledImages, NearestMean
 
 _NUM_SAMPLES = 64  # pictured at every validation, always from the same noise
 _SMALLEST_MAP = 4  # pixels of the generator's first map
@@ -53,7 +53,7 @@ class Generator(nn.Module):
 
 
 @METHODS.register("gan")
-class GAN(Method):
+class GAN(NearestMean):
     """Discriminator and generator of DCGAN in the minimax game of Goodfellow et al. 2014 (eq. 1), on unlabeled images.
 
     The discriminator is a score that is linear in the embedding. Its loss is the cross-entropy of real against made
@@ -87,14 +87,6 @@ class GAN(Method):
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.02)  # Radford et al., section 4
         self.register_buffer("fixed_noise", torch.randn(_NUM_SAMPLES, noise))
-
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """The loss of an episode taken as a batch of images."""

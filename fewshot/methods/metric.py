@@ -9,13 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.distances import full_precision, squared_euclidean
+from fewshot.distances import full_precision
 from fewshot.encoders import Encoder
 from fewshot.losses import LOSSES, Loss
-from fewshot.methods.base import METHODS, EpisodeImages, LabeledImages, Method
+from fewshot.methods.base import METHODS, EpisodeImages, LabeledImages, NearestMean
 
 
-class MetricMethod(Method):
+class MetricMethod(NearestMean):
     """Trained on labeled batches of all training classes; a query takes the class of the nearest class mean.
 
     Its options are those of its loss. Whatever the loss holds besides (linear layer, proxies, centers, projection head)
@@ -33,14 +33,6 @@ class MetricMethod(Method):
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         embeddings = super().embed(images)
         return functional.normalize(embeddings, dim=-1) if self.loss_class.on_unit_sphere else embeddings
-
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """The loss of an episode taken as a batch of labeled images."""

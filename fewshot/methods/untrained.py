@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
-from fewshot.distances import squared_euclidean
-from fewshot.methods.base import METHODS, Method
+from fewshot.methods.base import METHODS, NearestMean
 
 
 @METHODS.register("untrained")
-class Untrained(Method):
+class Untrained(NearestMean):
     """An encoder with the weights that it was born with, read out by the nearest class mean.
 
     Random convolutions alone tell images apart well enough to matter (Saxe et al. 2011), so this is what training must
@@ -22,11 +18,3 @@ class Untrained(Method):
     title = "No training: an encoder with random weights (or --encoder pixels), nearest class mean"
     source = "after Saxe, Koh, Chen, Bhand, Suresh and Ng, ICML 2011"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"
-
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
