@@ -36,11 +36,19 @@ def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
 
 
 def headline(found: Sequence[Standing]) -> str:
-    """The short table of README.md as Markdown: the best row of each model, the paper's number behind it."""
+    """The short table of README.md as Markdown: the best row of each model, the paper's number behind it.
+
+    A table of one row is left to leaderboard.md, unless its images have no larger one.
+    """
     blocks: list[Block] = []
+    shown: set[str] = set()
     for chosen in _by_settings(found):
+        is_first = chosen[0].cell.pixels not in shown
+        shown.add(chosen[0].cell.pixels)
         for block, members in _by_block(chosen):
             rows = best_of_models(members)
+            if len(rows) == 1 and not is_first:
+                continue
             columns = columns_of(members)
             blocks.append(Paragraph(f"**{_title(members[0])}**; {block}: {BLOCKS[block]}"))
             blocks.append(_cells_table(("model",), {(model,): cells for model, cells in rows.items()}, columns, True))

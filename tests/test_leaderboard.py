@@ -11,9 +11,9 @@ from command_line import Fewshot
 from test_comparison import measured, published
 
 from episodes.errors import UserError
-from fewshot.leaderboard import END, START, check_files, documents, render, write_files
+from fewshot.leaderboard import END, START, check_files, documents, headline, render, write_files
 from fewshot.ranking import missing, standings
-from fewshot.records import RunRecord
+from fewshot.records import RunRecord, read_records
 
 ROOT = Path(__file__).parent.parent
 
@@ -238,3 +238,13 @@ def _methods() -> dict[str, Any]:
     from fewshot.methods import METHODS
 
     return {name: METHODS.get(name) for name in ("masked-proto", "proto", "siamese")}
+
+
+def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
+    committed = read_records([ROOT / "results" / "runs"])
+    text = headline(standings(committed))
+    titles = [line for line in text.splitlines() if line.startswith("**")]
+    assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
+    assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
+    assert any(line.startswith("**omniglot-lake-105") for line in titles), "the only table of these images"
+    assert not any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row"
