@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,18 +20,20 @@ from rich.table import Table
 
 from episodes.cache import data_root
 from episodes.datasets import DATASETS
+from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet, Split
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
 from fewshot.hardware import choose_device, choose_precision, describe_machine
 from fewshot.methods.base import episode_images
+from fewshot.provenance import commit, versions
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
 from fewshot.training import optimizer_for, train_step
 
 _TEST_EPISODES = 10_000
-_FIRST_STEP = "import sys; from fewshot.bench import first_step; first_step(sys.argv[1], sys.argv[2])"
+_CALL = "import json, sys; from {module} import {function}; print(json.dumps({function}(*sys.argv[1:])))"
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,39 @@ class Measurement:
     what: str
 
 
+def load_before() -> float:
+    """How many processes want to compute here, on the average of the last minute: other work than the bench's."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
+
+
+def setting_named(name: str) -> Setting:
+    """The setting of that name."""
+    return next(setting for setting in SETTINGS if setting.name == name)
+
+
+def in_a_process(place_and_name: str, *words: str) -> Any:
+    """What ``package.module:function`` returns for these words, called in a fresh process.
+
+    So nothing that was imported, allocated or set here changes what is measured there.
+    """
+    module, _, function = place_and_name.partition(":")
+    code = _CALL.format(module=module, function=function)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UserError(f"measuring {' '.join((place_and_name, *words))} failed: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def measure_all(root: Path | None, reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
-    """Every figure, as plain data: ``{"machine": ..., "measurements": [...]}``."""
-    device = choose_device()
+    """Every figure, as plain data.
+
+    ``{"machine": ..., "measurements": [...], "contenders": [...], "loops": [...], "peak": {...}}``.
+    """
+    from fewshot.bench_loop import loop_figures, measure_loops, measure_peak, peak_figures
+    from fewshot.bench_peers import measure_contenders, ratios
+
+    device, load = choose_device(), load_before()
     figures: list[Measurement] = []
     for setting in SETTINGS:
         reporter.say(f"measuring {setting.name} ...")
@@ -75,7 +109,20 @@ def measure_all(root: Path | None, reporter: Reporter, *, quick: bool = False) -
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     in_megabytes = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
     figures.append(Measurement("peak memory", in_megabytes, "MB", "resident, of this whole measurement"))
-    return {"machine": describe_machine(device), "measurements": [asdict(figure) for figure in figures]}
+    contenders = measure_contenders(root, reporter, quick=quick)
+    loops = measure_loops(root, reporter, quick=quick)
+    best = measure_peak(reporter, quick=quick)
+    figures += [*ratios(contenders), *loop_figures(loops), *peak_figures(best)]
+    return {
+        "machine": describe_machine(device),
+        "versions": versions(),
+        "commit": commit(),
+        "load": load,
+        "measurements": [asdict(figure) for figure in figures],
+        "contenders": contenders,
+        "loops": loops,
+        "peak": best,
+    }
 
 
 def image_set(setting: Setting, root: Path | None, split: Split, reporter: Reporter) -> tuple[ImageSet, str]:
@@ -90,11 +137,16 @@ def image_set(setting: Setting, root: Path | None, split: Split, reporter: Repor
     return ImageSet(torch.from_numpy(pixels), starts, names, setting.dataset, split), "random pixels"
 
 
+def synchronized() -> None:
+    """Wait for the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def _seconds(action: Callable[[], object]) -> float:
     start = time.perf_counter()
     action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronized()
     return time.perf_counter() - start
 
 
@@ -205,7 +257,7 @@ def _start_up(root: Path | None, repeats: int) -> list[Measurement]:
 
 
 def _run_first_step(dataset: str, root: Path) -> None:
-    subprocess.run([sys.executable, "-c", _FIRST_STEP, dataset, str(root)], check=True, capture_output=True)
+    in_a_process("fewshot.bench:first_step", dataset, str(root))
 
 
 def render(measured: dict[str, Any]) -> Table:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from episodes.cache import data_root
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.bench import SETTINGS, Measurement, image_set
+from fewshot.bench import SETTINGS, Measurement, image_set, in_a_process
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
 from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory
@@ -25,7 +23,6 @@ from fewshot.reporting import Reporter
 
 _FEW, _MANY = (5, 1), (20, 5)  # way and shot that are timed; that are looked at for memory
 _QUERIES, _UNLABELED = 15, 5
-_OF_ONE = "import sys; from fewshot.bench_models import measure_one; measure_one(sys.argv[1], sys.argv[2], sys.argv[3])"
 
 
 def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
@@ -39,9 +36,9 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
             reporter.say(f"{name} is left out: {reason}")
             continue
         reporter.test_progress(f"measuring {name}", number, len(names))
-        words = [sys.executable, "-c", _OF_ONE, name, str(data_root(root)), str(1000 if quick else 10_000)]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
-        figures += [Measurement(**figure) for figure in json.loads(done.stdout.splitlines()[-1])]
+        count = str(1000 if quick else 10_000)
+        measured = in_a_process("fewshot.bench_models:measure_one", name, str(data_root(root)), count)
+        figures += [Measurement(**figure) for figure in measured]
     reporter.test_progress("measuring", len(names), len(names))
     measurements = [figure.__dict__ for figure in figures]
     return {"machine": describe_machine(choose_device()), "measurements": measurements}
@@ -54,8 +51,8 @@ def _why_not(method_class: type[Method]) -> str:
     return "it learns anew in every episode, and 10,000 take hours" if method_class.adapts else ""
 
 
-def measure_one(name: str, root: str, num_episodes: str) -> None:
-    """Print the figures of one method as a line of JSON. Its weights are those it begins with: speed is the same."""
+def measure_one(name: str, root: str, num_episodes: str) -> list[dict[str, Any]]:
+    """The figures of one method as plain data. Its weights are those it begins with: speed is the same."""
     keep_freed_memory()
     test_set, pixels = image_set(SETTINGS[0], Path(root), "test", Reporter())
     device = choose_device()
@@ -74,7 +71,7 @@ def measure_one(name: str, root: str, num_episodes: str) -> None:
         Measurement(f"{name}: {int(num_episodes):,} episodes 5w1s15q", embedding + scoring, "s", what),
         Measurement(f"{name}: peak memory at 20w5s15q", peak, "GB", "resident, of the whole process"),
     )
-    print(json.dumps([figure.__dict__ for figure in figures]))
+    return [figure.__dict__ for figure in figures]
 
 
 def _score(

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from episodes.errors import Interrupted, UserError
-from fewshot.cli_options import SEED, data_option, json_option, number_list, test_options, unlabeled_options
+from fewshot.cli_bench import bench
+from fewshot.cli_options import SEED, data_option, number_list, test_options, unlabeled_options
 from fewshot.cli_results import COMMANDS
 
 
@@ -193,19 +194,7 @@ def doctor(data: Path | None) -> None:
     doctor_command(data)
 
 
-@cli.command(short_help="Measure speed and memory on the spot.")
-@click.option("--quick", is_flag=True, help="Fewer repetitions.")
-@click.option("--model", help="Instead: seconds and memory of 10,000 test episodes of this method, or of `all`.")
-@data_option
-@json_option
-def bench(quick: bool, model: str | None, data: Path | None, as_json: bool) -> None:
-    """Measure on the spot: episodes/s, training images/s, seconds for 10,000 test episodes, start-up, memory."""
-    from fewshot.commands import bench_command
-
-    bench_command(quick, model, data, as_json)
-
-
-for command in COMMANDS:
+for command in (bench, *COMMANDS):
     cli.add_command(command)
 
 

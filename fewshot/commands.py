@@ -14,7 +14,6 @@ from episodes.datasets import DATASETS
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import SPLITS, EpisodeSpec
-from fewshot.cli import print_json
 from fewshot.encoders import ENCODERS
 from fewshot.hardware import keep_freed_memory
 from fewshot.methods import METHODS
@@ -25,7 +24,7 @@ from fewshot.reporting import TerminalReporter
 from fewshot.sources import open_dataset
 
 
-def _terminal() -> Console:
+def terminal() -> Console:
     """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -62,7 +61,7 @@ def list_command(what: str) -> None:
             missing = METHODS.get(name).unavailable() if what == "models" else ""
             title = f"{chosen.title}\nunavailable: {missing}" if missing else chosen.title
             table.add_row(name, title, "\n".join(map(str, options_of(chosen).values())))
-    _terminal().print(table)
+    terminal().print(table)
 
 
 def show_command(**choices: Any) -> None:
@@ -140,24 +139,7 @@ def doctor_command(root: Path | None) -> None:
     """fewshot doctor."""
     from fewshot.doctor import examine, render
 
-    _terminal().print(render(examine(root)))
-
-
-def bench_command(quick: bool, model: str | None, root: Path | None, as_json: bool) -> None:
-    """fewshot bench."""
-    from fewshot.bench import measure_all, render
-    from fewshot.bench_models import measure_models
-
-    keep_freed_memory()
-    with TerminalReporter() as reporter:
-        if model:
-            measurements = measure_models(model, root, reporter, quick=quick)
-        else:
-            measurements = measure_all(root, reporter, quick=quick)
-    if as_json:
-        print_json(measurements)
-    else:
-        _terminal().print(render(measurements))
+    terminal().print(render(examine(root)))
 
 
 def centers_command(

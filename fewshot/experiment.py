@@ -165,6 +165,7 @@ def _training_summary(result: TrainingResult) -> dict[str, Any]:
         "val_accuracy": result.selected.accuracy,
         "val_ci95": result.selected.ci95,
         "seconds": round(result.seconds, 1),
+        "validation_seconds": round(result.validation_seconds, 2),
     }
 
 

@@ -64,6 +64,7 @@ class _State:
 
     episode: int = 0
     seconds: float = 0.0
+    validation_seconds: float = 0.0  # of these
     history: list[Validation] = field(default_factory=list)
     loss_sum: float = 0.0  # since the last validation
     loss_count: int = 0
@@ -79,11 +80,12 @@ class _State:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The history of validations, the chosen one, and the time training took (validation included)."""
+    """The history of validations, the chosen one, and the time training took; ``seconds`` holds both."""
 
     history: tuple[Validation, ...]
     selected: Validation
     seconds: float
+    validation_seconds: float
 
 
 def optimizer_for(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
@@ -169,7 +171,7 @@ def train(
             raise Interrupted(f"stopped after training episode {state.episode}; the same command goes on from there")
     method.load_state_dict(best)
     assert state.best is not None
-    return TrainingResult(tuple(state.history), state.best, state.seconds)
+    return TrainingResult(tuple(state.history), state.best, state.seconds, state.validation_seconds)
 
 
 def _begin(
@@ -230,8 +232,10 @@ def _validated(
 ) -> dict[str, Tensor]:
     """Look at the validation classes; the weights that are best now."""
     _check_weights(method, state.episode)
+    looked = time.perf_counter()
     interval = validate(method)
     method.train()
+    state.validation_seconds += time.perf_counter() - looked
     record, loss = state.best, state.loss_sum / max(1, state.loss_count)
     seconds = time.perf_counter() - start
     state.history.append(Validation(state.episode, loss, interval.mean, interval.ci95, round(seconds, 2)))

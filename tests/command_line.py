@@ -14,7 +14,7 @@ import pytest
 from toy_classes import FewStrokes
 
 from episodes.datasets import DATASETS
-from fewshot import commands, leaderboard_commands, run_commands, verify_commands
+from fewshot import bench_commands, commands, leaderboard_commands, run_commands, verify_commands
 from fewshot.cli import main
 from fewshot.records import RunRecord, read_record
 
@@ -64,7 +64,13 @@ def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("FEWSHOT_DATA", str(folder / "data"))
         monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
         monkeypatch.setitem(DATASETS._entries, "strokes", FewStrokes)
-        for module in (commands, leaderboard_commands, run_commands, verify_commands):  # it would last beyond the test
+        for module in (
+            bench_commands,
+            commands,
+            leaderboard_commands,
+            run_commands,
+            verify_commands,
+        ):  # it would last beyond the test
             monkeypatch.setattr(module, "keep_freed_memory", lambda: True)
         monkeypatch.chdir(folder)
         yield Fewshot(capsys)

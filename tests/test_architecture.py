@@ -196,9 +196,9 @@ def names_in(tree: ast.AST) -> set[str]:
 
 
 def test_only_the_training_loop_changes_weights() -> None:
-    """The bench measures the loop's own step."""
+    """The bench measures the loop's own step; those that it is compared with take theirs in a file of their own."""
     for module, path in MODULES.items():
-        if module != "fewshot.training":
+        if module not in ("fewshot.training", "fewshot.contenders"):
             attributes = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
             assert not attributes & {"backward", "optim", "zero_grad"}, module
 

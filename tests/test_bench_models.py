@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from toy_bench import shrink
 
 from episodes.errors import UserError
-from episodes.types import EpisodeSpec
-from fewshot import bench, bench_models
+from fewshot import bench_models
 from fewshot.methods import METHODS
 from fewshot.reporting import Reporter
 
-TINY = bench.Setting(
-    "omniglot 3w1s1q", "omniglot", EpisodeSpec(3, 1, 1), EpisodeSpec(3, 1, 2), (1, 28, 28), stand_in=(8, 14)
-)
-
 
 @pytest.mark.parametrize("name", ["proto", "relation", "masked-proto"])
-def test_time_and_memory_of_a_method_are_measured(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(bench_models, "SETTINGS", (TINY,))
+def test_time_and_memory_of_a_method_are_measured(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, tmp_path)
     monkeypatch.setattr(bench_models, "_MANY", (6, 5))
-    monkeypatch.setattr(bench_models, "keep_freed_memory", lambda: True)  # it would last beyond the test
-    bench_models.measure_one(name, str(tmp_path), "20")
-    seconds, memory = json.loads(capsys.readouterr().out)
+    seconds, memory = bench_models.measure_one(name, str(tmp_path), "20")
     assert seconds["name"] == f"{name}: 20 episodes 5w1s15q"
     assert seconds["unit"] == "s"
     assert 0 < seconds["value"] < 60

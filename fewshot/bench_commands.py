@@ -1,0 +1,68 @@
+"""The body of `fewshot bench`: which measurement is wanted, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from episodes.errors import UserError
+from fewshot.cli import print_json
+from fewshot.commands import terminal
+from fewshot.hardware import keep_freed_memory
+from fewshot.reporting import TerminalReporter
+
+
+def bench_command(**choices: Any) -> None:
+    """fewshot bench."""
+    from fewshot.bench import render
+
+    _check_choices(choices)
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        measured = _measured(choices, reporter)
+    if choices["write"]:
+        for path in _written(choices, measured):
+            click.echo(f"written: {path}", err=True)
+    if choices["as_json"]:
+        print_json(measured)
+    else:
+        terminal().print(render(measured))
+
+
+def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[str, Any]:
+    from fewshot.bench import measure_all
+    from fewshot.bench_accuracy import Goal, measure_time_to_accuracy
+    from fewshot.bench_models import measure_models
+    from fewshot.bench_scaling import QUICK, measure_scaling
+
+    root, model, quick = choices["data"], choices["model"], choices["quick"]
+    if choices["time_to_accuracy"]:
+        target = None if choices["target"] is None else choices["target"] / 100
+        chosen = {name: choices[name] for name in ("dataset", "way", "shot", "recipe")}
+        goal = Goal(
+            model or "proto", target=target, num_seeds=choices["seeds"], num_episodes=choices["episodes"], **chosen
+        )
+        return measure_time_to_accuracy(goal, root, reporter)
+    if choices["scaling"]:
+        return measure_scaling(root, reporter, QUICK if quick else None)
+    if model:
+        return measure_models(model, root, reporter, quick=quick)
+    return measure_all(root, reporter, quick=quick)
+
+
+def _check_choices(choices: Mapping[str, Any]) -> None:
+    """Refuse what does not go together, before anything is measured."""
+    if choices["scaling"] and choices["time_to_accuracy"]:
+        raise UserError("--scaling and --time-to-accuracy are two measurements: ask for one after the other")
+    if choices["write"] and choices["model"] and not choices["time_to_accuracy"]:
+        raise UserError("--model alone is not part of the page about speed: leave out --write, or --model")
+
+
+def _written(choices: Mapping[str, Any], measured: dict[str, Any]) -> list[Path]:
+    from fewshot.speed_page import write_scaling, write_speed
+
+    docs = choices["docs"]
+    return write_scaling(docs, measured) if choices["scaling"] else [write_speed(docs, measured)]

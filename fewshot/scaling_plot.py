@@ -1,0 +1,70 @@
+"""The picture of `fewshot bench --scaling`: a panel for each axis, and one for the memory of scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from episodes.files import put_in_place, scratch_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TITLES = {
+    "classes": "classes of the set",
+    "images": "images of the set",
+    "way": "way (classes of an episode)",
+    "shot": "shot (support images per class)",
+    "episodes": "episodes drawn",
+}
+_DRAWING, _GATHERING, _MEMORY, _LIMIT = "#0072B2", "#D55E00", "#007A5A", "#6A6A6A"
+
+
+def plot_scaling(content: dict[str, Any], path: Path) -> Path:
+    """Draw the points of ``content`` into ``path`` (.svg or .png)."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    form = path.suffix.removeprefix(".").lower() or "svg"
+    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes every time
+        figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained")
+        panels = figure.subplots(2, 3).flatten()
+        for axes, (axis, title) in zip(panels, _TITLES.items(), strict=False):
+            _draw_axis(axes, [point for point in content["points"] if point["axis"] == axis], title)
+            ratio = content["largest_over_smallest"].get(axis)
+            axes.set_title(f"largest / smallest: {ratio:.2f}" if ratio else "grows with the images drawn", fontsize=10)
+        panels[0].legend(frameon=False, fontsize=9)
+        _draw_memory(panels[-1], content["scoring"], content["scoring_ceiling_mb"])
+        for axes in panels:
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_file(path.parent) as scratch:
+            figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else None)
+            put_in_place(scratch, path)
+    return path
+
+
+def _draw_axis(axes: Axes, points: list[dict[str, Any]], title: str) -> None:
+    places = [point["value"] for point in points]
+    drawing = [point["drawing_us"] for point in points]
+    gathering = [point["gathering_us"] for point in points]
+    axes.plot(places, drawing, "o-", color=_DRAWING, markersize=5, label="drawing the rows")
+    axes.plot(places, gathering, "s-", color=_GATHERING, markersize=5, label="gathering the images")
+    axes.set_xscale("log")
+    axes.set_xlabel(title)
+    axes.set_ylabel("microseconds an episode")
+    if max(drawing + gathering) > 20 * min(drawing + gathering):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.25 * max(drawing + gathering))
+
+
+def _draw_memory(axes: Axes, scoring: list[dict[str, Any]], ceiling: float) -> None:
+    names = [f"{line['episodes']:,} episodes\n{line['way']}-way {line['shot']}-shot" for line in scoring]
+    axes.barh(names, [line["added_mb"] for line in scoring], color=_MEMORY, height=0.5)
+    axes.axvline(ceiling, color=_LIMIT, linestyle="--")
+    axes.set_xlim(0, 1.1 * ceiling)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"memory that scoring adds (MB); ceiling {ceiling:,} MB")
+    axes.set_title("memory of scoring", fontsize=10)
