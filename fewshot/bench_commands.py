@@ -10,9 +10,9 @@ import click
 
 from episodes.errors import UserError
 from fewshot.cli import print_json
-from fewshot.commands import terminal
 from fewshot.hardware import keep_freed_memory
 from fewshot.reporting import TerminalReporter
+from fewshot.terminal import terminal
 
 
 def bench_command(**choices: Any) -> None:

@@ -142,7 +142,7 @@ def evaluate(**choices: Any) -> None:
 @click.argument("what", metavar="[models|datasets|protocols|encoders|readouts]")
 def list_(what: str) -> None:
     """List what can be chosen."""
-    from fewshot.commands import list_command
+    from fewshot.list_commands import list_command
 
     list_command(what)
 

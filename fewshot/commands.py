@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from episodes.datasets import DATASETS
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import SPLITS, EpisodeSpec
-from fewshot.encoders import ENCODERS
 from fewshot.hardware import keep_freed_memory
-from fewshot.methods import METHODS
-from fewshot.options import check_choice, options_of
-from fewshot.papers import published_target
-from fewshot.readouts import READOUTS
+from fewshot.options import check_choice
 from fewshot.reporting import TerminalReporter
 from fewshot.sources import open_dataset
-
-
-def terminal() -> Console:
-    """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
-
-def list_command(what: str) -> None:
-    """fewshot list."""
-    check_choice("list", what, ("models", "datasets", "protocols", "encoders", "readouts"))
-    table = Table(box=None, pad_edge=False)
-    if what == "protocols":
-        from fewshot.protocols import standard_protocols
-
-        for column in ("protocol", "episodes", "published"):
-            table.add_column(column, no_wrap=column == "protocol")
-        for protocol in standard_protocols():
-            target = published_target("proto", protocol.pixels, protocol.spec.way, protocol.spec.shot)
-            table.add_row(protocol.name, f"{protocol.num_episodes:,}", f"proto {target}" if target else "")
-    elif what == "datasets":
-        for column in ("name", "splits", "what", "here"):
-            table.add_column(column)
-        for name in DATASETS:
-            entry = DATASETS.get(name)
-            here = "" if name == "folder" else ("yes" if entry().is_present() else "no")
-            table.add_row(name, ", ".join(entry.class_splits), entry.title, here)
-    elif what == "readouts":
-        for column in ("name", "what", "source"):
-            table.add_column(column, no_wrap=column == "name")
-        for name in READOUTS:
-            table.add_row(name, READOUTS.get(name).title, READOUTS.get(name).source)
-    else:
-        for column in ("name", "what", "options"):
-            table.add_column(column)
-        for name in METHODS if what == "models" else ENCODERS:
-            chosen = METHODS.get(name) if what == "models" else ENCODERS.get(name)
-            missing = METHODS.get(name).unavailable() if what == "models" else ""
-            title = f"{chosen.title}\nunavailable: {missing}" if missing else chosen.title
-            table.add_row(name, title, "\n".join(map(str, options_of(chosen).values())))
-    terminal().print(table)
+from fewshot.terminal import terminal
 
 
 def show_command(**choices: Any) -> None:

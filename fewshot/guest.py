@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.util
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,18 +23,11 @@ from torch.utils.data import Dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, gather
+from fewshot.guest_install import BUILD_TOOLS as BUILD_TOOLS  # named beside what they serve
+from fewshot.guest_install import NEEDS as NEEDS
+from fewshot.guest_install import RECIPE as RECIPE
+from fewshot.guest_install import how_to_install, what_is_absent
 from fewshot.torchvision_compat import import_torchvision
-
-BUILD_TOOLS = ("pip", "cython", "setuptools", "wheel")
-NEEDS = ("gym", "requests", "scipy", "tqdm")
-"""What learn2learn imports; more is on its own list of requirements and is never used here."""
-
-RECIPE = (
-    f"pip install --upgrade {' '.join(BUILD_TOOLS)}",
-    f"pip install {' '.join(NEEDS)}",
-    "pip install --no-build-isolation --no-deps -C--global-option=build_ext learn2learn==0.2.0",
-)
-"""Commands that install it. The C files in its archive are too old for Python 3.11; ``build_ext`` makes new ones."""
 
 
 class GuestError(UserError):
@@ -57,16 +49,15 @@ def import_learn2learn() -> ModuleType:
 
     Raises GuestError, with the way to install it, when it cannot be had.
     """
-    absent = [name for name in ("learn2learn", *NEEDS) if importlib.util.find_spec(name) is None]
-    if absent:
-        raise GuestError(f"{' and '.join(absent)} not installed; {_how_to_install()}")
+    if absent := what_is_absent():
+        raise GuestError(absent)
     try:
         with _hushed():
             import_torchvision()
             return importlib.import_module("learn2learn")
     except Exception as error:  # a wrong build fails in many ways, and none of them may stop anything else
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GuestError(f"learn2learn does not import ({reason}); {_how_to_install()}") from error
+        raise GuestError(f"learn2learn does not import ({reason}); {how_to_install()}") from error
 
 
 def why_not() -> str:
@@ -190,10 +181,6 @@ def _image_and_label(dataset: Any, label: int, row: int) -> tuple[Tensor, int]:
 def _refuse_unlabeled(asked: bool) -> None:
     if asked:
         raise EpisodeError("learn2learn's tasks hold no unlabeled images: leave num_unlabeled at 0")
-
-
-def _how_to_install() -> str:
-    return "`make setup` installs it, or by hand: " + " && ".join(RECIPE)
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ def test_the_import_is_late_and_silent() -> None:
 
 def test_absence_is_said_in_one_line_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     guest.import_learn2learn.cache_clear()
-    monkeypatch.setattr("fewshot.guest.importlib.util.find_spec", lambda name: None if name == "gym" else object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gym" else object())
     assert not guest.available()
     reason = guest.why_not()
     assert reason.startswith("gym not installed")
@@ -201,7 +201,7 @@ def test_a_broken_build_is_said_and_not_thrown(monkeypatch: pytest.MonkeyPatch) 
         raise ImportError(f"{name}:\nundefined symbol: _PyLong_AsByteArray")
 
     guest.import_learn2learn.cache_clear()
-    monkeypatch.setattr("fewshot.guest.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr("fewshot.guest.import_torchvision", lambda: None)
     monkeypatch.setattr("fewshot.guest.importlib.import_module", fail)
     assert "does not import (ImportError: learn2learn: undefined symbol: _PyLong_AsByteArray)" in guest.why_not()
