@@ -160,7 +160,7 @@ def _limits(content: dict[str, Any]) -> list[Block]:
             line = (f"{loop['setting']}: {kind}", _number(loop[f"{kind}_images_per_s"]), _number(rate))
             rows.append((*line, f"{100 * rate / best:.0f} % ({loop['precision']})", spent))
     blocks.append(Table(head, _rows(rows), frozenset(head[1:4])))
-    head = ("setting", "bare step (ms)", "step within train() (ms)", "overhead")
+    columns = ("setting", "bare step (ms)", "step within train() (ms)", "overhead")
     lines = [
         (loop["setting"], _number(loop["bare_ms"]), _number(loop["loop_ms"]), f"{loop['overhead_percent']:+.1f} %")
         for loop in loops
@@ -168,7 +168,7 @@ def _limits(content: dict[str, Any]) -> list[Block]:
     told = (
         "What the loop adds: drawing, gathering, learning rate, random state, looks at the loss, progress, saved state."
     )
-    return [*blocks, Paragraph(told), Table(head, _rows(lines), frozenset(head[1:]))]
+    return [*blocks, Paragraph(told), Table(columns, _rows(lines), frozenset(columns[1:]))]
 
 
 def _times_to_accuracy(goals: Sequence[dict[str, Any]]) -> list[Block]:
