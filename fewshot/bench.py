@@ -27,10 +27,11 @@ from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
 from fewshot.hardware import choose_device, choose_precision, describe_machine
 from fewshot.methods.base import episode_images
+from fewshot.optimizers import optimizer_for
 from fewshot.provenance import commit, versions
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
-from fewshot.training import optimizer_for, train_step
+from fewshot.training import train_step
 
 _TEST_EPISODES = 10_000
 _CALL = "import json, sys; from {module} import {function}; print(json.dumps({function}(*sys.argv[1:])))"

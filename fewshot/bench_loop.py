@@ -23,10 +23,11 @@ from fewshot.encoders import Encoder
 from fewshot.evaluation import embed_all
 from fewshot.hardware import Precision, choose_device, choose_precision, keep_freed_memory
 from fewshot.methods import Method
+from fewshot.optimizers import optimizer_for
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
 from fewshot.statistics import Interval
-from fewshot.training import optimizer_for, train, train_step
+from fewshot.training import train, train_step
 
 _DRAWN = 32  # episodes that the bare step takes in turn
 _EMBEDDED = 1024  # images of the embedding that is looked into

@@ -18,7 +18,8 @@ from episodes.types import EpisodeSpec, ImageSet
 from fewshot.hardware import Precision
 from fewshot.library_encoders import find_encoder
 from fewshot.methods import METHODS, Method
-from fewshot.options import departures
+from fewshot.optimizers import ADAM, OPTIMIZERS
+from fewshot.options import check_choice, departures
 from fewshot.recipes import Recipe
 
 TRAINING_VERSION = 1
@@ -80,6 +81,9 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         raise UserError(f"model {config.model} trains on episodes: leave out --batch-size, --per-class and --augment")
     if recipe.turns and (on_images or method_class.adapts):
         raise UserError(f"model {config.model} does not divide embeddings into support and queries: leave out --turns")
+    if recipe.optimizer is not None:
+        chosen = check_choice("optimizer", recipe.optimizer, OPTIMIZERS)
+        recipe = replace(recipe, optimizer=None if chosen == ADAM else chosen)
     train_shot = recipe.train_shot or config.shot
     val_shot = recipe.val_shot or train_shot
     val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)

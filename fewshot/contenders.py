@@ -28,10 +28,11 @@ from fewshot.bench import Setting, image_set, setting_named, synchronized
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
 from fewshot.hardware import choose_device, choose_precision, keep_freed_memory
+from fewshot.optimizers import optimizer_for
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
 from fewshot.torchvision_compat import import_torchvision
-from fewshot.training import optimizer_for, train_step
+from fewshot.training import train_step
 
 TEST_EPISODES = 10_000
 _WARM_UP = 2

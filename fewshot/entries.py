@@ -168,6 +168,8 @@ class Entry:
         words = [f"batches of {batches}" if batches else way]
         if recipe.get("turns"):
             words.append("in turns")
+        if recipe.get("optimizer"):
+            words.append(recipe["optimizer"].capitalize())
         if recipe.get("labeled_share"):
             words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
         if test.get("distractors", recipe.get("distractors")):

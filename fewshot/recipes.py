@@ -44,6 +44,7 @@ class Recipe:
     val_shot: int | None = None  # None: as in training
     momentum: float | None = None  # Adam's first one; None: 0.9
     turns: bool | None = None  # whether each image of an episode has its turn in the support (Method.loss_in_turns)
+    optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; None: Adam for all
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
     def learning_rate_at(self, episode: int) -> float:
@@ -128,7 +129,7 @@ _FAST_OF_MODEL = {
     ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
     ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
 } | {(model, "omniglot"): _FAST_FEW_LABELS for model in SEMI_SUPERVISED}
-_FAST_OF_MODEL |= {(model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True) for model in _IN_TURNS}
+_FAST_OF_MODEL |= {(model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon") for model in _IN_TURNS}
 _CHEN_MINI = replace(
     _BATCHES["miniimagenet"], name="paper", source="Chen et al. 2019, section 4.2, and the released code",
     train_episodes=960_000, learning_rate=1e-3, schedule="halving", halve_every=10**9, warmup=0, batch_size=16,

@@ -25,6 +25,7 @@ from episodes.types import Episode, LabeledRows
 from fewshot.checkpoints import load_tensors, save_tensors
 from fewshot.hardware import Precision, autocast
 from fewshot.methods.base import EpisodeImages, Method, training_images
+from fewshot.optimizers import AnyOptimizer, optimizer_for
 from fewshot.recipes import Recipe
 from fewshot.statistics import Interval
 
@@ -88,16 +89,9 @@ class TrainingResult:
     validation_seconds: float
 
 
-def optimizer_for(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015); weight decay, where a recipe has any, is added to the gradient as in the papers."""
-    betas = (0.9 if recipe.momentum is None else recipe.momentum, 0.999)
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    return torch.optim.Adam(method.parameters(), lr=rate, betas=betas, weight_decay=decay)
-
-
 def train_step(
     method: Method,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     images: Tensor,
     drawn: Episode | LabeledRows,
     precision: Precision,
@@ -174,9 +168,7 @@ def train(
     return TrainingResult(tuple(state.history), state.best, state.seconds, state.validation_seconds)
 
 
-def _begin(
-    method: Method, recipe: Recipe, state_path: Path | None
-) -> tuple[torch.optim.Optimizer, _State, dict[str, Tensor]]:
+def _begin(method: Method, recipe: Recipe, state_path: Path | None) -> tuple[AnyOptimizer, _State, dict[str, Tensor]]:
     """Optimizer, state and best weights so far: those of the interrupted training, where there is one."""
     optimizer = optimizer_for(method, recipe)
     if state_path is not None and state_path.exists():
@@ -185,7 +177,7 @@ def _begin(
 
 
 def _prepare_step(
-    optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, episode: int
+    optimizer: AnyOptimizer, recipe: Recipe, seed: int, episode: int
 ) -> Callable[[Tensor], Tensor] | None:
     """Learning rate, random numbers and the (returned) augmentation of a step follow from its number alone."""
     for group in optimizer.param_groups:
@@ -243,9 +235,7 @@ def _validated(
     return _weights(method) if record is None or interval.mean > record.accuracy else best
 
 
-def _save_state(
-    path: Path, method: Method, optimizer: torch.optim.Optimizer, state: _State, best: dict[str, Tensor]
-) -> None:
+def _save_state(path: Path, method: Method, optimizer: AnyOptimizer, state: _State, best: dict[str, Tensor]) -> None:
     _check_weights(method, state.episode)
     tensors = {f"weights.{name}": tensor for name, tensor in method.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
@@ -254,7 +244,7 @@ def _save_state(
     save_tensors(path, tensors, asdict(state))
 
 
-def _load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> tuple[_State, dict[str, Tensor]]:
+def _load_state(path: Path, method: Method, optimizer: AnyOptimizer) -> tuple[_State, dict[str, Tensor]]:
     tensors, metadata = load_tensors(path)
 
     def under(prefix: str) -> dict[str, Tensor]:

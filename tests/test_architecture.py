@@ -90,8 +90,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "read-outs": (("fewshot.readouts*",), (*ERRORS, "fewshot.distances", "fewshot.readouts*")),
     "training": (
-        ("fewshot.training",),
-        ("episodes.*", "fewshot.methods.base", "fewshot.statistics", *HELPERS),
+        ("fewshot.training", "fewshot.optimizers"),
+        ("episodes.*", "fewshot.methods.base", "fewshot.statistics", "fewshot.optimizers", *HELPERS),
     ),
     "evaluation": (
         ("fewshot.evaluation",),
@@ -198,7 +198,7 @@ def names_in(tree: ast.AST) -> set[str]:
 def test_only_the_training_loop_changes_weights() -> None:
     """The bench measures the loop's own step; those that it is compared with take theirs in a file of their own."""
     for module, path in MODULES.items():
-        if module not in ("fewshot.training", "fewshot.contenders"):
+        if module not in ("fewshot.training", "fewshot.optimizers", "fewshot.contenders"):
             attributes = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
             assert not attributes & {"backward", "optim", "zero_grad"}, module
 

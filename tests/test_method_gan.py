@@ -15,8 +15,8 @@ from fewshot.building import build_method
 from fewshot.generated import draw_samples
 from fewshot.methods.base import LabeledImages
 from fewshot.methods.gan import GAN
+from fewshot.optimizers import optimizer_for
 from fewshot.recipes import find_recipe
-from fewshot.training import optimizer_for
 
 
 def gan(image_shape: tuple[int, int, int] = GRAY, **options: object) -> GAN:
@@ -102,9 +102,9 @@ def test_made_images_have_the_shape_of_real_ones(image_shape: tuple[int, int, in
 def test_the_recipe_has_the_papers_momentum() -> None:
     recipe = find_recipe("fast", "omniglot", 1, "gan")
     assert (recipe.learning_rate, recipe.learning_rate_at(3999), recipe.momentum) == (2e-4, 2e-4, 0.5)
-    assert optimizer_for(gan(), recipe).defaults["betas"] == (0.5, 0.999)
-    assert optimizer_for(gan(), QUICK).defaults["betas"] == (0.9, 0.999)
-    assert optimizer_for(gan(), replace(QUICK, momentum=0.0)).defaults["betas"] == (0.0, 0.999)
+    assert optimizer_for(gan(), recipe).param_groups[0]["betas"] == (0.5, 0.999)
+    assert optimizer_for(gan(), QUICK).param_groups[0]["betas"] == (0.9, 0.999)
+    assert optimizer_for(gan(), replace(QUICK, momentum=0.0)).param_groups[0]["betas"] == (0.0, 0.999)
 
 
 def test_a_run_leaves_a_picture_of_samples_for_every_validation(fewshot: Fewshot) -> None:

@@ -15,7 +15,8 @@ from episodes.types import EpisodeSpec
 from fewshot.evaluation import evaluate
 from fewshot.methods.base import UntrainedError
 from fewshot.methods.matching import FullContext, Matching
-from fewshot.training import optimizer_for, train_step
+from fewshot.optimizers import optimizer_for
+from fewshot.training import train_step
 
 Vector = list[float]
 

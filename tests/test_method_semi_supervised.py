@@ -16,7 +16,8 @@ from episodes.types import EpisodeSpec
 from fewshot.evaluation import evaluate
 from fewshot.methods.base import UntrainedError
 from fewshot.methods.semi_supervised import ClusterPrototypical, MaskedPrototypical, RefinedPrototypical, moments
-from fewshot.training import optimizer_for, train_step
+from fewshot.optimizers import optimizer_for
+from fewshot.training import train_step
 
 Vector = list[float]
 MODELS = ("soft-kmeans-proto", "cluster-proto", "masked-proto")

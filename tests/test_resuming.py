@@ -27,7 +27,7 @@ from toy_training import (
 )
 
 from episodes.errors import Interrupted
-from fewshot import training
+from fewshot import optimizers, training
 from fewshot.checkpoints import CheckpointError, load_tensors
 from fewshot.training import Progress, train
 
@@ -80,7 +80,7 @@ def test_a_state_lays_its_moments_in_memory_as_the_weights_lie(tmp_path: Path) -
     with pytest.raises(Interrupted):
         trained(state_path=path, on_progress=press_ctrl_c_at(5))
     method = method_of()
-    optimizer = training.optimizer_for(method, QUICK)
+    optimizer = optimizers.optimizer_for(method, QUICK)
     training._load_state(path, method, optimizer)
     assert len(optimizer.state) == len([*method.parameters()])
     for parameter, moments in optimizer.state.items():

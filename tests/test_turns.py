@@ -54,7 +54,10 @@ def test_the_fast_recipe_of_omniglot_takes_turns_and_the_papers_do_not() -> None
     assert one.turns
     assert five.turns
     assert (one.train_way, one.train_query, five.train_way, five.train_query) == (120, 2, 60, 5)
-    assert find_recipe("paper", "omniglot", 1, "proto").turns is None
+    assert one.optimizer == five.optimizer == "muon"
+    paper = find_recipe("paper", "omniglot", 1, "proto")
+    assert paper.turns is None
+    assert paper.optimizer is None
     assert "omniglot" in DATASETS
     for model in METHODS:
         if METHODS.get(model).trains_on == "images" or METHODS.get(model).adapts:
