@@ -57,8 +57,8 @@ def _check_choices(choices: Mapping[str, Any]) -> None:
     """Refuse what does not go together, before anything is measured."""
     if choices["scaling"] and choices["time_to_accuracy"]:
         raise UserError("--scaling and --time-to-accuracy are two measurements: ask for one after the other")
-    if choices["write"] and choices["model"] and not choices["time_to_accuracy"]:
-        raise UserError("--model alone is not part of the page about speed: leave out --write, or --model")
+    if choices["write"] and choices["model"] not in (None, "all") and not choices["time_to_accuracy"]:
+        raise UserError("one model alone is not part of the page about speed: --model all, or leave out --write")
 
 
 def _written(choices: Mapping[str, Any], measured: dict[str, Any]) -> list[Path]:

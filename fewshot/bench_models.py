@@ -14,11 +14,12 @@ from episodes.cache import data_root
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.bench import SETTINGS, Measurement, image_set, in_a_process
+from fewshot.bench import SETTINGS, Measurement, image_set, in_a_process, load_before
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
 from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory
 from fewshot.methods import METHODS, Method
+from fewshot.provenance import commit
 from fewshot.reporting import Reporter
 
 _FEW, _MANY = (5, 1), (20, 5)  # way and shot that are timed; that are looked at for memory
@@ -27,7 +28,7 @@ _QUERIES, _UNLABELED = 15, 5
 
 def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
     """Seconds and memory of 10,000 Omniglot test episodes; of the method called ``wanted``, or of ``all``."""
-    names = [*METHODS] if wanted == "all" else [wanted]
+    names, load = [*METHODS] if wanted == "all" else [wanted], load_before()
     figures: list[Measurement] = []
     for number, name in enumerate(names):
         if reason := _why_not(METHODS.get(name)):
@@ -41,7 +42,13 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
         figures += [Measurement(**figure) for figure in measured]
     reporter.test_progress("measuring", len(names), len(names))
     measurements = [figure.__dict__ for figure in figures]
-    return {"machine": describe_machine(choose_device()), "measurements": measurements}
+    return {
+        "machine": describe_machine(choose_device()),
+        "commit": commit(),
+        "load": load,
+        "measurements": measurements,
+        "of_models": wanted,
+    }
 
 
 def _why_not(method_class: type[Method]) -> str:

@@ -37,7 +37,7 @@ class MuonAndAdam:
         self._muon = torch.optim.Muon(
             self._matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
-        self._adam = torch.optim.Adam(others, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+        self._adam = torch.optim.Adam(others, lr=learning_rate, betas=betas)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -83,7 +83,9 @@ AnyOptimizer: TypeAlias = torch.optim.Optimizer | MuonAndAdam
 def optimizer_for(method: nn.Module, recipe: Recipe) -> AnyOptimizer:
     """The recipe's: Adam (Kingma and Ba 2015) where it names none.
 
-    Adam adds weight decay, where a recipe has any, to the gradient, as in the papers; Muon shrinks the weights by it.
+    Adam adds weight decay, where a recipe has any, to the gradient, as in the papers. With Muon it is that of the
+    convolutions alone, which every step shrinks by learning rate times decay (Loshchilov and Hutter 2019): the scale
+    of their weights is then in balance with the size of the steps.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     betas = (0.9 if recipe.momentum is None else recipe.momentum, 0.999)

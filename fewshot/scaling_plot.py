@@ -66,5 +66,5 @@ def _draw_memory(axes: Axes, scoring: list[dict[str, Any]], ceiling: float) -> N
     axes.axvline(ceiling, color=_LIMIT, linestyle="--")
     axes.set_xlim(0, 1.1 * ceiling)
     axes.invert_yaxis()
-    axes.set_xlabel(f"memory that scoring adds (MB); ceiling {ceiling:,} MB")
+    axes.set_xlabel(f"added MB (dashed: ceiling, {ceiling:,})")
     axes.set_title("memory of scoring", fontsize=10)

@@ -90,3 +90,13 @@ def test_a_page_that_was_changed_by_hand_is_found_out(tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_refused_before_anything_is_measured(fewshot: Fewshot) -> None:
     assert "one after the other" in fewshot("bench", "--scaling", "--time-to-accuracy").error
     assert "leave out --write" in fewshot("bench", "--model", "proto", "--write").error
+
+
+def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_anew(tmp_path: Path) -> None:
+    seconds = {"name": "relation: 10,000 episodes 5w1s15q", "value": 9.5, "unit": "s", "what": "embedding 2.0 s, real"}
+    memory = {"name": "relation: peak memory at 20w5s15q", "value": 0.6, "unit": "GB", "what": "resident"}
+    models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": [seconds, memory]}
+    write_speed(tmp_path, models)
+    page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
+    assert "| relation | 9.50 | embedding 2.0 s | 0.60 |" in page
+    assert "| peak memory | 1,234 | MB | resident |" in page
