@@ -82,6 +82,9 @@ def cli() -> None:
     "--turns/--no-turns", default=None, help="Score each training episode in turns, every image once in the support."
 )
 @click.option("--optimizer", help="adam or muon: Muon for the convolutions, Adam for the rest [default: the recipe's].")
+@click.option(
+    "--weight-decay", type=click.FloatRange(0), help="With muon: of the convolutions [default: the recipe's]."
+)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(

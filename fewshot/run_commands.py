@@ -34,6 +34,7 @@ from fewshot.sources import open_dataset
 _RECIPE_OVERRIDES = (
     *("train_way", "train_shot", "train_query", "train_episodes", "learning_rate"),
     *("labeled_share", "unlabeled", "distractors", "batch_size", "per_class", "augment", "turns", "optimizer"),
+    "weight_decay",
 )
 
 
