@@ -129,7 +129,9 @@ _FAST_OF_MODEL = {
     ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
     ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
 } | {(model, "omniglot"): _FAST_FEW_LABELS for model in SEMI_SUPERVISED}
-_FAST_OF_MODEL |= {(model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon") for model in _IN_TURNS}
+_FAST_OF_MODEL |= {
+    (model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon", weight_decay=1.0) for model in _IN_TURNS
+}
 _CHEN_MINI = replace(
     _BATCHES["miniimagenet"], name="paper", source="Chen et al. 2019, section 4.2, and the released code",
     train_episodes=960_000, learning_rate=1e-3, schedule="halving", halve_every=10**9, warmup=0, batch_size=16,
@@ -187,9 +189,9 @@ def _length(model: str, dataset: str, shot: int) -> int:
     """How much longer a training for more shots is than one for a single shot.
 
     More shots leave fewer errors to learn from: Omniglot's 5-shot numbers take twice the episodes. Relation's fast
-    recipe is as long as that at one shot already.
+    recipe is as long as that at one shot already, and in turns every image is classified, however many the shots.
     """
-    return 2 if dataset == "omniglot" and shot > 1 and model != "relation" else 1
+    return 2 if dataset == "omniglot" and shot > 1 and model not in ("relation", *_IN_TURNS) else 1
 
 
 def _paper_recipe(dataset: str, shot: int, model: str, way: int) -> Recipe:
