@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jaxtyping import Float, Int64
-from pytorch_metric_learning.losses import ProxyAnchorLoss
 from torch import Tensor
 
 from fewshot.losses.base import LOSSES, Loss
@@ -22,6 +21,8 @@ class ProxyAnchor(Loss):
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, margin: float = 0.1, sharpness: float = 32.0) -> None:
+        from pytorch_metric_learning.losses import ProxyAnchorLoss  # here: it imports scipy.stats, which takes a second
+
         super().__init__(dim, num_classes)
         self.library = ProxyAnchorLoss(num_classes, dim, margin=margin, alpha=sharpness)
 

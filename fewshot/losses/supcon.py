@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jaxtyping import Float, Int64
-from pytorch_metric_learning.losses import SupConLoss
 from torch import Tensor
 
 from fewshot.losses.base import LOSSES, Loss
@@ -23,6 +22,8 @@ class SupCon(Loss):
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.1) -> None:
+        from pytorch_metric_learning.losses import SupConLoss  # here: it imports scipy.stats, which takes a second
+
         super().__init__(dim, num_classes)
         self.library = SupConLoss(temperature=temperature)
 
