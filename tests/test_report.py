@@ -12,6 +12,7 @@ from command_line import Fewshot
 from report_records import a_record, several
 
 from fewshot.records import write_record
+from fewshot.report.answers import answers_for
 from fewshot.report.boards import cells_of
 from fewshot.report.canvas import DARK, LIGHT
 from fewshot.report.charts import SERIES
@@ -43,6 +44,17 @@ def test_only_inductive_models_compete_for_the_short_answer() -> None:
     (cell, *_) = cells_of([a_record("proto", 0.9), a_record("soft-kmeans-proto", 0.99, uses_unlabeled=True)])
     assert [entry.name for entry in cell.ranked] == ["proto"]
     assert cell.entries[0].name == "soft-kmeans-proto"
+
+
+def test_the_next_model_is_another_one_and_not_another_recipe_of_the_best() -> None:
+    other_recipe = a_record("proto", 0.95, train_episodes=1000)
+    (cell,) = cells_of([a_record("proto", 0.96), other_recipe, a_record("relation", 0.8)])
+    assert [entry.record.model for entry in cell.ranked] == ["proto", "proto", "relation"]
+    surely = answers_for(cell)[1]
+    assert surely.short == "Yes"
+    assert "points over relation on the same episodes" in surely.long
+    (alone,) = cells_of([a_record("proto", 0.96), other_recipe])
+    assert answers_for(alone)[1].short == "nothing to compare"
 
 
 def test_shortened_trainings_are_ranked_only_where_there_is_nothing_else() -> None:

@@ -77,28 +77,30 @@ def _best(cell: Cell, best: Entry) -> Answer:
 
 
 def _surely(cell: Cell) -> Answer:
-    question = "Surely better than the next?"
-    if len(cell.ranked) < 2:
+    """The best against the next model: other recipes and read-outs of its own are no rivals."""
+    question, best = "Surely better than the next?", cell.ranked[0]
+    p_values = pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0] if cell.ranked[1:] else [1.0]
+    others = [
+        (entry, float(p))
+        for entry, p in zip(cell.ranked, p_values, strict=True)
+        if entry.record.model != best.record.model
+    ]
+    if not others:
         return Answer(question, "nothing to compare", "no other inductive model has a record here yet", "open")
-    best, second = cell.ranked[:2]
+    second, p = others[0]
     difference = paired_difference(best.accuracies, second.accuracies)
-    p = float(pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0, 1])
     points = f"{difference.percent().replace('-', '−')} points over {second.name} on the same episodes"
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     long = (
         f"{points}, {chance} (paired t test, Holm over all pairs); {difference.wins:,} episodes won, "
         f"{difference.losses:,} lost"
     )
-    if p < 0.05:
+    tied = [entry.name for entry, chance_of_it in others if chance_of_it >= 0.05]
+    if not tied:
         return Answer(question, "Yes", long, "good")
-    tied = [entry.name for entry, value in zip(cell.ranked[1:], _against_best(cell), strict=True) if value >= 0.05]
     return Answer(
         question, f"No: tied with {tied[0]}" + (f" and {len(tied) - 1} more" if tied[1:] else ""), long, "open"
     )
-
-
-def _against_best(cell: Cell) -> list[float]:
-    return [float(p) for p in pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0, 1:]]
 
 
 def _as_published(cell: Cell) -> Answer:
