@@ -93,7 +93,12 @@ def _leaderboard(title: str, caption: str, cells: Sequence[tuple[Cell, list[Entr
         for entry, rank in zip(entries, places, strict=True):
             rows[entry.name][cell.key] = entry
             ranks[entry.name, cell.key] = rank
-    order = sorted(rows, key=lambda name: (-len(rows[name]), -np.mean([e.interval.mean for e in rows[name].values()])))
+    worst = -1.0  # behind all others where a cell is missing
+
+    def accuracies(name: str) -> list[float]:
+        return [rows[name][cell.key].interval.mean if cell.key in rows[name] else worst for cell, _ in cells]
+
+    order = sorted(rows, key=accuracies, reverse=True)
     columns = [Column("model")]
     columns += [Column(cell.shape, True, f"{cell.name}, {cell.num_episodes:,} episodes") for cell, _ in cells]
     columns += [
