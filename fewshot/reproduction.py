@@ -122,7 +122,10 @@ def _counts(record: RunRecord) -> bool:
 
 
 def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[RunRecord]) -> Measured | None:
-    """Trained at the shot of the test before others, then by the paper's recipe, most seeds, longest, latest."""
+    """Trained at the shot of the test before others, then by the paper's recipe, most seeds, latest.
+
+    The latest, not the longest: recipes get better, and none is shortened here.
+    """
     if row.ours is None:
         return None
     by_setup: dict[str, dict[int, RunRecord]] = {}
@@ -139,11 +142,11 @@ def _setup(record: RunRecord) -> str:
     return json.dumps([record.config["recipe"], record.config.get("precision")], sort_keys=True)
 
 
-def _preference(records: dict[int, RunRecord], column: Column) -> tuple[bool, bool, int, int, str]:
+def _preference(records: dict[int, RunRecord], column: Column) -> tuple[bool, bool, int, str]:
     latest = max(records.values(), key=lambda record: record.date)
     recipe = latest.config["recipe"]
     at_shot = recipe.get("train_shot") == column.shot
-    return at_shot, latest.recipe == "paper", len(records), recipe.get("train_episodes", 0), latest.date
+    return at_shot, latest.recipe == "paper", len(records), latest.date
 
 
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bool:
