@@ -46,6 +46,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "augment": "ink",
     "turns": True,
     "momentum": 0.5,
+    "optimizer": "muon",
 }
 BATCHES = replace(QUICK, train_way=None, train_shot=None, batch_size=12)
 CONFIG_CHANGES: dict[str, Callable[[RunConfig], RunConfig]] = {

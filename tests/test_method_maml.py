@@ -244,6 +244,7 @@ def test_without_learn2learn_it_is_listed_as_unavailable_with_the_way_to_install
 
     monkeypatch.setattr("fewshot.methods.maml.why_not", lambda: HOW)
     monkeypatch.setattr("fewshot.methods.maml.import_learn2learn", absent)
+    monkeypatch.setattr("fewshot.catalog.what_is_absent", lambda: HOW)  # what `fewshot list` asks, without torch
     with pytest.raises(GuestError, match="make setup"):
         toy_method(model)  # before anything is trained
     models = " ".join(fewshot("list", "models").out.split())
