@@ -83,10 +83,13 @@ def score_episodes(
 
     def score(episode: Episode) -> Tensor:
         unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
-        return method.scored(gather(table, episode.support), gather(table, episode.query), unlabeled)
+        support, query = gather(of_support, episode.support), gather(of_query, episode.query)
+        return method.scored(support, query, unlabeled, prepared=True)
 
     method.eval()
     with autocast(table.device, precision):
+        with torch.inference_mode():
+            of_support, of_query = method.prepare(table)
         return _count_correct(score, working, table.device, sampler, num_episodes, progress)
 
 

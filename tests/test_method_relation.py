@@ -199,6 +199,20 @@ def test_transductive_batch_norm_keeps_no_statistics() -> None:
     assert sum("running_mean" in name for name in relation().state_dict()) == 6
 
 
+@pytest.mark.parametrize("size", [28, 46])
+def test_what_is_prepared_once_for_each_image_gives_the_scores_of_the_episode(size: int) -> None:
+    """Maps of 5x5, whose last row and column no window takes in, and of 10x10, without padding."""
+    method = relation((1, size, size)).double().eval()
+    torch.manual_seed(0)
+    table = torch.rand(30, *method.encoder.feature_shape, dtype=torch.float64)
+    support, query = torch.randint(30, (2, 3, 2)), torch.randint(30, (2, 7))
+    with torch.inference_mode():
+        of_support, of_query = method.prepare(table)
+        found = method.scored(of_support[support], of_query[query], prepared=True)
+        torch.testing.assert_close(found, method.logits(table[support], table[query]), rtol=1e-9, atol=1e-12)
+    assert found.std() > 0
+
+
 class Counting(Relation):
     """Notes how many images are embedded together."""
 

@@ -152,12 +152,31 @@ class Method(nn.Module, ABC):
     ) -> Float[Tensor, "batch queries way"]:
         """Scores whose softmax is the prediction, for many episodes at once."""
 
-    def scored(self, support: Tensor, query: Tensor, unlabeled: Tensor | None = None) -> Tensor:
+    def prepare(self, table: Float[Tensor, "num_images *feature"]) -> tuple[Tensor, Tensor]:
+        """What of the rule concerns one image alone, worked out once for each row of a table of embeddings.
+
+        One row an image, to be gathered where it is in the support, and where it is a query.
+        """
+        return table, table
+
+    def logits_of_prepared(
+        self,
+        support: Float[Tensor, "batch way shot *prepared"],
+        query: Float[Tensor, "batch queries *prepared"],
+        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        """``logits`` from rows of the tables that ``prepare`` gives."""
+        return self.logits(support, query, unlabeled)
+
+    def scored(
+        self, support: Tensor, query: Tensor, unlabeled: Tensor | None = None, *, prepared: bool = False
+    ) -> Tensor:
         """``logits`` in the precision it bears: full, unless the rule is itself a network."""
+        logits = self.logits_of_prepared if prepared else self.logits
         if self.network_head:
-            return self.logits(support, query, unlabeled).to(support.dtype)
+            return logits(support, query, unlabeled).to(self.encoder.mean.dtype)
         with full_precision(support):
-            return self.logits(support, query, unlabeled)
+            return logits(support, query, unlabeled)
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """The training loss of the queries."""

@@ -13,14 +13,14 @@ from episodes.errors import UserError
 from fewshot.encoders import Encoder, running_affine, set_batch_statistics, uses_batch_statistics
 from fewshot.methods.base import METHODS, Method
 
+_MAPS_AT_ONCE = 1024
 _PAIRS_AT_ONCE = 4096  # in evaluation: their maps then fit into the processor's cache
 
 
 class PairConvolution(nn.Module):
     """3x3 convolution of a support map and a query map laid on top of each other, for every pair.
 
-    A convolution is linear, so each half of its kernel runs over its own maps once, and pairs only add up. An affine
-    map of the channels behind it (batch norm in evaluation) is taken before the pairs are made, which are many more.
+    A convolution is linear, so each half of its kernel runs over its own maps once, and pairs only add up.
     """
 
     def __init__(self, channels: int, width: int, padding: int) -> None:
@@ -28,23 +28,11 @@ class PairConvolution(nn.Module):
         self.of_support = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
         self.of_query = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
 
-    def halves(
-        self,
-        support: Float[Tensor, "batch way c h w"],
-        query: Float[Tensor, "batch queries c h w"],
-        affine: tuple[Float[Tensor, " d"], Float[Tensor, " d"]] | None = None,
-    ) -> tuple[Float[Tensor, "batch way d h2 w2"], Float[Tensor, "batch queries d h2 w2"]]:
-        """What a support map and a query map contribute to each of their pairs."""
-        of_support, of_query = self.of_support(support.flatten(0, 1)), self.of_query(query.flatten(0, 1))
-        if affine is not None:
-            scale, shift = (numbers.view(-1, 1, 1).to(of_query.dtype) for numbers in affine)
-            of_support, of_query = scale * of_support, scale * of_query + shift
-        return torch.unflatten(of_support, 0, support.shape[:2]), torch.unflatten(of_query, 0, query.shape[:2])
-
     def forward(
         self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
     ) -> Float[Tensor, "pairs d h2 w2"]:
-        left, right = self.halves(support, query)
+        left, right = self.of_support(support.flatten(0, 1)), self.of_query(query.flatten(0, 1))
+        left, right = torch.unflatten(left, 0, support.shape[:2]), torch.unflatten(right, 0, query.shape[:2])
         return (left[:, None] + right[:, :, None]).flatten(0, 2)  # (batch * queries * way, d, h2, w2)
 
 
@@ -70,44 +58,62 @@ class RelationModule(nn.Module):
     def forward(
         self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
     ) -> Float[Tensor, "batch queries way"]:
-        if self.training or uses_batch_statistics(self.norm1):
-            x = functional.relu(functional.max_pool2d(self.norm1(self.pairs(support, query)), 2))
-            x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
-            scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
-            return scores.view(len(query), query.shape[1], support.shape[1])
-        return self._score_in_blocks(support, query)
+        if not (self.training or uses_batch_statistics(self.norm1)):
+            of_support, _ = self.prepare(support.flatten(0, 1))
+            _, of_query = self.prepare(query.flatten(0, 1))
+            return self.score_prepared(
+                torch.unflatten(of_support, 0, support.shape[:2]), torch.unflatten(of_query, 0, query.shape[:2])
+            )
+        x = functional.relu(functional.max_pool2d(self.norm1(self.pairs(support, query)), 2))
+        x = functional.relu(functional.max_pool2d(self.norm2(self.convolution(x)), 2))
+        scores: Tensor = self.score(functional.relu(self.hidden(x.flatten(1))))
+        return scores.view(len(query), query.shape[1], support.shape[1])
 
-    def _score_in_blocks(
-        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
+    def prepare(
+        self, maps: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n 4 d h2 w2"], Float[Tensor, "n 4 d h2 w2"]]:
+        """What a map contributes to its pairs in evaluation: as a support image, and as a query.
+
+        Each half of the first convolution with the batch norm folded in, sorted by the places of the pooling windows.
+        """
+        scale, shift = running_affine(self.norm1)
+        halves = self.pairs.of_support.weight, self.pairs.of_query.weight
+        weight = torch.cat([half * scale.view(-1, 1, 1, 1) for half in halves])
+        bias = torch.cat([torch.zeros_like(shift), shift])
+        both = functional.conv2d(maps, weight, bias, padding=self.pairs.of_support.padding)
+        of_support, of_query = _window_places(both).chunk(2, dim=2)
+        return of_support, of_query
+
+    def score_prepared(
+        self, support: Float[Tensor, "batch way 4 d h w"], query: Float[Tensor, "batch queries 4 d h w"]
     ) -> Float[Tensor, "batch queries way"]:
-        """The same in evaluation: batch norms folded, few pairs at a time, so that they stay in the processor's cache.
+        """Scores from what ``prepare`` made, few pairs at a time, so that they stay in the processor's cache.
 
         Adding pairs up and pooling them is done window place by window place: no map of a pair is ever whole.
         """
-        left, right = self.pairs.halves(support, query, running_affine(self.norm1))
-        left, right = _window_places(left)[:, :, None], _window_places(right)[:, :, :, None]
+        left = [place.contiguous() for place in support[:, None].unbind(3)]  # (batch, 1, way, d, h, w), four times
+        right = query[:, :, None].unbind(3)
         scale, shift = running_affine(self.norm2)
         weight = self.convolution.weight * scale.view(-1, 1, 1, 1)
-        second = _SmallConvolution(weight, shift, self.convolution.padding, left.shape[-2:])
-        num_queries, pairs_of_query = query.shape[1], len(query) * support.shape[1]
-        block = max(1, _PAIRS_AT_ONCE // pairs_of_query)
+        second = _SmallConvolution(weight, shift, self.convolution.padding, support.shape[-2:])
+        block = max(1, _PAIRS_AT_ONCE // (len(query) * support.shape[1]))
         scores = []
-        for first in range(0, num_queries, block):
-            of_queries = right[:, :, first : first + block]
-            x = left[0] + of_queries[0]  # (batch, queries, way, c, h2, w2)
-            for place in range(1, len(left)):
-                x = torch.maximum(x, left[place] + of_queries[place])
+        for first in range(0, query.shape[1], block):
+            of_queries = [place[:, first : first + block] for place in right]
+            x = left[0] + of_queries[0]  # (batch, queries, way, d, h, w)
+            for of_support, of_query in zip(left[1:], of_queries[1:], strict=True):
+                x = torch.maximum(x, of_support + of_query)
             shape = x.shape[:3]
             x = functional.relu(second(functional.relu(x.flatten(0, 2))))
             scores.append(self.score(functional.relu(self.hidden(x.flatten(1)))).view(shape))
         return torch.cat(scores, dim=1)
 
 
-def _window_places(maps: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "4 batch n c h2 w2"]:
+def _window_places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 4 c h2 w2"]:
     """The numbers of every 2x2 pooling window, by their place in it."""
     height, width = (side // 2 * 2 for side in maps.shape[-2:])
     places = [maps[..., row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    return torch.stack(places)
+    return torch.stack(places, dim=1)
 
 
 class _SmallConvolution:
@@ -167,6 +173,19 @@ class Relation(Method):
         scores: Tensor = self.relation(support.sum(dim=2), query)
         return scores
 
+    def prepare(self, table: Float[Tensor, "n c h w"]) -> tuple[Tensor, Tensor]:
+        parts = [self.relation.prepare(rows) for rows in torch.split(table, _MAPS_AT_ONCE)]
+        of_support, of_query = zip(*parts, strict=True)
+        return torch.cat(of_support), torch.cat(of_query)
+
+    def logits_of_prepared(
+        self,
+        support: Float[Tensor, "batch way shot 4 d h w"],
+        query: Float[Tensor, "batch queries 4 d h w"],
+        unlabeled: Tensor | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        return self.relation.score_prepared(support.sum(dim=2), query)  # as linear as the convolution behind it
+
     def loss_of_embedded(
         self,
         support: Float[Tensor, "batch way shot *feature"],
@@ -182,4 +201,4 @@ class Relation(Method):
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         maps = torch.Size(self.encoder.feature_shape).numel()
-        return super().working_numbers(way, shot, queries, unlabeled) + 4 * queries * way * maps
+        return super().working_numbers(way, shot, queries, unlabeled) + 4 * (way * shot + queries) * maps
