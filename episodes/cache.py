@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +30,7 @@ from episodes.types import ImageSet, Rows
 log = logging.getLogger(__name__)
 
 Images = npt.NDArray[np.uint8]
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.13 on; the number is x86's and ARM's
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)``; the command line draws it."""
 
@@ -162,6 +165,22 @@ def _build(directory: Path, key: str, decoder: Decoder, progress: Progress) -> _
     return index
 
 
+def map_images(path: Path) -> torch.Tensor:
+    """The array of a ``.npy`` file as a tensor, read from the disk where it is looked at, also if larger than memory.
+
+    PyTorch wants writable memory: pages are copied on writing, and the file stays as it is. Linux counts such a map as
+    memory that will be needed, and refuses one larger than the machine's, unless told to reserve none.
+    """
+    images: Images = np.load(path, mmap_mode="r")
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows, which does not count so
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+    assert isinstance(images, np.memmap)
+    with path.open("rb") as file:
+        flags = mmap.MAP_PRIVATE | (_MAP_NORESERVE if sys.platform == "linux" else 0)
+        pages = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return torch.from_numpy(np.ndarray(images.shape, images.dtype, pages, images.offset))
+
+
 def cached_image_set(
     directory: Path,
     key: str,
@@ -178,9 +197,8 @@ def cached_image_set(
     if not re.fullmatch(r"[\w.@-]+", key):
         raise ValueError(f"cache key {key!r} must be usable as a file name")
     index = _read_index(directory, key) or _build(directory, key, make_decoder(), progress)
-    images = np.load(directory / index.array, mmap_mode="c")  # PyTorch wants writable memory; the file stays as it is
     return ImageSet(
-        torch.from_numpy(images),
+        map_images(directory / index.array),
         np.asarray(index.class_starts, np.int64),
         tuple(index.class_names),
         dataset,

@@ -35,6 +35,7 @@ def bench_command(**choices: Any) -> None:
 def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[str, Any]:
     from fewshot.bench import measure_all
     from fewshot.bench_accuracy import Goal, measure_time_to_accuracy
+    from fewshot.bench_large import measure_large_file
     from fewshot.bench_models import measure_models
     from fewshot.bench_scaling import QUICK, measure_scaling
 
@@ -46,6 +47,8 @@ def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[st
             model or "proto", target=target, num_seeds=choices["seeds"], num_episodes=choices["episodes"], **chosen
         )
         return measure_time_to_accuracy(goal, root, reporter)
+    if choices["large_file"]:
+        return measure_large_file(root, reporter, choices["large_file"])
     if choices["scaling"]:
         return measure_scaling(root, reporter, QUICK if quick else None)
     if model:
@@ -55,8 +58,10 @@ def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[st
 
 def _check_choices(choices: Mapping[str, Any]) -> None:
     """Refuse what does not go together, before anything is measured."""
-    if choices["scaling"] and choices["time_to_accuracy"]:
-        raise UserError("--scaling and --time-to-accuracy are two measurements: ask for one after the other")
+    asked = [name for name in ("scaling", "time_to_accuracy", "large_file") if choices[name]]
+    if len(asked) > 1:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise UserError(f"{names} are {len(asked)} measurements: ask for one after the other")
     if choices["write"] and choices["model"] not in (None, "all") and not choices["time_to_accuracy"]:
         raise UserError("one model alone is not part of the page about speed: --model all, or leave out --write")
 

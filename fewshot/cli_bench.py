@@ -24,6 +24,8 @@ from fewshot.cli_options import data_option, json_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="With it: number of trainings.")
 @click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="With it: of the test.")
 @click.option("--scaling", is_flag=True, help="Instead: cost of an episode against classes, images, way, shot, number.")
+@click.option("--large-file", type=click.FloatRange(0.1), metavar="GB",
+              help="Instead: train from an image file of so many gigabytes, made for it and removed.")  # fmt: skip
 @click.option("--write", is_flag=True, help="Write what was measured, and the page about speed, into --docs.")
 @click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True,
               help="Folder of speed.md, speed.json and scaling.json.")  # fmt: skip
@@ -35,7 +37,8 @@ def bench(**choices: Any) -> None:
     Beside us: plain PyTorch, and easyfsl and learn2learn where they are installed, on the same work.
 
     With --time-to-accuracy: wall time of the whole recipe of --model from nothing, test accuracy and target. With
-    --scaling: what an episode costs with up to a million classes and ten million images.
+    --scaling: what an episode costs with up to a million classes and ten million images. With --large-file 50: a
+    training from 50 GB of images, on a machine with less memory than that.
     """
     from fewshot.bench_commands import bench_command
 

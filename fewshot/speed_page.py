@@ -18,8 +18,8 @@ _BUSY = 0.5  # of the cores taken by other work before anything was measured
 def write_speed(docs: Path, measured: dict[str, Any]) -> Path:
     """Take up what was measured into speed.json under ``docs`` and write speed.md anew; the page.
 
-    Times to accuracy are kept side by side, the newest of each goal; what testing costs model by model is kept until
-    it is measured anew; all else is replaced.
+    Times to accuracy are kept side by side, the newest of each goal; what testing costs model by model, and training
+    from a large file, are kept until they are measured anew; all else is replaced.
     """
     before = _read(docs / "speed.json")
     goals = {_goal_name(found): found for found in before.get("times_to_accuracy", [])}
@@ -28,8 +28,10 @@ def write_speed(docs: Path, measured: dict[str, Any]) -> Path:
         content = before
     elif "of_models" in measured:
         content = before | {"models": measured}
+    elif "large_file" in measured:
+        content = before | {"large_file": measured["large_file"]}
     else:
-        content = measured | ({"models": before["models"]} if "models" in before else {})
+        content = measured | {name: before[name] for name in ("models", "large_file") if name in before}
     content = content | {"times_to_accuracy": [goals[name] for name in sorted(goals)]}
     _write_json(docs / "speed.json", content)
     return write_page(docs)
@@ -69,7 +71,7 @@ def speed_page(docs: Path) -> str:
     if content.get("machine"):
         blocks += [Paragraph(_machine_line(content)), *_against_others(content), *_limits(content)]
     blocks += [*_times_to_accuracy(content.get("times_to_accuracy", [])), *_models(content.get("models"))]
-    blocks += _scale(scaling)
+    blocks += [*_scale(scaling), *_large_file(content.get("large_file"))]
     if content.get("measurements"):
         blocks += _all_figures(content["measurements"])
     return markdown(blocks) + "\n"
@@ -253,6 +255,22 @@ def _scale(scaling: dict[str, Any]) -> list[Block]:
     )
     picture = "![cost of an episode against classes, images, way, shot and episodes](scaling.svg)"
     return [*blocks, Paragraph(told), Paragraph(picture)]
+
+
+def _large_file(found: dict[str, Any] | None) -> list[Block]:
+    if not found:
+        return [
+            Paragraph("Training from a file larger than memory is not measured yet: `fewshot bench --large-file 50`.")
+        ]
+    small, large = found["small"], found["large"]
+    told = (
+        f"Training from an image file of {large['file_gb']:.1f} GB on a machine with {found['memory_gb']:.1f} GB of "
+        f"memory ({found['setting']}; {found['steps']:,} steps): {_number(large['step_ms'])} ms a step and "
+        f"{large['own_mb']:,.0f} MB of the process's own, against {_number(small['step_ms'])} ms and "
+        f"{small['own_mb']:,.0f} MB from its first {small['file_gb']:.1f} GB. Commit {found['commit'][:12]}."
+        f"{_busy(found)}"
+    )
+    return [Paragraph(told)]
 
 
 def _all_figures(measurements: Sequence[dict[str, Any]]) -> list[Block]:

@@ -1,0 +1,70 @@
+"""fewshot bench --large-file: the file is as large as said, is trained from, and is gone afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_bench import called_here
+
+from fewshot import bench_large
+from fewshot.bench_large import large_file, measure_large_file, own_megabytes
+from fewshot.reporting import Reporter
+from fewshot.speed_page import write_speed
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which strokes are decoded already."""
+    root = tmp_path_factory.mktemp("data")
+    with large_file(root, 10, Reporter()):
+        return root
+
+
+def test_the_file_holds_drawn_characters_over_and_over_and_is_gone_afterwards(drawn: Path) -> None:
+    num_images = 70_000  # more than strokes has
+    with large_file(drawn, num_images, Reporter()) as path:
+        images = np.load(path, mmap_mode="r")
+        assert images.shape == (num_images, 1, 28, 28)
+        period = next(n for n in range(1, num_images) if np.array_equal(images[n], images[0]))
+        assert np.array_equal(images[period:], images[:-period])
+        assert images[-1].any()
+        del images
+    assert not path.exists()
+    assert not path.parent.exists()
+
+
+def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_large, "in_a_process", called_here)
+    monkeypatch.setattr(bench_large, "keep_freed_memory", lambda: True)  # it would last beyond the test
+    for name, value in (("_SPEC", bench_large.EpisodeSpec(3, 1, 2)), ("_PER_CLASS", 20), ("_SMALL_SHARE", 4)):
+        monkeypatch.setattr(bench_large, name, value)
+    measured: dict[str, Any] = measure_large_file(drawn, Reporter(), 0.0003, steps=60)
+    found = measured["large_file"]
+    assert found["large"]["file_gb"] == pytest.approx(0.0003, rel=0.1)
+    assert found["small"]["file_gb"] == pytest.approx(0.0003 / 4, rel=0.2)
+    assert found["memory_gb"] > 0.5
+    for part in (found["small"], found["large"]):
+        assert 0 < part["step_ms"] < 60_000
+        assert 50 < part["own_mb"] < 50_000
+    page = write_speed(tmp_path, measured).read_text()
+    assert "Training from an image file of 0.0 GB" in page
+    later = write_speed(tmp_path, {"machine": found["machine"], "measurements": []}).read_text()
+    assert "Training from an image file" in later  # kept until it is measured anew
+
+
+def test_memory_of_its_own_counts_what_is_allocated_and_not_what_is_mapped(tmp_path: Path) -> None:
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("needs Linux's account of a process")
+    before = own_megabytes()
+    kept = torch.ones(25_000_000)
+    after = own_megabytes()
+    assert 80 < after - before < 130
+    np.save(tmp_path / "pages.npy", np.ones(100_000_000, np.uint8))
+    pages = np.load(tmp_path / "pages.npy", mmap_mode="r")
+    assert pages.sum() == 100_000_000
+    assert own_megabytes() - after < 40
+    del kept
