@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional
 
 from fewshot.losses.base import LOSSES, Loss
 from fewshot.losses.softmax import linear_classifier
@@ -44,7 +43,7 @@ class Hinge(Loss):
     def forward(self, embeddings: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         scores = self.classify(embeddings)  # (n, num_classes)
         right = scores.gather(1, labels[:, None])
-        wrong = functional.one_hot(labels, self.num_classes) == 0
+        wrong = labels[:, None] != torch.arange(self.num_classes, device=labels.device)
         terms = torch.where(wrong, (self.margin + scores - right).clamp_min(0), 0)
         if self.squared:
             terms = terms.square()

@@ -196,7 +196,7 @@ class Relation(Method):
         scores = self.scored(support, query, unlabeled)
         if self.relation_loss == "cross-entropy":
             return functional.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        target = functional.one_hot(labels, scores.shape[-1]).to(scores)
+        target = (labels[..., None] == torch.arange(scores.shape[-1], device=labels.device)).to(scores)
         return functional.mse_loss(scores.sigmoid(), target)
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:

@@ -56,13 +56,26 @@ class PairMethod(Method):
             losses = self.pair_losses(self.pair_scores(query, support.flatten(1, 2)), same.to(query.dtype))
         if way == 1:
             return losses.mean()
-        return (losses[same].mean() + losses[~same].mean()) / 2
+        own, others = of_own_and_other_classes(torch.unflatten(losses, -1, (way, shot)), labels)
+        return (own.mean() + others.mean()) / 2
 
 
 def same_class(labels: Int64[Tensor, "batch queries"], way: int, shot: int) -> Tensor:
     """Whether query and support image are of one class, bool (batch, queries, way * shot)."""
     of_support = torch.arange(way, device=labels.device).repeat_interleave(shot)
     return labels[..., None] == of_support
+
+
+def of_own_and_other_classes(
+    pairs: Float[Tensor, "batch queries way shot"], labels: Int64[Tensor, "batch queries"]
+) -> tuple[Float[Tensor, "batch queries 1 shot"], Float[Tensor, "batch queries others shot"]]:
+    """What belongs to pairs of one class, and to all other pairs.
+
+    Chosen by number and not by a mask: how many a mask chooses, a GPU would have to be asked, and waited for.
+    """
+    own = labels[..., None, None]
+    columns = torch.arange(pairs.shape[2] - 1, device=labels.device)[:, None]
+    return pairs.take_along_dim(own, dim=2), pairs.take_along_dim(columns + (columns >= own), dim=2)
 
 
 @METHODS.register("siamese")
