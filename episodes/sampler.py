@@ -27,6 +27,7 @@ from episodes.draws import (
 from episodes.philox import random_words
 from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, LabeledRows, Rows
 
+CPU = torch.device("cpu")
 _DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less
 
 
@@ -125,11 +126,15 @@ class EpisodeSampler:
         for start in range(first, first + num_episodes, batch_size):
             yield self.batch(start, min(batch_size, first + num_episodes - start))
 
-    def steps(self, first: int, last: int) -> Iterator[Episode]:
-        """Episodes ``first`` to ``last - 1``, one by one, drawn many at a time: what a training takes."""
+    def steps(self, first: int, last: int, device: torch.device = CPU) -> Iterator[Episode]:
+        """Episodes ``first`` to ``last - 1``, one by one: what a training takes.
+
+        They are drawn, and sent to ``device``, many at a time.
+        """
         for drawn in self.batches(last - first, _DRAWN_AHEAD, first):
-            for index in range(len(drawn)):
-                yield drawn.part(index, 1)
+            there = drawn.to(device)
+            for index in range(len(there)):
+                yield there.part(index, 1)
 
     def digest(self, num_episodes: int) -> str:
         """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""
@@ -189,8 +194,8 @@ class TrainingSampler(Protocol):
     image_set: ImageSet
     seed: int
 
-    def steps(self, first: int, last: int) -> Iterator[Episode] | Iterator[LabeledRows]:
-        """What steps ``first`` to ``last - 1`` are made of."""
+    def steps(self, first: int, last: int, device: torch.device = CPU) -> Iterator[Episode] | Iterator[LabeledRows]:
+        """What steps ``first`` to ``last - 1`` are made of, on ``device``."""
         ...
 
 
@@ -225,10 +230,10 @@ class ClassBatchSampler:
         chosen = torch.from_numpy(rows)
         return chosen, self.image_set.class_ids[chosen]
 
-    def steps(self, first: int, last: int) -> Iterator[LabeledRows]:
-        """Batches ``first`` to ``last - 1``: what a training takes."""
+    def steps(self, first: int, last: int, device: torch.device = CPU) -> Iterator[LabeledRows]:
+        """Batches ``first`` to ``last - 1``, on ``device``: what a training takes."""
         for index in range(first, last):
-            yield LabeledRows(*self.batch(index))
+            yield LabeledRows(*self.batch(index)).to(device)
 
     def _plain(self, index: int) -> Rows:
         epoch, position = divmod(index, len(self.image_set.images) // self.batch_size)

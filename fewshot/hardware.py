@@ -30,6 +30,17 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device(("cuda" if has_gpu else "cpu") if wanted == "auto" else wanted)
 
 
+def device_for_images(num_bytes: int, device: torch.device) -> torch.device:
+    """Where images wait that are trained from on ``device``: there, unless they would fill half of what is free.
+
+    From the processor's memory, or a mapped file, every step sends its own images over.
+    """
+    if device.type != "cuda":
+        return device
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if num_bytes <= free // 2 else torch.device("cpu")
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated, it would be slower than float32."""
     if device.type == "cuda":

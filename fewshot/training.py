@@ -23,7 +23,7 @@ from episodes.errors import Interrupted, UserError
 from episodes.sampler import TrainingSampler
 from episodes.types import Episode, LabeledRows
 from fewshot.checkpoints import load_tensors, save_tensors
-from fewshot.hardware import Precision, autocast
+from fewshot.hardware import Precision, autocast, device_for_images
 from fewshot.methods.base import EpisodeImages, Method, training_images
 from fewshot.optimizers import AnyOptimizer, optimizer_for
 from fewshot.recipes import Recipe
@@ -134,13 +134,14 @@ def train(
     of the episode. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
     """
     optimizer, state, best = _begin(method, recipe, state_path)
-    images = sampler.image_set.images.to(method.encoder.mean.device)
+    images, device = sampler.image_set.images, method.encoder.mean.device
+    images = images.to(device_for_images(images.nbytes, device))
     start_here, first_here = time.perf_counter(), state.episode
     start, last_saved = start_here - state.seconds, start_here
     losses: list[Tensor] = []
     method.train()
-    with _stop_requested() as stop, torch.random.fork_rng([images.device] if images.is_cuda else []):
-        for episode in sampler.steps(state.episode, recipe.train_episodes):
+    with _stop_requested() as stop, torch.random.fork_rng([device] if device.type != "cpu" else []):
+        for episode in sampler.steps(state.episode, recipe.train_episodes, images.device):
             augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
             losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns)))
             state.episode += 1

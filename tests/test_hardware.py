@@ -16,6 +16,7 @@ from fewshot.hardware import (
     choose_device,
     choose_precision,
     describe_machine,
+    device_for_images,
     has_fast_bf16,
     keep_freed_memory,
 )
@@ -39,6 +40,16 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_works(monkeypatch: pytest.
     with pytest.raises(HardwareError, match=r"no CUDA GPU .* use --device cpu or auto") as error:
         choose_device("cuda")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("num_bytes", "stay"), [(0, True), (500, True), (501, False)])
+def test_images_stay_off_a_gpu_that_they_would_fill(
+    monkeypatch: pytest.MonkeyPatch, num_bytes: int, stay: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    gpu = torch.device("cuda")
+    assert device_for_images(num_bytes, gpu) == (gpu if stay else CPU)
+    assert device_for_images(num_bytes, CPU) == CPU
 
 
 @pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])

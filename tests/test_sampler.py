@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numbered_sets import num_distinct, number_of, numbered_set
 
-from episodes.sampler import EpisodeSampler
+from episodes.sampler import ClassBatchSampler, EpisodeSampler
 from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, gather
 from fewshot.protocol_versions import VERSION
 
@@ -247,3 +247,15 @@ def test_the_digest_changes_with_spec_seed_count_pixels_and_classes() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert digest_of() == digests[0]
+
+
+@pytest.mark.parametrize("made_of", ["episodes", "batches"])
+def test_what_a_training_takes_lies_on_its_device(made_of: str) -> None:
+    """The device that holds nothing stands for one that is not here."""
+    images, elsewhere = numbered_set([10] * 5), torch.device("meta")
+    sampler = (
+        EpisodeSampler(images, EpisodeSpec(3, 1, 2), 0) if made_of == "episodes" else ClassBatchSampler(images, 8, 0)
+    )
+    taken = [*sampler.steps(3, 7, elsewhere)]
+    assert len(taken) == 4
+    assert {tensor.device for step in taken for tensor in vars(step).values() if tensor is not None} == {elsewhere}
