@@ -31,7 +31,7 @@ from fewshot.optimizers import optimizer_for
 from fewshot.provenance import commit, versions
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
-from fewshot.training import train_step
+from fewshot.steps import train_step
 
 _TEST_EPISODES = 10_000
 _CALL = "import json, sys; from {module} import {function}; print(json.dumps({function}(*sys.argv[1:])))"

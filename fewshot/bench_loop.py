@@ -27,7 +27,8 @@ from fewshot.optimizers import optimizer_for
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
 from fewshot.statistics import Interval
-from fewshot.training import train, train_step
+from fewshot.steps import train_step
+from fewshot.training import train
 
 _DRAWN = 32  # episodes that the bare step takes in turn
 _EMBEDDED = 1024  # images of the embedding that is looked into

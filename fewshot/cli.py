@@ -86,6 +86,8 @@ def cli() -> None:
     "--weight-decay", type=click.FloatRange(0), help="With muon: of the convolutions [default: the recipe's]."
 )
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The highest [default: the recipe's].")
+@click.option("--compile", "compiled", is_flag=True,
+              help="Compile the training step: CUDA graphs on a GPU; on a processor mostly slower.")  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option(
     "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."

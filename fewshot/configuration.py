@@ -56,6 +56,7 @@ class RunConfig:
     initial: InitialWeights | None = None  # of the encoder; None: drawn by the seed
     device: str = "auto"
     precision: str = "auto"
+    compiled: bool = False  # training steps through PyTorch's compiler
 
     @property
     def spec(self) -> EpisodeSpec:
@@ -143,6 +144,8 @@ def training_identity(
         "precision": precision,
         "version": TRAINING_VERSION,
     }
+    if config.compiled:  # named only where it is so: other weights, by rounding
+        identity["compiled"] = True
     return identity if config.initial is None else identity | {"init": config.initial.description}
 
 

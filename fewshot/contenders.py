@@ -31,8 +31,8 @@ from fewshot.hardware import choose_device, choose_precision, keep_freed_memory
 from fewshot.optimizers import optimizer_for
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
+from fewshot.steps import train_step
 from fewshot.torchvision_compat import import_torchvision
-from fewshot.training import train_step
 
 TEST_EPISODES = 10_000
 _WARM_UP = 2

@@ -101,7 +101,10 @@ def obtain_training(
             checkpoint.unlink(missing_ok=True)
             state_path.unlink(missing_ok=True)
         show = reporter.training_progress
-        result = train(method, sampler, recipe, validate, precision=precision, state_path=state_path, on_progress=show)
+        result = train(
+            method, sampler, recipe, validate, precision=precision, compiled=config.compiled, state_path=state_path,
+            on_progress=show,
+        )  # fmt: skip
         metadata = identity | {
             "image_shape": list(train_set.image_shape),
             "num_classes": train_set.num_classes,

@@ -84,7 +84,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
         initial=None if choices["init"] is None else initial_weights(choices["init"]),
         runs=choices["protocol"] == RUNS,
         **{name: choices[name] for name in ("model", "way", "shot", "query", "episodes")},
-        **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision")},
+        **{name: choices[name] for name in ("episode_seed", "seed", "device", "precision", "compiled")},
     )
     if choices["tensorboard"] is not None:
         from fewshot.curves import tensorboard_observer

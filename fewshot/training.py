@@ -21,13 +21,13 @@ from torch import Tensor
 from episodes.augment import AUGMENTATIONS
 from episodes.errors import Interrupted, UserError
 from episodes.sampler import TrainingSampler
-from episodes.types import Episode, LabeledRows
 from fewshot.checkpoints import load_tensors, save_tensors
-from fewshot.hardware import Precision, autocast, device_for_images
-from fewshot.methods.base import EpisodeImages, Method, training_images
+from fewshot.hardware import Precision, device_for_images
+from fewshot.methods.base import Method
 from fewshot.optimizers import AnyOptimizer, optimizer_for
 from fewshot.recipes import Recipe
 from fewshot.statistics import Interval
+from fewshot.steps import compiled_loss, loss_of, train_step
 
 _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU's loss waits for the GPU
 _SECONDS_BETWEEN_STATES = 10.0
@@ -89,33 +89,6 @@ class TrainingResult:
     validation_seconds: float
 
 
-def train_step(
-    method: Method,
-    optimizer: AnyOptimizer,
-    images: Tensor,
-    drawn: Episode | LabeledRows,
-    precision: Precision,
-    augment: Callable[[Tensor], Tensor] | None = None,
-    turns: bool = False,
-) -> Tensor:
-    """One gradient step on one episode or batch of images, changed by ``augment``; its loss, still on the device.
-
-    With ``turns`` every image of the episode has its turn in the support.
-    """
-    device = method.encoder.mean.device
-    batch = training_images(images, drawn.to(images.device)).to(device)
-    with autocast(device, precision):
-        if isinstance(batch, EpisodeImages):
-            loss = method.loss_in_turns(batch) if turns else method.loss(batch)
-        else:
-            loss = method.loss_of_images(batch.times(method.views).changed(augment))
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    method.trained = True
-    return loss.detach()
-
-
 def train(
     method: Method,
     sampler: TrainingSampler,
@@ -123,6 +96,7 @@ def train(
     validate: Callable[[Method], Interval],
     *,
     precision: Precision = "fp32",
+    compiled: bool = False,
     state_path: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainingResult:
@@ -130,12 +104,14 @@ def train(
 
     ``validate`` measures the method on the validation classes. With ``state_path`` the whole state is saved every few
     seconds, and a later call goes on from it: an interrupted training ends with the same weights, bit for bit, as an
-    undisturbed one. What a method draws at random in training (dropout) follows from the sampler's seed and the number
-    of the episode. Raises TrainingError when the loss is no longer a number, Interrupted on Ctrl-C.
+    undisturbed one. With ``compiled`` steps go through PyTorch's compiler. What a method draws at random in training
+    (dropout) follows from the sampler's seed and the number of the episode. Raises TrainingError when the loss is no
+    longer a number, Interrupted on Ctrl-C.
     """
     optimizer, state, best = _begin(method, recipe, state_path)
     images, device = sampler.image_set.images, method.encoder.mean.device
     images = images.to(device_for_images(images.nbytes, device))
+    loss = compiled_loss(device) if compiled else loss_of
     start_here, first_here = time.perf_counter(), state.episode
     start, last_saved = start_here - state.seconds, start_here
     losses: list[Tensor] = []
@@ -143,7 +119,7 @@ def train(
     with _stop_requested() as stop, torch.random.fork_rng([device] if device.type != "cpu" else []):
         for episode in sampler.steps(state.episode, recipe.train_episodes, images.device):
             augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
-            losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns)))
+            losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns), loss))
             state.episode += 1
             at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):

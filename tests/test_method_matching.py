@@ -16,7 +16,7 @@ from fewshot.evaluation import evaluate
 from fewshot.methods.base import UntrainedError
 from fewshot.methods.matching import FullContext, Matching
 from fewshot.optimizers import optimizer_for
-from fewshot.training import train_step
+from fewshot.steps import train_step
 
 Vector = list[float]
 

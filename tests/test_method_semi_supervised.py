@@ -17,7 +17,7 @@ from fewshot.evaluation import evaluate
 from fewshot.methods.base import UntrainedError
 from fewshot.methods.semi_supervised import ClusterPrototypical, MaskedPrototypical, RefinedPrototypical, moments
 from fewshot.optimizers import optimizer_for
-from fewshot.training import train_step
+from fewshot.steps import train_step
 
 Vector = list[float]
 MODELS = ("soft-kmeans-proto", "cluster-proto", "masked-proto")

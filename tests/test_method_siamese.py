@@ -16,7 +16,7 @@ from fewshot.evaluation import evaluate
 from fewshot.methods.base import UntrainedError
 from fewshot.methods.siamese import PairMethod, Siamese, SiameseContrastive, SiameseCosine, same_class
 from fewshot.optimizers import optimizer_for
-from fewshot.training import train_step
+from fewshot.steps import train_step
 
 Vector = list[float]
 MODELS = ("siamese", "siamese-contrastive", "siamese-cosine")

@@ -47,4 +47,4 @@ class Center(Loss):
         counts = torch.bincount(labels, minlength=len(self.centers)).to(self.centers)
         sums = torch.zeros_like(self.centers).index_add_(0, labels, embeddings.to(self.centers))
         towards = (counts[:, None] * self.centers - sums) / (1 + counts[:, None])
-        self.centers -= self.center_step * towards
+        self.centers = self.centers - self.center_step * towards  # not in place: the gradient needs the old ones
