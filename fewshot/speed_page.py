@@ -216,26 +216,30 @@ def _times_to_accuracy(goals: Sequence[dict[str, Any]]) -> list[Block]:
 
 
 def _models(found: dict[str, Any] | None) -> list[Block]:
-    """What testing costs: of each model the seconds, and the memory, which is the next figure."""
+    """What testing costs: of each model the seconds at five ways and at twenty, and the memory."""
     blocks: list[Block] = [Heading(2, "Testing, model by model")]
     if not found:
         return [*blocks, Paragraph("Not measured yet: `fewshot bench --model all --write`.")]
-    figures = found["measurements"]
-    rows = [
-        (
-            seconds["name"].split(":")[0],
-            _number(seconds["value"]),
-            seconds["what"].split(",")[0],
-            _number(memory["value"]),
+    by_model: dict[str, dict[str, dict[str, Any]]] = {}
+    for figure in found["measurements"]:
+        model, _, rest = figure["name"].partition(": ")
+        by_model.setdefault(model, {})[rest.split()[-1] if figure["unit"] == "s" else "memory"] = figure
+    rows = []
+    for model, figures in by_model.items():
+        few, more = figures["5w1s15q"], figures.get("20w1s15q")
+        line = (
+            model,
+            _number(few["value"]),
+            few["what"].split(",")[0],
+            "-" if more is None else _number(more["value"]),
         )
-        for seconds, memory in zip(figures[::2], figures[1::2], strict=True)
-    ]
+        rows.append((*line, _number(figures["memory"]["value"])))
     told = (
-        "Seconds for 10,000 test episodes of Omniglot, 5-way 1-shot with 15 queries; memory of the whole process, "
-        f"which has scored 20-way 5-shot besides. Commit {found['commit'][:12]}.{_busy(found)}"
+        "Seconds for 10,000 test episodes of Omniglot, 1-shot with 15 queries, embedding included; memory of the whole "
+        f"process, which has scored 20-way 5-shot besides. Commit {found['commit'][:12]}.{_busy(found)}"
     )
-    head = ("model", "seconds", "of these", "memory (GB)")
-    return [*blocks, Paragraph(told), Table(head, _rows(rows), frozenset((head[1], head[3])))]
+    head = ("model", "5-way (s)", "of these", "20-way (s)", "memory (GB)")
+    return [*blocks, Paragraph(told), Table(head, _rows(rows), frozenset((head[1], head[3], head[4])))]
 
 
 def _scale(scaling: dict[str, Any]) -> list[Block]:

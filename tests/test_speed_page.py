@@ -95,8 +95,15 @@ def test_what_does_not_go_together_is_refused_before_anything_is_measured(fewsho
 def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_anew(tmp_path: Path) -> None:
     seconds = {"name": "relation: 10,000 episodes 5w1s15q", "value": 9.5, "unit": "s", "what": "embedding 2.0 s, real"}
     memory = {"name": "relation: peak memory at 20w5s15q", "value": 0.6, "unit": "GB", "what": "resident"}
-    models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": [seconds, memory]}
+    of_more = {
+        "name": "relation: 10,000 episodes 20w1s15q",
+        "value": 28.1,
+        "unit": "s",
+        "what": "embedding 2.0 s, real",
+    }
+    figures = [seconds, of_more, memory]
+    models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": figures}
     write_speed(tmp_path, models)
     page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
-    assert "| relation | 9.50 | embedding 2.0 s | 0.60 |" in page
+    assert "| relation | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
     assert "| peak memory | 1,234 | MB | resident |" in page
