@@ -112,6 +112,8 @@ def compare(words: tuple[str, ...], results: Path, recipe: str | None, picture: 
 @click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
 @click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+              help="Of --run: trainings at a time, where one does not fill the GPU.")  # fmt: skip
 @results_option
 @data_option
 @out_option

@@ -74,28 +74,33 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
+def share_of_training(cell: Cell, recipe_name: RecipeName, seed: int = 0) -> tuple[str, float]:
+    """What names a cell's training (cells of one name share it), and the pixels that it sends through the encoder."""
+    ours, column = cell.row.ours, cell.column
+    assert ours is not None
+    words = run_words(cell, recipe_name, seed)
+    if ours.untrained:
+        return str(words), 0.0
+    recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way)
+    chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
+    way = chosen["train_way"] or column.way
+    name = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])
+    unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
+    images = way * (column.shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
+    if chosen["batch_size"]:  # one training serves every test
+        images, name = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
+    pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]
+    return name, float(chosen["train_episodes"] * images * pixels)
+
+
 def work_of(cells: Sequence[Cell], recipe_name: RecipeName, seed: int = 0) -> list[float]:
     """Pixels that each cell's training sends through the encoder; cells that share a training pay once."""
     paid: set[str] = set()
     work = []
     for cell in cells:
-        ours, column = cell.row.ours, cell.column
-        assert ours is not None
-        if ours.untrained:
-            work.append(0.0)
-            continue
-        recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way)
-        chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
-        way = chosen["train_way"] or column.way
-        words = run_words(cell, recipe_name, seed)
-        identity = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])
-        unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
-        images = way * (column.shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
-        if chosen["batch_size"]:  # one training serves every test
-            images, identity = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
-        pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]
-        work.append(0.0 if identity in paid else float(chosen["train_episodes"] * images * pixels))
-        paid.add(identity)
+        name, pixels = share_of_training(cell, recipe_name, seed)
+        work.append(0.0 if name in paid else pixels)
+        paid.add(name)
     return work
 
 

@@ -33,15 +33,24 @@ def reproduce_command(**choices: Any) -> None:
     cells = _filled(table, choices)
     missing = [cell for cell in cells if cell.is_missing]
     if choices["train"] and missing:
-        from fewshot.reproduce import train_missing
-
         data = ["--data", str(choices["data"])] if choices["data"] is not None else []
-        train_missing(missing, recipe, choices["seed"], [*data, "--out", str(choices["out"])])
+        _train(missing, recipe, choices["seed"], [*data, "--out", str(choices["out"])], choices["jobs"])
         cells = _filled(table, choices)
     if choices["as_json"]:
         print_json(_as_json(table, cells))
     else:
         _print(table, cells, recipe)
+
+
+def _train(missing: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequence[str], jobs: int) -> None:
+    if jobs == 1:
+        from fewshot.reproduce import train_missing
+
+        train_missing(missing, recipe, seed, more)
+        return
+    from fewshot.side_by_side import train_side_by_side
+
+    train_side_by_side(missing, recipe, seed, more, jobs, lambda line: click.echo(line, err=True))
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
