@@ -25,6 +25,13 @@ PAPER_OF_MODEL = {
 }
 """Our name of a model -> in published.csv: the method, the start of the source, the start of the variant."""
 
+PAPER_OF_RUNS = {
+    "siamese": ("siamese", "Koch et al. ICML-DL", "convolutional"),
+    "proto": ("protonet", "Lake et al. 2019", ""),
+    "hausdorff": ("reference", "Lake et al. Science 2015", "modified Hausdorff distance"),
+}
+"""The same for Lake's 20 published runs, whatever the size of the images."""
+
 COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
 """Protocols that a published table can be held against -> the data set's name in published.csv."""
 
@@ -81,11 +88,16 @@ def published_target(model: str, pixels: str, way: int, shot: int, *, distractor
         return None
     method, source, variant = PAPER_OF_MODEL[model]
     variant = variant.format(distractors="with" if distractors else "no")
-    cell = (method, COMPARABLE_PIXELS[pixels], way, shot)
+    return _printed((method, source, variant), (COMPARABLE_PIXELS[pixels], way, shot))
+
+
+def _printed(paper: tuple[str, str, str], cell: tuple[str, int, int]) -> Published | None:
+    """What a method, the start of its source and of its variant have for a data set, way and shot."""
+    method, source, variant = paper
     matching = (
         row
         for row in published()
-        if (row.method, row.dataset, row.way, row.shot) == cell
+        if (row.method, row.dataset, row.way, row.shot) == (method, *cell)
         and row.source.startswith(source)
         and row.variant.startswith(variant)
         and "NOT Ravi split" not in row.protocol
@@ -102,6 +114,9 @@ def target_of(record: RunRecord) -> Published | None:
     pixels, way, shot = record.pixels_way_shot
     if record.readout or record.config.get("damage"):
         return None
+    if "/runs@" in record.protocol:
+        paper = PAPER_OF_RUNS.get(record.model)
+        return _printed(paper, ("omniglot-within-alphabet", way, shot)) if paper else None
     variant = {(False, None): "supervised protonet baseline", (True, "proto"): "semi-supervised inference only"}.get(
         (record.uses_unlabeled, record.config.get("trained_as", {}).get("model"))
     )

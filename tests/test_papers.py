@@ -5,9 +5,10 @@ import itertools
 from importlib import resources
 
 import pytest
+from omniglot_records import of_omniglot
 
 from fewshot.methods import METHODS
-from fewshot.papers import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published, published_target
+from fewshot.papers import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published, published_target, target_of
 from fewshot.protocols import STANDARD_PIXELS
 
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
@@ -108,3 +109,11 @@ def test_a_number_is_shown_with_interval_source_table_and_doubt() -> None:
         "m", "cosine", "Conv4", "mini", 5, 1, 49.42, 0.78, "", "", "Snell 2017", "Table 2", "original", "recalled"
     )
     assert str(recalled) == "49.42 ± 0.78 % (Snell 2017, Table 2, cosine, from memory)"
+
+
+@pytest.mark.parametrize(("model", "printed"), [("siamese", 92.0), ("proto", 86.3), ("hausdorff", 61.2), ("gan", None)])
+def test_lakes_runs_are_held_against_the_tables_of_that_task(model: str, printed: float | None) -> None:
+    record = of_omniglot(model=model, protocol="omniglot-lake-105/20w1s/runs@v1", config={"way": 20})
+    target = target_of(record)
+    assert (None if target is None else target.accuracy) == printed
+    assert target is None or target.dataset == "omniglot-within-alphabet"

@@ -169,6 +169,7 @@ def _traits(row: entries.Entry) -> dict[str, str]:
         "recipe": f"{record.recipe} recipe",
         "train way": f"{recipe.get('train_way')}-way",
         "train shot": f"{recipe.get('train_shot')}-shot",
+        "optimizer": (recipe.get("optimizer") or "adam").title(),
         "rate": f"rate {recipe.get('learning_rate', 0):g}",
         "length": f"only {_length(row):,} episodes" if record.shortened else "",
         "labels": f"{100 * recipe['labeled_share']:g} % labeled" if recipe.get("labeled_share") else "all labeled",
@@ -177,17 +178,22 @@ def _traits(row: entries.Entry) -> dict[str, str]:
     }
 
 
+def _model(row: entries.Entry) -> str:
+    """Model and options."""
+    return row.model.partition(" (weights of")[0]
+
+
 def _base(row: entries.Entry) -> str:
     """Model, options, read-out."""
-    model = row.model.partition(" (weights of")[0]
-    return f"{model} + {row.first.readout}" if row.first.readout else model
+    return f"{_model(row)} + {row.first.readout}" if row.first.readout else _model(row)
 
 
 def _names(cells: Sequence[Sequence[entries.Entry]]) -> dict[int, str]:
     """A short name for each row (by its ``id``): the model, and as few of its traits as tell it from its namesakes.
 
     Recipes may differ from cell to cell (train shot as in the test), so namesakes are looked for within a cell; what
-    tells them apart in one cell is said in every cell of the same pixels. Where only the length of a full training
+    tells them apart in one cell is said in every cell of the same pixels, whatever the read-out: rows of one training
+    share their name but for it. Where only the length of a full training
     does, the longest keeps the plain name.
     """
     families: dict[tuple[str, str], list[list[entries.Entry]]] = defaultdict(list)
@@ -195,12 +201,13 @@ def _names(cells: Sequence[Sequence[entries.Entry]]) -> dict[int, str]:
         by_base: dict[tuple[str, str], list[entries.Entry]] = defaultdict(list)
         for row in rows:
             by_base[row.first.pixels_way_shot[0], _base(row)].append(row)
-        for family, namesakes in by_base.items():
-            families[family].append(namesakes)
+        for (pixels, _), namesakes in by_base.items():
+            families[pixels, _model(namesakes[0])].append(namesakes)
     names: dict[int, str] = {}
-    for (_, base), members in families.items():
+    for members in families.values():
         telling = _telling([[_traits(row) for row in namesakes] for namesakes in members])
         for namesakes in members:
+            base = _base(namesakes[0])
             taken: set[str] = set()
             for row in sorted(namesakes, key=lambda row: -_length(row)):
                 traits = _traits(row)
