@@ -32,6 +32,12 @@ PAPER_OF_RUNS = {
 }
 """The same for Lake's 20 published runs, whatever the size of the images."""
 
+INDEPENDENT = {
+    ("relation", "omniglot"): ("relation", "PaddleFSL", ""),
+    ("relation", "miniimagenet"): ("relation", "Chen et al. ICLR 2019", "eval-mode BN"),
+}
+"""Of a model whose paper lets queries see each other: who measured it, on Conv4, without."""
+
 COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
 """Protocols that a published table can be held against -> the data set's name in published.csv."""
 
@@ -91,7 +97,7 @@ def published_target(model: str, pixels: str, way: int, shot: int, *, distractor
     return _printed((method, source, variant), (COMPARABLE_PIXELS[pixels], way, shot))
 
 
-def _printed(paper: tuple[str, str, str], cell: tuple[str, int, int]) -> Published | None:
+def _printed(paper: tuple[str, str, str], cell: tuple[str, int, int], backbone: str = "") -> Published | None:
     """What a method, the start of its source and of its variant have for a data set, way and shot."""
     method, source, variant = paper
     matching = (
@@ -100,6 +106,7 @@ def _printed(paper: tuple[str, str, str], cell: tuple[str, int, int]) -> Publish
         if (row.method, row.dataset, row.way, row.shot) == (method, *cell)
         and row.source.startswith(source)
         and row.variant.startswith(variant)
+        and row.backbone.startswith(backbone)
         and "NOT Ravi split" not in row.protocol
     )
     return max(matching, key=lambda row: (row.variant == variant, row.accuracy), default=None)
@@ -120,6 +127,9 @@ def target_of(record: RunRecord) -> Published | None:
     variant = {(False, None): "supervised protonet baseline", (True, "proto"): "semi-supervised inference only"}.get(
         (record.uses_unlabeled, record.config.get("trained_as", {}).get("model"))
     )
+    independent = (record.model, COMPARABLE_PIXELS.get(pixels, ""))
+    if independent in INDEPENDENT and not record.transductive:
+        return _printed(INDEPENDENT[independent], (independent[1], way, shot), backbone="Conv4")
     few_labels = record.config["recipe"].get("labeled_share") is not None
     if not few_labels or variant is None:
         return published_target(record.model, pixels, way, shot, distractors=record.has_distractors)

@@ -117,3 +117,22 @@ def test_lakes_runs_are_held_against_the_tables_of_that_task(model: str, printed
     target = target_of(record)
     assert (None if target is None else target.accuracy) == printed
     assert target is None or target.dataset == "omniglot-within-alphabet"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "transductive", "accuracy", "source"),
+    [
+        (OMNIGLOT, True, 99.6, "Sung"),
+        (OMNIGLOT, False, 98.02, "PaddleFSL"),
+        (MINI, True, 50.44, "Sung"),
+        (MINI, False, 49.31, "Chen"),
+    ],
+)
+def test_relation_without_the_statistics_of_the_test_is_held_against_who_measured_it_so(
+    pixels: str, transductive: bool, accuracy: float, source: str
+) -> None:
+    target = target_of(of_omniglot(model="relation", protocol=f"{pixels}/5w1s/q15@v1", transductive=transductive))
+    assert target is not None
+    assert target.accuracy == accuracy
+    assert target.source.startswith(source)
+    assert target.backbone.startswith("Conv4")
