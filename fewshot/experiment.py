@@ -100,10 +100,9 @@ def obtain_training(
         if fresh:  # not before the folder is ours: another process may be training into it
             checkpoint.unlink(missing_ok=True)
             state_path.unlink(missing_ok=True)
-        show = reporter.training_progress
         result = train(
             method, sampler, recipe, validate, precision=precision, compiled=config.compiled, state_path=state_path,
-            on_progress=show,
+            on_progress=reporter.training_progress,
         )  # fmt: skip
         metadata = identity | {
             "image_shape": list(train_set.image_shape),

@@ -41,6 +41,11 @@ def device_for_images(num_bytes: int, device: torch.device) -> torch.device:
     return device if num_bytes <= free // 2 else torch.device("cpu")
 
 
+def compiler_mode(device: torch.device) -> str | None:
+    """How torch.compile treats a training step: as CUDA graphs on a GPU, whose small kernels are slow to start."""
+    return "reduce-overhead" if device.type == "cuda" else None
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated, it would be slower than float32."""
     if device.type == "cuda":

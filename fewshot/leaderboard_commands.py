@@ -10,17 +10,19 @@ import click
 from episodes.datasets import Dataset
 from episodes.errors import UserError
 from fewshot.configuration import DEFAULT_UNLABELED, RunConfig
-from fewshot.damage_curve import check_damage, write_damage
+from fewshot.damage_curve import check_damage
 from fewshot.experiment import run
 from fewshot.hardware import keep_freed_memory
 from fewshot.leaderboard import check_files, render, write_files
 from fewshot.methods import METHODS
 from fewshot.options import check_choice
 from fewshot.overall import OverallReporter
+from fewshot.publishing import write_pages
+from fewshot.recipe_costs import check_recipe_costs
 from fewshot.recipes import RECIPES, RecipeName, find_recipe
 from fewshot.records import RunRecord, read_records
 from fewshot.sources import open_dataset
-from fewshot.training_styles import check_training_styles, write_training_styles
+from fewshot.training_styles import check_training_styles
 
 
 def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **choices: Any) -> None:
@@ -35,14 +37,14 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         click.echo(render(records, smoke=recipe == "smoke"))
     elif write:
         records = read_records([results / "runs"])
-        pages = (*write_damage(records, results), *write_training_styles(records, results))
-        for path in (*write_files(results), *pages):
+        for path in (*write_files(results), *write_pages(records, results)):
             click.echo(f"written: {path}")
     elif check:
         check_files(results)
         records = read_records([results / "runs"])
         check_damage(records, results)
         check_training_styles(records, results)
+        check_recipe_costs(records, results)
         click.echo("README.md and the leaderboard's files say what the records say")
     else:
         click.echo(render(read_records([results / "runs", out / "records"])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fewshot.checkpoints import CHECKPOINT, CheckpointError, load_tensors, tenso
 from fewshot.damage_curve import write_damage
 from fewshot.leaderboard import write_files
 from fewshot.methods import METHODS
+from fewshot.recipe_costs import write_recipe_costs
 from fewshot.records import RunRecord, read_record, read_records, record_bytes
 from fewshot.training_styles import write_training_styles
 
@@ -59,8 +60,16 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
     for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
         write_atomically(path, content)
     records = read_records([results / "runs"])
-    pages = [*write_damage(records, results), *write_training_styles(records, results)]
-    return [*contents, *write_files(results), *pages]
+    return [*contents, *write_files(results), *write_pages(records, results)]
+
+
+def write_pages(records: Sequence[RunRecord], results: Path) -> list[Path]:
+    """Write the pages beside the leaderboard into ``results``, those that there are records for."""
+    return [
+        *write_damage(records, results),
+        *write_training_styles(records, results),
+        *write_recipe_costs(records, results),
+    ]
 
 
 def weights_bytes(checkpoint: Path) -> bytes:

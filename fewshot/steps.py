@@ -10,7 +10,7 @@ from torch import Tensor
 
 from episodes.errors import UserError
 from episodes.types import Episode, LabeledRows
-from fewshot.hardware import Precision, autocast
+from fewshot.hardware import Precision, autocast, compiler_mode
 from fewshot.methods.base import EpisodeImages, LabeledImages, Method, training_images
 from fewshot.optimizers import AnyOptimizer
 
@@ -30,7 +30,7 @@ def compiled_loss(device: torch.device) -> LossOf:
     The first steps take longer, by tens of seconds; the weights differ from those of plain steps by rounding. The
     compiled function raises UserError where there is nothing to compile with.
     """
-    compiled = torch.compile(loss_of, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+    compiled = torch.compile(loss_of, dynamic=False, mode=compiler_mode(device))
 
     def one_step(method: Method, batch: EpisodeImages | LabeledImages, turns: bool) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -98,7 +98,7 @@ def train(
     precision: Precision = "fp32",
     compiled: bool = False,
     state_path: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], object] = lambda _: None,
 ) -> TrainingResult:
     """Train ``method`` on the episodes of ``sampler`` and leave in it the weights that validated best.
 
@@ -109,12 +109,10 @@ def train(
     longer a number, Interrupted on Ctrl-C.
     """
     optimizer, state, best = _begin(method, recipe, state_path)
-    images, device = sampler.image_set.images, method.encoder.mean.device
-    images = images.to(device_for_images(images.nbytes, device))
-    loss = compiled_loss(device) if compiled else loss_of
-    start_here, first_here = time.perf_counter(), state.episode
+    device = method.encoder.mean.device
+    images, loss = _images_on(device, sampler), compiled_loss(device) if compiled else loss_of
+    start_here, first_here, losses = time.perf_counter(), state.episode, list[Tensor]()
     start, last_saved = start_here - state.seconds, start_here
-    losses: list[Tensor] = []
     method.train()
     with _stop_requested() as stop, torch.random.fork_rng([device] if device.type != "cpu" else []):
         for episode in sampler.steps(state.episode, recipe.train_episodes, images.device):
@@ -128,14 +126,12 @@ def train(
             if at_validation:
                 best = _validated(method, validate, state, start, best)
             now = time.perf_counter()
-            state.seconds = now - start
-            stopping = stop.is_set()  # asked once: what is announced below must have been saved here
+            state.seconds, stopping = now - start, stop.is_set()  # asked once: what is told below was saved here
             if state_path is not None and (at_validation or stopping or now - last_saved > _SECONDS_BETWEEN_STATES):
                 _save_state(state_path, method, optimizer, state, best)
                 last_saved = time.perf_counter()
-            if on_progress is not None:
-                speed = (state.episode - first_here) / (time.perf_counter() - start_here)
-                on_progress(Progress(state.episode, recipe.train_episodes, recent_loss, speed, state.last))
+            speed = (state.episode - first_here) / (time.perf_counter() - start_here)
+            on_progress(Progress(state.episode, recipe.train_episodes, recent_loss, speed, state.last))
             if stopping:
                 break
         if stop.is_set():  # also when the wish came with the last episode: the test is not begun
@@ -151,6 +147,11 @@ def _begin(method: Method, recipe: Recipe, state_path: Path | None) -> tuple[Any
     if state_path is not None and state_path.exists():
         return optimizer, *_load_state(state_path, method, optimizer)
     return optimizer, _State(), _weights(method)
+
+
+def _images_on(device: torch.device, sampler: TrainingSampler) -> Tensor:
+    images = sampler.image_set.images
+    return images.to(device_for_images(images.nbytes, device))
 
 
 def _prepare_step(

@@ -70,6 +70,7 @@ NETWORKS = (
     "fewshot.library_encoders",
 )
 METHOD_FILES = [name for name in modules_like("fewshot.methods.*") if name != "fewshot.methods.base"]
+LOOP = ("fewshot.training", "fewshot.steps", "fewshot.optimizers")
 HELPERS = ("fewshot.checkpoints", "fewshot.hardware", "fewshot.recipes")
 TABLES = (
     *("fewshot.records", "fewshot.leaderboard", "fewshot.papers", "fewshot.statistics", "fewshot.statistics_episodes"),
@@ -90,8 +91,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "read-outs": (("fewshot.readouts*",), (*ERRORS, "fewshot.distances", "fewshot.readouts*")),
     "training": (
-        ("fewshot.training", "fewshot.optimizers"),
-        ("episodes.*", "fewshot.methods.base", "fewshot.statistics", "fewshot.optimizers", *HELPERS),
+        LOOP,
+        ("episodes.*", "fewshot.methods.base", "fewshot.statistics", "fewshot.optimizers", "fewshot.steps", *HELPERS),
     ),
     "evaluation": (
         ("fewshot.evaluation",),
@@ -198,7 +199,7 @@ def names_in(tree: ast.AST) -> set[str]:
 def test_only_the_training_loop_changes_weights() -> None:
     """The bench measures the loop's own step; those that it is compared with take theirs in a file of their own."""
     for module, path in MODULES.items():
-        if module not in ("fewshot.training", "fewshot.optimizers", "fewshot.contenders"):
+        if module not in (*LOOP, "fewshot.contenders"):
             attributes = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
             assert not attributes & {"backward", "optim", "zero_grad"}, module
 
