@@ -132,6 +132,16 @@ _FAST_OF_MODEL = {
 _FAST_OF_MODEL |= {
     (model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon", weight_decay=1.0) for model in _IN_TURNS
 }
+# Koch's twin has no batch norm and a layer of thousands of inputs behind sigmoids: steps of Adam that suit Conv4
+# saturate them at once, and its 105x105 images cost thirty times as much.
+_FAST_OF_KOCH: dict[str, Any] = {
+    "train_way": 20,
+    "train_query": 1,
+    "train_episodes": 4000,
+    "learning_rate": 1e-4,
+    "optimizer": None,
+    "weight_decay": 0.0,
+}
 _CHEN_MINI = replace(
     _BATCHES["miniimagenet"], name="paper", source="Chen et al. 2019, section 4.2, and the released code",
     train_episodes=960_000, learning_rate=1e-3, schedule="halving", halve_every=10**9, warmup=0, batch_size=16,
@@ -154,8 +164,13 @@ _PAPER = {
 _RELATION_QUERIES = {(5, 1): 19, (5, 5): 15, (20, 1): 10, (20, 5): 5}  # of Sung et al., by way and shot
 
 
-def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto", way: int = 5) -> Recipe:
-    """The recipe of that name for a data set, a model and a test. Raises UserError where the papers have none."""
+def find_recipe(
+    name: RecipeName, dataset: str, shot: int, model: str = "proto", way: int = 5, encoder: str | None = None
+) -> Recipe:
+    """The recipe of that name for a data set, a model and a test. Raises UserError where the papers have none.
+
+    Koch's encoder has a fast recipe of its own; for all others the encoder makes no difference.
+    """
     if name == "paper":
         return _paper_recipe(dataset, shot, model, way)
     on_images = model in _PER_CLASS
@@ -168,6 +183,8 @@ def find_recipe(name: RecipeName, dataset: str, shot: int, model: str = "proto",
         recipe = _FAST_OF_MODEL.get((model, dataset), _FAST[dataset])
     if name == "fast" and on_images:
         return recipe
+    if name == "fast" and encoder == "koch":
+        return replace(recipe, **_FAST_OF_KOCH)
     if name == "fast":
         if recipe.turns and model in _MANY_CLASSES:  # at five shots, too, this beats five shots of fewer classes on val
             recipe = replace(recipe, train_way=120, train_shot=1, train_query=2)

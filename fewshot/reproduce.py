@@ -81,7 +81,7 @@ def share_of_training(cell: Cell, recipe_name: RecipeName, seed: int = 0) -> tup
     words = run_words(cell, recipe_name, seed)
     if ours.untrained:
         return str(words), 0.0
-    recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way)
+    recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way, ours.encoder)
     chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
     way = chosen["train_way"] or column.way
     name = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])

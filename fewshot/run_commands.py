@@ -68,7 +68,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
         ),
         choices["damage"],
     )
-    recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"])
+    recipe = find_recipe(recipe_name, dataset.name, choices["shot"], choices["model"], choices["way"], encoder)
     overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
     changed = {name: value for name, value in overrides.items() if value is not None}
     if model.trains_on == "nothing":

@@ -76,3 +76,19 @@ def test_chens_baselines_are_trained_on_batches_of_16_for_400_epochs() -> None:
 @pytest.mark.parametrize("model", ["nt-xent", "triplet", "softmax", "gan"])
 def test_a_smoke_test_on_images_is_of_one_kind_for_every_test(model: str) -> None:
     assert find_recipe("smoke", "strokes", 1, model, 5) == find_recipe("smoke", "strokes", 5, model, 20)
+
+
+def test_kochs_twin_has_a_fast_recipe_of_its_own_and_other_encoders_change_nothing() -> None:
+    plain = find_recipe("fast", "omniglot", 1, "siamese", 20)
+    assert find_recipe("fast", "omniglot", 1, "siamese", 20, "conv4") == plain
+    koch = find_recipe("fast", "omniglot", 1, "siamese", 20, "koch")
+    assert (koch.optimizer, koch.learning_rate, koch.train_way) == (None, 1e-4, 20)
+    assert koch.turns == plain.turns
+    assert plain.optimizer == "muon"
+
+
+@pytest.mark.parametrize("model", ["proto", "gaussian-proto", "matching"])
+def test_one_training_serves_every_shot_on_omniglot(model: str) -> None:
+    one, five = (find_recipe("fast", "omniglot", shot, model) for shot in (1, 5))
+    assert one == five
+    assert (one.train_way, one.train_shot, one.train_query) == (120, 1, 2)
