@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fewshot.cli import cli
+from fewshot.library_encoders import find_encoder
 from fewshot.methods import METHODS
 from fewshot.options import options_of
 
@@ -44,10 +45,11 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
 
 
 def _options_of_the_model(words: list[str]) -> set[str]:
-    """Options of the model that a command names; of relation, whose checkpoint is tested, where it names none."""
+    """Options of model and encoder that a command names; of relation, whose checkpoint is tested, where it names none."""
     named = dict(itertools.pairwise(words))
     model = METHODS.get(named.get("--model", named.get("--as", "relation")))
-    return {option.flag for option in options_of(model).values()}
+    encoder = options_of(find_encoder(named["--encoder"])) if "--encoder" in named else {}
+    return {option.flag for option in (*options_of(model).values(), *encoder.values())}
 
 
 def test_the_targets_that_are_shown_exist() -> None:
