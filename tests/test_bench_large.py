@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy_bench import called_here
 
+from episodes.types import EpisodeSpec
 from fewshot import bench_large
 from fewshot.bench_large import large_file, measure_large_file, own_megabytes
 from fewshot.reporting import Reporter
@@ -40,7 +41,7 @@ def test_the_file_holds_drawn_characters_over_and_over_and_is_gone_afterwards(dr
 def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_large, "in_a_process", called_here)
     monkeypatch.setattr(bench_large, "keep_freed_memory", lambda: True)  # it would last beyond the test
-    for name, value in (("_SPEC", bench_large.EpisodeSpec(3, 1, 2)), ("_PER_CLASS", 20), ("_SMALL_SHARE", 4)):
+    for name, value in (("_SPEC", EpisodeSpec(3, 1, 2)), ("_PER_CLASS", 20), ("_SMALL_SHARE", 4)):
         monkeypatch.setattr(bench_large, name, value)
     measured: dict[str, Any] = measure_large_file(drawn, Reporter(), 0.0003, steps=60)
     found = measured["large_file"]

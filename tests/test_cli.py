@@ -27,6 +27,7 @@ from fewshot.encoders import ENCODERS
 from fewshot.methods import METHODS
 from fewshot.protocols import standard_protocols
 from fewshot.records import read_record
+from fewshot.steps import train_step
 
 
 def test_a_run_prints_the_accuracy_and_where_checkpoint_and_record_lie(fewshot: Fewshot) -> None:
@@ -217,7 +218,7 @@ def test_ctrl_c_in_training_ends_with_130_and_the_same_command_goes_on_to_the_sa
     (state,) = Path().glob("runs/checkpoints/*/state.safetensors")
     assert load_tensors(state)[1]["episode"] == int(stopped[1]) < 120
     seen: list[int] = []
-    plain_step = training.train_step
+    plain_step = train_step
 
     def counting_step(*arguments: Any) -> torch.Tensor:
         seen.append(1)

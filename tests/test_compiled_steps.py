@@ -66,8 +66,13 @@ def test_a_compiled_training_is_one_of_its_own(
     fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It neither takes a plain training for its own nor is taken for one."""
-    compiled = []
-    monkeypatch.setattr(steps.torch, "compile", lambda function, **options: compiled.append(options) or function)
+    compiled: list[dict[str, Any]] = []
+
+    def not_at_all(function: Any, **options: Any) -> Any:
+        compiled.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", not_at_all)
     plain = fewshot(*SMOKE, "--out", str(tmp_path))
     again = fewshot(*SMOKE, "--out", str(tmp_path), "--compile")
     assert plain.status == again.status == 0

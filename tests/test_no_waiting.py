@@ -26,11 +26,11 @@ CHOOSING = ("triplet", "npair", "nca", "nce", "supcon", "proxy-nca", "proxy-anch
 """Losses over the pairs, triplets or classes that a batch happens to hold: their number is read back, once a step."""
 
 
-class Readings(TorchDispatchMode):
+class Readings(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operations whose result, or the size of it, has to be known before the program goes on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

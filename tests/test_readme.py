@@ -45,7 +45,7 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
 
 
 def _options_of_the_model(words: list[str]) -> set[str]:
-    """Options of model and encoder that a command names; of relation, whose checkpoint is tested, where it names none."""
+    """Options of model and encoder that a command names; of relation, where it names no model but a checkpoint."""
     named = dict(itertools.pairwise(words))
     model = METHODS.get(named.get("--model", named.get("--as", "relation")))
     encoder = options_of(find_encoder(named["--encoder"])) if "--encoder" in named else {}

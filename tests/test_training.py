@@ -26,6 +26,7 @@ from toy_training import (
 from fewshot import training
 from fewshot.checkpoints import load_tensors
 from fewshot.methods import EpisodeImages, Method
+from fewshot.steps import train_step
 from fewshot.training import Progress, TrainingError, train
 
 
@@ -135,7 +136,7 @@ def test_weights_that_the_last_step_spoiled_are_neither_chosen_nor_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of a step is that of the weights before it: the last step has no later loss to give it away."""
-    step = training.train_step
+    step = train_step
     count: list[int] = []
 
     def spoil_at_10(method: Method, *arguments: Any) -> Tensor:
