@@ -53,7 +53,7 @@ def test_the_fast_recipe_of_omniglot_takes_turns_and_the_papers_do_not() -> None
     one, five = (find_recipe("fast", "omniglot", shot, "proto") for shot in (1, 5))
     assert one.turns
     assert five.turns
-    assert (one.train_way, one.train_query, five.train_way, five.train_query) == (120, 2, 60, 5)
+    assert (one.train_way, one.train_query, five.train_way, five.train_query) == (120, 2, 120, 2)
     assert one.optimizer == five.optimizer == "muon"
     paper = find_recipe("paper", "omniglot", 1, "proto")
     assert paper.turns is None
