@@ -165,9 +165,9 @@ def _build(directory: Path, key: str, decoder: Decoder, progress: Progress) -> _
     return index
 
 
-def _half_of_memory() -> int:
-    """In bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+def machine_memory() -> int:
+    """Bytes of memory that this machine has; not for Windows."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def map_images(path: Path) -> torch.Tensor:
@@ -183,7 +183,7 @@ def map_images(path: Path) -> torch.Tensor:
     with path.open("rb") as file:
         flags = mmap.MAP_PRIVATE | (_MAP_NORESERVE if sys.platform == "linux" else 0)
         pages = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    if hasattr(mmap, "MADV_RANDOM") and len(pages) > _half_of_memory():
+    if hasattr(mmap, "MADV_RANDOM") and len(pages) > machine_memory() // 2:
         pages.madvise(mmap.MADV_RANDOM)  # it will never be in memory as a whole: read images, not all around them
     return torch.from_numpy(np.ndarray(images.shape, images.dtype, pages, images.offset))
 

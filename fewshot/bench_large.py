@@ -8,6 +8,7 @@ fits into memory: what the step takes, and what the process holds of memory that
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from episodes.cache import data_root, map_images
+from episodes.cache import data_root, machine_memory, map_images
+from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.bench import Measurement, in_a_process, load_before
@@ -44,7 +46,8 @@ _WARM_STEPS = 20  # the loop reports every so many; the first report is left out
 def measure_large_file(root: Path | None, reporter: Reporter, gigabytes: float, steps: int = 400) -> dict[str, Any]:
     """Step and memory of a training from a file of so many gigabytes and from its first fiftieth, as plain data.
 
-    Raises OSError where the disk is full, UserError where the file is too small for an episode.
+    A file of less than 3 million images is made as large as that: its fiftieth must hold an episode. Raises UserError
+    where there is no room for it.
     """
     load, fewest = load_before(), _SMALL_SHARE * _SPEC.way * _PER_CLASS
     num_images = max(fewest, int(gigabytes * 1e9) // _IMAGE_BYTES) // _PER_CLASS * _PER_CLASS
@@ -58,7 +61,7 @@ def measure_large_file(root: Path | None, reporter: Reporter, gigabytes: float, 
             found.append(in_a_process("fewshot.bench_large:train_from", *words) | {"file_gb": size})
     content = {
         "machine": describe_machine(choose_device()),
-        "memory_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
+        "memory_gb": machine_memory() / 1e9,
         "versions": versions(),
         "commit": commit(),
         "load": load,
@@ -84,6 +87,13 @@ def _lines(content: dict[str, Any]) -> Iterator[Measurement]:
 @contextmanager
 def large_file(root: Path, num_images: int, reporter: Reporter) -> Iterator[Path]:
     """A file of so many drawn characters under ``root``, not in the system's cache; gone afterwards."""
+    root.mkdir(parents=True, exist_ok=True)
+    needed, free = num_images * _IMAGE_BYTES, shutil.disk_usage(root).free
+    if needed > free:
+        raise UserError(
+            f"a file of {needed / 1e9:.1f} GB does not fit on the disk of {root}, which has {free / 1e9:.1f} GB left: "
+            "ask for a smaller --large-file, or name another folder with --data"
+        )
     block = open_dataset("strokes", root, reporter=reporter).load("train", reporter.data_progress).images.numpy()
     with tempfile.TemporaryDirectory(prefix="fewshot-large-", dir=root) as folder:
         path = Path(folder) / "images.npy"

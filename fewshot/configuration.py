@@ -82,6 +82,8 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         raise UserError(f"model {config.model} trains on episodes: leave out --batch-size, --per-class and --augment")
     if recipe.turns and (on_images or method_class.adapts):
         raise UserError(f"model {config.model} does not divide embeddings into support and queries: leave out --turns")
+    if config.compiled and method_class.adapts:
+        raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")
     if recipe.optimizer is not None:
         chosen = check_choice("optimizer", recipe.optimizer, OPTIMIZERS)
         recipe = replace(recipe, optimizer=None if chosen == ADAM else chosen)

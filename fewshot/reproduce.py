@@ -19,6 +19,7 @@ from fewshot.training import Progress as TrainingProgress
 
 _PIXELS = {"omniglot": 28 * 28, "strokes": 28 * 28, "miniimagenet": 3 * 84 * 84}
 _BAR = "all cells, %"
+_OF_TEST = ("--way", "--shot", "--query", "--readout")  # two cells that differ by these alone may share a training
 
 
 class PlanReporter(TerminalReporter):
@@ -83,10 +84,12 @@ def share_of_training(cell: Cell, recipe_name: RecipeName, seed: int = 0) -> tup
         return str(words), 0.0
     recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way, ours.encoder)
     chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
-    way = chosen["train_way"] or column.way
-    name = str([word for word in words if word != str(column.way)] + [way, chosen["val_way"] or column.way])
+    way, shot = chosen["train_way"] or column.way, chosen["train_shot"] or column.shot
+    of_test = {index + ahead for index, word in enumerate(words) if word in _OF_TEST for ahead in (0, 1)}
+    kept = [word for index, word in enumerate(words) if index not in of_test]
+    name = str([*kept, way, shot, chosen["val_way"] or column.way])
     unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
-    images = way * (column.shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
+    images = way * (shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
     if chosen["batch_size"]:  # one training serves every test
         images, name = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
     pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]

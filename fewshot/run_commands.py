@@ -72,8 +72,9 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     overrides = {name: choices[name] for name in _RECIPE_OVERRIDES}
     changed = {name: value for name, value in overrides.items() if value is not None}
     if model.trains_on == "nothing":
+        others = {"init": choices["init"], "compile": choices["compiled"] or None}
         refuse_training_options(
-            choices["model"], changed | ({} if choices["init"] is None else {"init": choices["init"]})
+            choices["model"], changed | {name: value for name, value in others.items() if value is not None}
         )
     config = RunConfig(
         recipe=replace(recipe, **changed),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy_bench import called_here
 
+from episodes.errors import UserError
 from episodes.types import EpisodeSpec
 from fewshot import bench_large
 from fewshot.bench_large import large_file, measure_large_file, own_megabytes
@@ -36,6 +37,15 @@ def test_the_file_holds_drawn_characters_over_and_over_and_is_gone_afterwards(dr
         del images
     assert not path.exists()
     assert not path.parent.exists()
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"does not fit on the disk .* smaller --large-file"),
+        large_file(tmp_path, 10**15, Reporter()),
+    ):
+        pass
+    assert not [*tmp_path.iterdir()]
 
 
 def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from toy_training import trained
 
 from episodes.errors import UserError
 from fewshot import steps
+from fewshot.methods import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # PyTorch's own, as it compiles
 compiler = torch.compile
@@ -60,6 +61,13 @@ def test_a_compiler_that_fails_is_named_in_one_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"cannot be compiled here .*leave out --compile") as error:
         trained(QUICK, compiled=True)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("model", ["anil", "untrained"])
+def test_what_cannot_be_compiled_is_refused_in_one_line(model: str, fewshot: Fewshot) -> None:
+    if reason := METHODS.get(model).unavailable():
+        pytest.skip(reason)
+    assert "leave out --compile" in fewshot(*SMOKE, "--compile", "--model", model).error
 
 
 def test_a_compiled_training_is_one_of_its_own(

@@ -13,7 +13,7 @@ import pytest
 
 from episodes.errors import Interrupted, UserError
 from fewshot import side_by_side
-from fewshot.paper_tables import Column, Ours, PaperTable, Row
+from fewshot.paper_tables import Column, Ours, PaperTable, Row, paper_table
 from fewshot.records import read_records
 from fewshot.reproduction import Cell, fill
 from fewshot.side_by_side import chains_of, train_side_by_side
@@ -72,6 +72,18 @@ def calls(folder: Path) -> list[list[str]]:
 
 def test_cells_that_share_a_training_stand_in_one_chain(cells: list[Cell]) -> None:
     assert chains_of(cells, "smoke") == [[0, 1], [2]]
+
+
+def test_tests_at_other_ways_and_shots_wait_for_the_training_that_they_share() -> None:
+    """Two processes at one training would be refused: proto's fast recipe on Omniglot is the same for all four."""
+    cells = [cell for cell in fill(paper_table("snell2017-table1"), []) if cell.row.ours is not None]
+    assert len(cells) == 8
+    chains = chains_of(cells, "fast")
+    proto = [
+        number for number, cell in enumerate(cells) if cell.row.ours is not None and cell.row.ours.model == "proto"
+    ]
+    assert proto in chains
+    assert len(proto) == 4
 
 
 def test_trainings_run_at_once_and_what_they_say_is_told_under_their_names(
