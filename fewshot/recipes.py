@@ -133,7 +133,7 @@ _FAST_OF_MODEL |= {
     (model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon", weight_decay=1.0) for model in _IN_TURNS
 }
 # Koch's twin has no batch norm and a layer of thousands of inputs behind sigmoids: steps of Adam that suit Conv4
-# saturate them at once, and its 105x105 images cost thirty times as much.
+# saturate them at once, and its 105x105 images cost many times as much.
 _FAST_OF_KOCH: dict[str, Any] = {
     "train_way": 20,
     "train_query": 1,
