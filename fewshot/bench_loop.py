@@ -35,6 +35,7 @@ _EMBEDDED = 1024  # images of the embedding that is looked into
 _QUICK, _FULL = ("1", "1"), ("12", "3")  # seconds for the bare step and for the loop, and rounds
 _KINDS = {  # words in the names of PyTorch's operations -> what a reader calls it; the first that fits
     "convolution": ("conv",),
+    "products of patches and weights": ("::mm", "::addmm", "::bmm"),  # the first block; Muon
     "batch norm": ("batch_norm",),
     "pooling": ("max_pool",),
     "ReLU": ("relu", "threshold", "clamp_min"),

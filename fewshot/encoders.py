@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from episodes.errors import UserError
 from episodes.registry import Registry
+from fewshot.first_block import pooled_on_patches, suits_patches
 
 ENCODERS: Registry[type[Encoder]] = Registry("encoder")
 
@@ -74,6 +75,8 @@ class ConvBlock(nn.Module):
         self.pool = pool
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
+        if self.training and self.pool and suits_patches(x, self.convolution, self.norm):
+            return functional.relu(pooled_on_patches(x, self.convolution, self.norm))
         batch_statistics = self.training or uses_batch_statistics(self.norm)
         x = self.norm(self.convolution(x)) if batch_statistics else self._folded(x)
         if self.pool:

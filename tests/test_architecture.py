@@ -63,6 +63,7 @@ def modules_like(*patterns: str) -> list[str]:
 ERRORS = ("episodes.errors", "episodes.registry")
 NETWORKS = (
     "fewshot.encoders",
+    "fewshot.first_block",
     "fewshot.distances",
     "fewshot.prototypes",
     "fewshot.losses",
