@@ -23,7 +23,7 @@ from torch.nn import functional
 
 _FEWEST_WINDOWS = 16_384  # of pooling, 84 images of 28x28: fewer are done before patches are made
 _ROWS_TOGETHER = 4096  # matrix products come in few sizes: the library behind them prepares anew for each
-_ROWS_OF_PART = 1024  # pooling shares out parts among the processor's cores
+_PARTS = 64  # which pooling shares out among the cores
 
 
 def suits_patches(x: Float[Tensor, "n c h w"], convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
@@ -58,16 +58,12 @@ def pooled_on_patches(
         patches = _patches(x.to(dtype), _padding(convolution))  # (n, h2, w2, 16)
         rows = patches.flatten(0, 2)
         inked = _inked_rows(rows)
-        seen = rows if inked is None else rows.index_select(0, inked)
+        seen = rows.index_select(0, inked)
         sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0).to(norm.weight)
         kernels = _kernels_of_places((convolution.weight * sign.view(-1, 1, 1, 1)).to(dtype))  # (4, d, 16)
         mean, variance = _statistics(seen, kernels, 4 * len(rows))
         _track(norm, sign * mean.detach(), variance.detach(), 4 * len(rows))
-        parts = len(x) if inked is None else len(seen) // _ROWS_OF_PART
-        places = (seen @ kernels.flatten(0, 1).T).view(parts, -1, 1, len(sign)).permute(0, 3, 1, 2)
-        pooled = functional.max_pool2d(places, (4, 1)).permute(0, 2, 3, 1).flatten(0, 2)
-        if inked is not None:
-            pooled = pooled.new_zeros(len(rows), len(sign)).index_copy(0, inked, pooled)
+        pooled = _largest_products(seen, kernels.flatten(0, 1), inked, len(rows))
         maps = torch.unflatten(pooled, 0, patches.shape[:3]).permute(0, 3, 1, 2)
         return _normalized(maps, mean, variance, norm.weight * sign, norm.bias, norm.eps)
 
@@ -84,13 +80,16 @@ def _patches(x: Float[Tensor, "n 1 h w"], padding: int) -> Float[Tensor, "n h2 w
     return padded.unfold(1, 4, 2).unfold(2, 4, 2).flatten(3)
 
 
-def _inked_rows(rows: Float[Tensor, "m 16"]) -> Int64[Tensor, " k"] | None:
-    """The rows that are not all zero, and as many others as make their number a round one; None for all."""
-    has_ink = rows.any(1)
+def _inked_rows(rows: Float[Tensor, "m 16"]) -> Int64[Tensor, " k"]:
+    """The rows that are not all zero, and as many others as make their number a round one, or all."""
+    words = rows.view(torch.int64)  # several numbers in one: fewer to look at
+    has_ink = words[:, 0].ne(0)
+    for column in words[:, 1:].unbind(1):
+        has_ink |= column.ne(0)
     inked = has_ink.nonzero().flatten()
     wanted = max(1, math.ceil(len(inked) / _ROWS_TOGETHER)) * _ROWS_TOGETHER
     if wanted >= len(rows):
-        return None
+        return torch.arange(len(rows))
     return torch.cat([inked, has_ink.logical_not().nonzero().flatten()[: wanted - len(inked)]])
 
 
@@ -124,6 +123,41 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> 
     norm.num_batches_tracked.add_(1)
 
 
+class _LargestProducts(torch.autograd.Function):
+    """Of every row and channel the largest of its products with four kernels; zero for the rows that were not seen."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        seen: Float[Tensor, "k 16"],
+        kernels: Float[Tensor, "four_d 16"],
+        inked: Int64[Tensor, " k"],
+        num_rows: int,
+    ) -> Float[Tensor, "num_rows d"]:
+        products = _in_parts(seen @ kernels.T, 4)
+        pooled, places = functional.max_pool2d(products, (4, 1), return_indices=True)
+        ctx.save_for_backward(seen, inked, products, places)
+        rows = pooled.permute(0, 2, 3, 1).flatten(0, 2)
+        where = torch.full((num_rows,), len(seen)).index_copy_(0, inked, torch.arange(len(seen)))
+        return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).index_select(0, where)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, "num_rows d"]) -> tuple[Tensor | None, ...]:
+        seen, inked, products, places = ctx.saved_tensors
+        of_pooled = _in_parts(gradient.index_select(0, inked), 1)
+        of_products = torch.ops.aten.max_pool2d_with_indices_backward(
+            of_pooled, products, [4, 1], [4, 1], [0, 0], [1, 1], False, places
+        )
+        rows = of_products.permute(0, 2, 3, 1).reshape(len(seen), -1)
+        return None, (seen.T @ rows).T, None, None
+
+
+def _in_parts(rows: Float[Tensor, "k places_d"], places: int) -> Float[Tensor, "parts d rows_places 1"]:
+    """Rows as images for PyTorch's pooling, channels last in memory; it shares out images among the cores."""
+    return rows.view(math.gcd(len(rows), _PARTS), -1, 1, rows.shape[1] // places).permute(0, 3, 1, 2)
+
+
 class _Normalization(torch.autograd.Function):
     """Batch norm with statistics that are given, not taken from ``maps``, and that receive their gradients."""
 
@@ -149,3 +183,4 @@ class _Normalization(torch.autograd.Function):
 
 
 _normalized: Callable[..., Tensor] = _Normalization.apply
+_largest_products: Callable[..., Tensor] = _LargestProducts.apply
