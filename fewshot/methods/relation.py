@@ -111,8 +111,8 @@ class RelationModule(nn.Module):
             x = left[0] + of_queries[0]  # (batch, queries, way, h * w * d)
             for of_support, of_query in zip(left[1:], of_queries[1:], strict=True):
                 x = torch.maximum(x, of_support + of_query)
-            maps = second(x.relu_().flatten(0, 2).to(dtype).unflatten(1, shape))
-            pooled.append(maps.unflatten(0, x.shape[:3]))
+            maps = second(torch.unflatten(x.relu_().flatten(0, 2).to(dtype), 1, shape))
+            pooled.append(torch.unflatten(maps, 0, x.shape[:3]))
         maps = torch.cat(pooled, dim=1)
         numbers = functional.relu(maps + shift.view(-1, 1, 1).to(maps.dtype)).flatten(3)
         scores: Tensor = self.score(functional.relu(self.hidden(numbers)))
