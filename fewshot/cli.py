@@ -77,7 +77,7 @@ def cli() -> None:
 @unlabeled_options
 @click.option("--batch-size", type=click.IntRange(1), help="Images of a training batch, for models trained on images.")
 @click.option("--per-class", type=click.IntRange(1), help="Images of each class in it [default: the recipe's].")
-@click.option("--augment", help="none, ink, ink-light, photo or photo-strong, for models trained on images.")
+@click.option("--augment", help="Change training images at random: none, flip, ink, ink-light, photo or photo-strong.")
 @click.option(
     "--turns/--no-turns", default=None, help="Score each training episode in turns, every image once in the support."
 )

@@ -13,7 +13,6 @@ from torch import Tensor
 from episodes.augment import AUGMENTATIONS
 from episodes.datasets import Dataset
 from episodes.errors import UserError
-from episodes.registry import unknown_name_message
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.hardware import Precision
 from fewshot.library_encoders import find_encoder
@@ -23,7 +22,10 @@ from fewshot.options import check_choice, departures
 from fewshot.recipes import Recipe
 
 TRAINING_VERSION = 1
-"""Raise it whenever the training code would give other weights for the same configuration."""
+"""Raise it whenever the training code would give other weights for the same configuration.
+
+Rounding does not count: another device or another PyTorch rounds otherwise, too.
+"""
 DEFAULT_UNLABELED = 5
 """Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
 
@@ -76,10 +78,13 @@ def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunCon
         recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
     encoder = config.encoder or method_class.default_encoder
     on_images = method_class.trains_on == "images"
+    if recipe.augment is not None:
+        chosen = check_choice("augmentation", recipe.augment, ("none", *AUGMENTATIONS))
+        recipe = replace(recipe, augment=None if chosen == "none" else chosen)
     if on_images:
         recipe = _fitted_batches(recipe, config.model, method_class, train_set)
-    elif recipe.batch_size or recipe.per_class or recipe.augment:
-        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size, --per-class and --augment")
+    elif recipe.batch_size or recipe.per_class:
+        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size and --per-class")
     if recipe.turns and (on_images or method_class.adapts):
         raise UserError(f"model {config.model} does not divide embeddings into support and queries: leave out --turns")
     if config.compiled and method_class.adapts:
@@ -113,10 +118,6 @@ def _fitted_batches(recipe: Recipe, model: str, method_class: type[Method], trai
 
     Raises UserError for choices that belong to episodes, and for batches by class where no label may be used.
     """
-    if recipe.augment == "none":
-        recipe = replace(recipe, augment=None)
-    if recipe.augment is not None and recipe.augment not in AUGMENTATIONS:
-        raise UserError(unknown_name_message("augmentation", recipe.augment, ["none", *AUGMENTATIONS]))
     if recipe.train_way or recipe.train_shot:
         raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
     if method_class.self_supervised and recipe.per_class:

@@ -59,7 +59,8 @@ def train_step(
     batch = training_images(images, drawn.to(images.device)).to(device)
     with autocast(device, precision):
         if isinstance(batch, LabeledImages):
-            batch = batch.times(method.views).changed(augment)
+            batch = batch.times(method.views)
+        batch = batch.changed(augment)
         loss = loss_of(method, batch, turns)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

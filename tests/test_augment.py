@@ -8,9 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_classes import COLOR, toy_set
+from toy_classes import COLOR, GRAY, toy_set
 
 from episodes.augment import AUGMENTATIONS, Augmentation, jittered
+from episodes.sampler import EpisodeSampler
+from episodes.types import EpisodeSpec
+from fewshot.building import build_method
+from fewshot.methods import EpisodeImages
+from fewshot.methods.base import episode_images
+from fewshot.steps import train_step
 from fewshot.torchvision_compat import import_torchvision
 
 every_augmentation = pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -39,7 +45,16 @@ def test_an_augmentation_depends_on_seed_and_step_alone(name: str) -> None:
 def test_every_image_of_a_batch_is_changed_in_its_own_way(name: str) -> None:
     images = toy_set(1, 1, COLOR if "photo" in name else (1, 28, 28)).images.repeat(6, 1, 1, 1)
     changed = AUGMENTATIONS[name](images, 0, 0)
-    assert len({image.numpy().tobytes() for image in changed}) == 6
+    assert len({image.numpy().tobytes() for image in changed}) == (2 if name == "flip" else 6)
+
+
+def test_flipping_without_a_grid_is_flipping_with_one() -> None:
+    images = toy_set(4, 4, COLOR).images
+    flipped, with_grid = AUGMENTATIONS["flip"], Augmentation(flip=True, mirrored=True)
+    assert flipped != with_grid  # what lies outside is never seen, so they do the same
+    for step in range(3):
+        assert torch.equal(flipped(images, 5, step), with_grid(images, 5, step))
+    assert not torch.equal(flipped(images, 5, 0), images)
 
 
 def centered() -> Tensor:
@@ -109,3 +124,42 @@ def test_views_of_512_images_cost_little_beside_a_training_step() -> None:
     began = time.process_time()
     AUGMENTATIONS["ink"](images, 0, 1)
     assert time.process_time() - began < 0.5  # 0.03 s on one core; a training step takes 0.08 s
+
+
+@pytest.mark.parametrize("num_unlabeled", [0, 2])
+def test_every_image_of_an_episode_is_changed_and_stays_in_its_place(num_unlabeled: int) -> None:
+    image_set = toy_set(5, 8)
+    spec = EpisodeSpec(way=3, shot=2, num_query=1, num_unlabeled=num_unlabeled)
+    episode = episode_images(image_set.images, EpisodeSampler(image_set, spec, seed=0).batch(0, 2))
+    seen: list[int] = []
+
+    def inverted(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return 255 - images
+
+    changed = episode.changed(inverted)
+    assert seen == [2 * 3 * (2 + 1 + num_unlabeled)]  # all in one call, so that each draws its own change
+    for name in ("support", "query", "unlabeled"):
+        before, after = getattr(episode, name), getattr(changed, name)
+        assert (before is None) == (after is None)
+        assert before is None or torch.equal(after, 255 - before)
+    assert torch.equal(changed.labels, episode.labels)
+    assert isinstance(changed, EpisodeImages)
+    assert episode.changed(None) is episode
+
+
+def test_a_step_on_an_episode_sees_the_changed_images() -> None:
+    image_set = toy_set(5, 8)
+    method = build_method("proto", {}, "conv4", {"width": 8}, GRAY, seed=0).train()
+    seen: list[Tensor] = []
+
+    def dark(images: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+    method.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    episode = EpisodeSampler(image_set, EpisodeSpec(way=3, shot=1, num_query=2), seed=0).batch(0, 1)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.0)
+    train_step(method, optimizer, image_set.images, episode, "fp32", dark)
+    train_step(method, optimizer, image_set.images, episode, "fp32")
+    assert not seen[0].any()
+    assert seen[1].any()

@@ -35,6 +35,16 @@ class EpisodeImages:
         unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
         return EpisodeImages(self.support.to(device), self.query.to(device), self.labels.to(device), unlabeled)
 
+    def changed(self, augment: Callable[[Tensor], Tensor] | None) -> EpisodeImages:
+        """The episodes with other pixels under the same labels."""
+        if augment is None:
+            return self
+        parts = [part for part in (self.support, self.query, self.unlabeled) if part is not None]
+        images = [part.flatten(0, -4) for part in parts]
+        pieces = torch.split(augment(torch.cat(images)), [len(part) for part in images])
+        support, query, *unlabeled = (piece.view_as(part) for piece, part in zip(pieces, parts, strict=True))
+        return EpisodeImages(support, query, self.labels, *unlabeled)
+
     def labeled(self, views: int = 1) -> LabeledImages:
         """Support and queries as one batch of labeled images, ``views`` times over; the label is the row of the way
         axis."""
