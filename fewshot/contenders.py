@@ -267,7 +267,8 @@ _EACH_ALONE = "embeds the images of every episode anew; a sample of episodes is 
 CONTENDERS = {
     "ours": Contender(
         "fewshot-bench",
-        "drawn, gathered, channels-last, bf16 where the hardware has it, pooling before ReLU, freed memory kept",
+        "drawn, gathered, channels-last, bf16 where the hardware has it, pooling before ReLU, "
+        "the first block of gray images on patches, freed memory kept",
         "embeds every test image once, then scores all 10,000 episodes on the table",
         _our_step,
         None,

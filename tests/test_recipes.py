@@ -56,6 +56,14 @@ def test_every_recipe_names_itself_and_its_source(name: str, dataset: str) -> No
     assert recipe.source
 
 
+@pytest.mark.parametrize(("shot", "queries"), [(1, 5), (5, 1), (10, 1)])
+def test_protonet_sees_six_photos_of_a_class_in_turns_at_one_shot_and_at_five(shot: int, queries: int) -> None:
+    recipe = find_recipe("fast", "miniimagenet", shot)
+    assert (recipe.train_way, recipe.train_query, recipe.turns, recipe.augment) == (20, queries, True, "flip")
+    assert find_recipe("fast", "omniglot", shot).train_way == 120
+    assert find_recipe("fast", "miniimagenet", shot, "relation").turns is None
+
+
 def test_a_smoke_test_is_short_and_says_what_it_is() -> None:
     recipe = find_recipe("smoke", "omniglot", 1)
     assert recipe.train_episodes <= 20
