@@ -79,12 +79,19 @@ def columns_of(chosen: Sequence[Standing]) -> list[tuple[int, int]]:
 
 
 def best_of_models(chosen: Sequence[Standing]) -> dict[str, dict[tuple[int, int], Standing]]:
-    """The most accurate entry of each model on each cell, whatever its recipe and readout; best models first."""
+    """The most accurate entry of each model on each cell, best models first.
+
+    An entry that a published number can stand beside comes before another read-out that none can.
+    """
+
+    def worth(standing: Standing) -> tuple[bool, float]:
+        return standing.target is not None, standing.entry.interval.mean
+
     found: dict[str, dict[tuple[int, int], Standing]] = {}
     for standing in chosen:
         cells = found.setdefault(standing.entry.first.model, {})
         known = cells.get(standing.way_shot)
-        if known is None or standing.entry.interval.mean > known.entry.interval.mean:
+        if known is None or worth(standing) > worth(known):
             cells[standing.way_shot] = standing
     return sort_rows(found)
 

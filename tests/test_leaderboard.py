@@ -12,7 +12,7 @@ from test_comparison import measured, published
 
 from episodes.errors import UserError
 from fewshot.leaderboard import END, START, check_files, documents, headline, render, write_files
-from fewshot.ranking import missing, standings
+from fewshot.ranking import best_of_models, missing, standings
 from fewshot.records import RunRecord, read_records
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +110,16 @@ def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is
     assert standing.target is None
     assert own.target is not None
     assert rows_of(render([standing.entry.first]), "| proto |")[0][1] == "logistic regression"
+
+
+def test_the_headline_shows_the_row_that_stands_beside_the_papers_number_before_a_better_readout() -> None:
+    better_readout, own = measured("proto", 5, readout="logistic regression"), measured("proto")
+    found = standings([better_readout, own])
+    assert found[0].entry.interval.mean > found[1].entry.interval.mean
+    (shown,) = best_of_models(found)["proto"].values()
+    assert shown.entry.first.readout == own.readout
+    (alone,) = best_of_models(found[:1])["proto"].values()
+    assert alone.entry.first.readout == "logistic regression"
 
 
 def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
