@@ -26,14 +26,13 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet
 from fewshot.bench import Measurement, in_a_process, load_before
+from fewshot.bench_loop import no_look
 from fewshot.building import build_method, place
 from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory
-from fewshot.methods.base import Method
 from fewshot.provenance import commit, versions
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
 from fewshot.sources import open_dataset
-from fewshot.statistics import Interval
 from fewshot.training import Progress, train
 
 _SPEC = EpisodeSpec(60, 1, 5)
@@ -128,12 +127,8 @@ def train_from(path: str, num_images: str, steps: str) -> dict[str, float]:
         own, last = max(own, own_megabytes()), now
 
     sampler, precision = EpisodeSampler(train_set, _SPEC, seed=0), choose_precision("auto", device)
-    train(method, sampler, recipe, _no_look, precision=precision, on_progress=note)
+    train(method, sampler, recipe, no_look, precision=precision, on_progress=note)
     return {"step_ms": 1000 * statistics.median(seconds[1:]), "own_mb": own}
-
-
-def _no_look(method: Method) -> Interval:  # noqa: ARG001
-    return Interval(0.5, 0.0, 1)
 
 
 def own_megabytes() -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.cache import data_root
-from episodes.sampler import EpisodeSampler
+from episodes.sampler import EpisodeSampler, TrainingSampler
 from episodes.types import ImageSet
 from fewshot.bench import SETTINGS, Measurement, Setting, image_set, in_a_process, setting_named, synchronized
 from fewshot.building import build_method, place
@@ -24,7 +24,7 @@ from fewshot.evaluation import embed_all
 from fewshot.hardware import Precision, choose_device, choose_precision, keep_freed_memory
 from fewshot.methods import Method
 from fewshot.optimizers import optimizer_for
-from fewshot.recipes import find_recipe
+from fewshot.recipes import Recipe, find_recipe
 from fewshot.reporting import Reporter
 from fewshot.statistics import Interval
 from fewshot.steps import train_step
@@ -145,20 +145,26 @@ def _in_turns(
 def _loop_seconds(
     setting: Setting, method: Method, episodes: EpisodeSampler, precision: Precision, steps: int
 ) -> float:
-    """Seconds of a whole training of so many steps, with drawing, gathering, progress and saving; no validation."""
+    """Seconds of so many steps within the training loop."""
     recipe = find_recipe("fast", setting.dataset, setting.train.shot)
-    recipe = replace(recipe, train_episodes=steps, validate_every=steps + 1, turns=None)
+    return training_seconds(method, episodes, replace(recipe, train_episodes=steps, turns=None), precision)
+
+
+def training_seconds(method: Method, sampler: TrainingSampler, recipe: Recipe, precision: Precision) -> float:
+    """Seconds of a whole training, with drawing, gathering, progress and saving; no validation."""
+    recipe = replace(recipe, validate_every=recipe.train_episodes + 1)
     report = Reporter().training_progress
     with tempfile.TemporaryDirectory(prefix="fewshot-bench-") as folder:
         state = Path(folder) / "state.safetensors"
 
         def loop() -> None:
-            train(method, episodes, recipe, _no_look, precision=precision, state_path=state, on_progress=report)
+            train(method, sampler, recipe, no_look, precision=precision, state_path=state, on_progress=report)
 
         return _seconds(loop)
 
 
-def _no_look(method: Method) -> Interval:  # noqa: ARG001
+def no_look(method: Method) -> Interval:  # noqa: ARG001
+    """In place of a validation, which would take time of its own."""
     return Interval(0.5, 0.0, 1)
 
 

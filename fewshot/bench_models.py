@@ -1,10 +1,11 @@
-"""fewshot bench --model: what testing costs, method by method, each in a process of its own."""
+"""fewshot bench --model: what training and testing cost, method by method, each in a process of its own."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ import torch
 
 from episodes.cache import data_root
 from episodes.errors import UserError
-from episodes.sampler import EpisodeSampler
+from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler
 from episodes.types import EpisodeSpec, ImageSet
-from fewshot.bench import SETTINGS, Measurement, image_set, in_a_process, load_before
+from fewshot.bench import SETTINGS, Measurement, Setting, image_set, in_a_process, load_before
+from fewshot.bench_loop import training_seconds
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
-from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory
+from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine, keep_freed_memory
 from fewshot.methods import METHODS, Method
 from fewshot.provenance import commit
+from fewshot.recipes import Recipe, find_recipe
 from fewshot.reporting import Reporter
 
 _FEW, _MORE, _MANY = (5, 1), (20, 1), (20, 5)  # way and shot that are timed; that are looked at for memory
 _QUERIES, _UNLABELED = 15, 5
+_WARM_UP, _STEPS = 5, 40  # training steps that are not timed, and that are
 
 
 def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
-    """Seconds and memory of 10,000 Omniglot test episodes; of the method called ``wanted``, or of ``all``."""
+    """A training step, and seconds and memory of 10,000 Omniglot test episodes; of one method, or of ``all``."""
     names, load = [*METHODS] if wanted == "all" else [wanted], load_before()
     figures: list[Measurement] = []
     for number, name in enumerate(names):
@@ -37,8 +41,8 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
             reporter.say(f"{name} is left out: {reason}")
             continue
         reporter.test_progress(f"measuring {name}", number, len(names))
-        count = str(1000 if quick else 10_000)
-        measured = in_a_process("fewshot.bench_models:measure_one", name, str(data_root(root)), count)
+        words = (name, str(data_root(root)), *(("1000", "3") if quick else ("10000", str(_STEPS))))
+        measured = in_a_process("fewshot.bench_models:measure_one", *words)
         figures += [Measurement(**figure) for figure in measured]
     reporter.test_progress("measuring", len(names), len(names))
     measurements = [figure.__dict__ for figure in figures]
@@ -58,7 +62,7 @@ def _why_not(method_class: type[Method]) -> str:
     return "it learns anew in every episode, and 10,000 take hours" if method_class.adapts else ""
 
 
-def measure_one(name: str, root: str, num_episodes: str) -> list[dict[str, Any]]:
+def measure_one(name: str, root: str, num_episodes: str, steps: str) -> list[dict[str, Any]]:
     """The figures of one method as plain data. Its weights are those it begins with: speed is the same."""
     keep_freed_memory()
     test_set, pixels = image_set(SETTINGS[0], Path(root), "test", Reporter())
@@ -80,7 +84,37 @@ def measure_one(name: str, root: str, num_episodes: str) -> list[dict[str, Any]]
         Measurement(f"{name}: {count} 20w1s15q", embedding + of_more, "s", more),
         Measurement(f"{name}: peak memory at 20w5s15q", peak, "GB", "resident, of the whole process"),
     )
-    return [figure.__dict__ for figure in figures]
+    trained = () if method_class.trains_on == "nothing" else (_training_step(name, Path(root), int(steps), precision),)
+    return [figure.__dict__ for figure in (*figures, *trained)]
+
+
+def _training_step(name: str, root: Path, steps: int, precision: Precision) -> Measurement:
+    """A step of the fast recipe within the training loop, on as many labeled images as the setting has for all."""
+    setting, method_class = SETTINGS[0], METHODS.get(name)
+    train_set, pixels = image_set(setting, root, "train", Reporter())
+    shape, num_classes = train_set.image_shape, train_set.num_classes
+    method = build_method(name, {}, method_class.default_encoder, {}, shape, seed=0, num_classes=num_classes)
+    place(method, choose_device())
+    recipe = find_recipe("fast", setting.dataset, setting.train.shot, name)
+    sampler, images = _training_sampler(setting, method, train_set, recipe)
+    training_seconds(method, sampler, replace(recipe, train_episodes=_WARM_UP), precision)
+    seconds = training_seconds(method, sampler, replace(recipe, train_episodes=steps), precision) / steps
+    rate = f"{images / seconds:,.0f} images/s, {images} a step, {precision}, {pixels}"
+    return Measurement(f"{name}: training step", 1000 * seconds, "ms", rate)
+
+
+def _training_sampler(
+    setting: Setting, method: Method, train_set: ImageSet, recipe: Recipe
+) -> tuple[TrainingSampler, int]:
+    """Episodes of the setting, or batches as large; and how many images go through the encoder in each."""
+    spec = setting.train
+    labeled = spec.way * (spec.shot + spec.num_query)
+    if recipe.batch_size is not None:
+        size = labeled - labeled % (recipe.per_class or 1)
+        return ClassBatchSampler(train_set, size, seed=0, per_class=recipe.per_class), size * method.views
+    unlabeled = _UNLABELED if method.uses_unlabeled else 0
+    spec = replace(spec, num_unlabeled=unlabeled)
+    return EpisodeSampler(train_set, spec, seed=0), labeled + spec.way * unlabeled
 
 
 def _score(

@@ -86,6 +86,8 @@ def _images_of_paper(model: str, record: RunRecord) -> int | None:
         "train_query": recipe.train_query,
         "train_episodes": recipe.train_episodes,
     }
+    tested = record.config["recipe"]  # of unlabeled images Ren et al. train with as many as they test with
+    whole |= {name: tested.get(name) for name in ("unlabeled", "distractors")}
     return images_seen(replace(record, config=record.config | {"recipe": whole}))
 
 

@@ -196,8 +196,9 @@ def images_seen(record: RunRecord) -> int | None:
         return int(steps * recipe["batch_size"] * (2 if record.self_supervised and record.model != "gan" else 1))
     if not recipe.get("train_way"):
         return None
-    shot = recipe.get("train_shot") or record.config["shot"]
-    return int(steps * recipe["train_way"] * (shot + recipe["train_query"]))
+    shot, unlabeled = recipe.get("train_shot") or record.config["shot"], recipe.get("unlabeled") or 0
+    of_classes = recipe["train_way"] * (shot + recipe["train_query"] + unlabeled)
+    return int(steps * (of_classes + unlabeled * (recipe.get("distractors") or 0)))
 
 
 def _one_a_model(group: Sequence[Standing]) -> dict[str, Standing]:

@@ -30,6 +30,13 @@ def test_the_best_fast_training_is_held_against_number_and_length_of_the_paper()
     assert (cost.images, cost.paper_images) == (IMAGES, OF_SNELL)
 
 
+def test_unlabeled_images_and_distractors_count_as_images() -> None:
+    training = {"train_way": 60, "train_query": 1, "train_episodes": 550, "unlabeled": 5, "distractors": 5}
+    (cost,) = costs([replace(of_omniglot(0.98, training=training, recipe="fast"), model="masked-proto")])
+    assert cost.images == 550 * (60 * (1 + 1 + 5) + 5 * 5)
+    assert cost.paper_images == 20_000 * (5 * (1 + 1 + 5) + 5 * 5)
+
+
 @pytest.mark.parametrize(
     ("accuracy", "ci95", "said"), [(0.98, 0.0, "no, -0.80"), (0.98, 0.01, "within intervals, -0.80")]
 )

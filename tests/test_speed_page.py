@@ -101,9 +101,10 @@ def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_an
         "unit": "s",
         "what": "embedding 2.0 s, real",
     }
-    figures = [seconds, of_more, memory]
+    step = {"name": "relation: training step", "value": 71.25, "unit": "ms", "what": "5,053 images/s, 360 a step"}
+    figures = [seconds, of_more, memory, step]
     models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": figures}
     write_speed(tmp_path, models)
     page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
-    assert "| relation | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
+    assert "| relation | 71.2 | 5,053 | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
     assert "| peak memory | 1,234 | MB | resident |" in page
