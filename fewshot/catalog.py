@@ -123,7 +123,12 @@ def _options(constructor: ast.FunctionDef) -> Iterator[str]:
     for argument, default in keywords:
         if default is not None:
             flag = "--" + argument.arg.replace("_", "-")
-            yield f"{flag} {_values(argument.annotation)} (default {_literal(default)})"
+            yield f"{flag} {_values(argument.annotation)} (default {default_word(_literal(default))})"
+
+
+def default_word(default: Any) -> str:
+    """A default for a reader: where it is None, the method works it out, and its documentation says how."""
+    return "worked out" if default is None else str(default)
 
 
 def _values(annotation: ast.expr | None) -> str:

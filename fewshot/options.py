@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
+from fewshot.catalog import default_word
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -35,7 +36,7 @@ class Option:
 
     def __str__(self) -> str:
         values = "|".join(map(str, self.choices)) or self.kind.__name__
-        return f"{self.flag} {values} (default {self.default})"
+        return f"{self.flag} {values} (default {default_word(self.default)})"
 
 
 def options_of(target: type) -> dict[str, Option]:

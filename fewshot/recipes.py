@@ -88,7 +88,10 @@ _FAST_OMNIGLOT = Recipe("fast", _OWN, 60, 5, 3000, 1e-2, "cosine", val_way=20, w
 _FAST_MINI = Recipe("fast", _OWN, 20, 5, 20_000, 1e-3, "cosine", val_way=5, warmup=200, validate_every=1000)
 _FAST_STROKES = Recipe("fast", _OWN, 60, 5, 1000, 1e-2, "cosine", val_way=20, warmup=100, validate_every=250)
 _FAST_FOLDER = Recipe("fast", _OWN, None, 5, 2000, 3e-3, "cosine", warmup=100, val_query=5, val_episodes=500)
-_FAST_FEW_LABELS = replace(_FAST_OMNIGLOT, train_query=1, val_way=5, labeled_share=0.1)
+_FAST_FEW_LABELS = replace(
+    _FAST_OMNIGLOT, train_query=1, train_episodes=550, val_way=5, warmup=55, weight_decay=1.0, validate_every=110,
+    labeled_share=0.1, turns=True, optimizer="muon",
+)  # fmt: skip
 
 _BATCHES_OMNIGLOT = Recipe(
     "fast", _OWN, None, 0, 2000, 3e-3, "cosine", val_way=20, warmup=200, batch_size=256, val_shot=1

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from episodes.errors import UserError
-from fewshot.recipes import RECIPES, Recipe, find_recipe
+from fewshot.configuration import DEFAULT_UNLABELED
+from fewshot.recipes import RECIPES, SEMI_SUPERVISED, Recipe, RecipeName, find_recipe
 
 HALVING = Recipe("paper", "", 60, 5, 10_000, 1e-3, "halving", halve_every=2000)
 COSINE = Recipe("fast", "", 60, 5, 1000, 1e-2, "cosine", warmup=100)
@@ -100,3 +101,13 @@ def test_one_training_serves_every_shot_on_omniglot(model: str) -> None:
     one, five = (find_recipe("fast", "omniglot", shot, model) for shot in (1, 5))
     assert one == five
     assert (one.train_way, one.train_shot, one.train_query) == (120, 1, 2)
+
+
+@pytest.mark.parametrize("model", SEMI_SUPERVISED)
+def test_the_fast_recipe_of_few_labels_passes_a_third_of_the_papers_images_or_less(model: str) -> None:
+    def images(name: RecipeName) -> int:
+        recipe = find_recipe(name, "omniglot", 1, model)
+        assert recipe.train_way is not None
+        return recipe.train_episodes * recipe.train_way * (1 + recipe.train_query + DEFAULT_UNLABELED)
+
+    assert images("fast") <= images("paper") / 3
