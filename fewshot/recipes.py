@@ -129,7 +129,9 @@ _FAST = {"omniglot": _FAST_OMNIGLOT, "miniimagenet": _FAST_MINI, "strokes": _FAS
 _IN_TURNS = ("proto", "gaussian-proto", "matching", "siamese", "siamese-contrastive", "siamese-cosine")
 _MANY_CLASSES = ("proto", "gaussian-proto", "matching")  # in turns, three images of a class tell as much as six
 _FAST_OF_MODEL = {
-    ("relation", "omniglot"): replace(_FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3),
+    ("relation", "omniglot"): replace(
+        _FAST_OMNIGLOT, train_way=20, train_episodes=6000, learning_rate=3e-3, optimizer="muon", weight_decay=1.0
+    ),
     ("relation", "miniimagenet"): replace(_FAST_MINI, train_way=5),
 } | {(model, "omniglot"): _FAST_FEW_LABELS for model in SEMI_SUPERVISED}
 _FAST_OF_MODEL |= {

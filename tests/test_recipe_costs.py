@@ -10,6 +10,7 @@ from omniglot_records import of_omniglot
 
 from episodes.errors import UserError
 from fewshot.recipe_costs import PAGE, check_recipe_costs, costs, page_text, write_recipe_costs
+from fewshot.recipes import find_recipe
 from fewshot.records import RunRecord
 
 TRAINING = {"train_way": 60, "train_shot": 1, "train_query": 5, "train_episodes": 1000}
@@ -35,6 +36,16 @@ def test_unlabeled_images_and_distractors_count_as_images() -> None:
     (cost,) = costs([replace(of_omniglot(0.98, training=training, recipe="fast"), model="masked-proto")])
     assert cost.images == 550 * (60 * (1 + 1 + 5) + 5 * 5)
     assert cost.paper_images == 20_000 * (5 * (1 + 1 + 5) + 5 * 5)
+
+
+def test_todays_fast_recipe_comes_before_an_older_one_that_was_more_accurate() -> None:
+    today = find_recipe("fast", "omniglot", 1)
+    names = ("train_way", "train_query", "train_episodes", "learning_rate", "turns", "optimizer", "augment")
+    training = {name: getattr(today, name) for name in names}
+    current = replace(of_omniglot(0.97, training=training, recipe="fast"))
+    for records in ([fast(0.99), current], [current, fast(0.99)]):
+        (cost,) = costs(records)
+        assert cost.record is current
 
 
 @pytest.mark.parametrize(
