@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.types import EpisodeSpec, ImageSet, Split
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
-from fewshot.hardware import choose_device, choose_precision, describe_machine
+from fewshot.hardware import choose_device, choose_precision, describe_machine, peak_megabytes
 from fewshot.methods.base import episode_images
 from fewshot.optimizers import optimizer_for
 from fewshot.provenance import commit, versions
@@ -107,9 +106,7 @@ def measure_all(root: Path | None, reporter: Reporter, *, quick: bool = False) -
         figures += _testing(setting, root, reporter)
         figures += _against_learn2learn(setting, root, reporter, tasks=50 if quick else 400)
     figures += _start_up(root, repeats=1 if quick else 3)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    in_megabytes = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-    figures.append(Measurement("peak memory", in_megabytes, "MB", "resident, of this whole measurement"))
+    figures.append(Measurement("peak memory", peak_megabytes(), "MB", "resident, of this whole measurement"))
     contenders = measure_contenders(root, reporter, quick=quick)
     loops = measure_loops(root, reporter, quick=quick)
     best = measure_peak(reporter, quick=quick)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from episodes.types import EpisodeSpec, ImageSet
 from fewshot.bench import Measurement, in_a_process, load_before
 from fewshot.bench_loop import no_look
 from fewshot.building import build_method, place
-from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory
+from fewshot.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory, peak_megabytes
 from fewshot.provenance import commit, versions
 from fewshot.recipes import find_recipe
 from fewshot.reporting import Reporter
@@ -138,6 +137,4 @@ def own_megabytes() -> float:
         for line in status.read_text().splitlines():
             if line.startswith("RssAnon"):
                 return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_megabytes()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,14 @@ from fewshot.bench import SETTINGS, Measurement, Setting, image_set, in_a_proces
 from fewshot.bench_loop import training_seconds
 from fewshot.building import build_method, place
 from fewshot.evaluation import embed_all, score_episodes
-from fewshot.hardware import Precision, choose_device, choose_precision, describe_machine, keep_freed_memory
+from fewshot.hardware import (
+    Precision,
+    choose_device,
+    choose_precision,
+    describe_machine,
+    keep_freed_memory,
+    peak_megabytes,
+)
 from fewshot.methods import METHODS, Method
 from fewshot.provenance import commit
 from fewshot.recipes import Recipe, find_recipe
@@ -76,7 +81,7 @@ def measure_one(name: str, root: str, num_episodes: str, steps: str) -> list[dic
     embedding = time.perf_counter() - start
     scoring, of_more = (_score(method, table, test_set, what, int(num_episodes), precision) for what in (_FEW, _MORE))
     _score(method, table, test_set, _MANY, 256, precision)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    peak = peak_megabytes() / 2**10
     rest, count = f"{pixels}, {device.type} {precision}", f"{int(num_episodes):,} episodes"
     few, more = (f"embedding {embedding:.1f} s + scoring {seconds:.1f} s, {rest}" for seconds in (scoring, of_more))
     figures = (

@@ -6,8 +6,6 @@ fit on a disk. What is measured is drawing an episode and gathering its images, 
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +23,7 @@ from episodes.types import EpisodeSpec, ImageSet
 from fewshot.bench import Measurement, in_a_process, load_before
 from fewshot.building import build_method
 from fewshot.evaluation import score_episodes
-from fewshot.hardware import choose_device, describe_machine, keep_freed_memory
+from fewshot.hardware import choose_device, describe_machine, keep_freed_memory, peak_megabytes
 from fewshot.methods.base import episode_images
 from fewshot.provenance import commit, versions
 from fewshot.reporting import Reporter
@@ -212,18 +210,12 @@ def scoring_memory(way: str, shot: str, episodes: str) -> dict[str, Any]:
     method = build_method("proto", {}, "conv4", {}, (1, 28, 28), seed=0)
     sampler = EpisodeSampler(test_set, EpisodeSpec(int(way), int(shot), 15), seed=0)
     score_episodes(method, table, sampler, 2)
-    before = _peak_mb()
+    before = peak_megabytes()
     start = time.perf_counter()
     score_episodes(method, table, sampler, int(episodes))
     seconds = time.perf_counter() - start
-    after = _peak_mb()
+    after = peak_megabytes()
     return {
         "way": int(way), "shot": int(shot), "episodes": int(episodes), "seconds": seconds,
         "process_mb": after, "added_mb": after - before,
     }  # fmt: skip
-
-
-def _peak_mb() -> float:
-    """The most memory that this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

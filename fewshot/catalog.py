@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.guest_install import what_is_absent
+from fewshot.options import default_word
 
 _HERE = Path(__file__).parent
 
@@ -124,11 +125,6 @@ def _options(constructor: ast.FunctionDef) -> Iterator[str]:
         if default is not None:
             flag = "--" + argument.arg.replace("_", "-")
             yield f"{flag} {_values(argument.annotation)} (default {default_word(_literal(default))})"
-
-
-def default_word(default: Any) -> str:
-    """A default for a reader: where it is None, the method works it out, and its documentation says how."""
-    return "worked out" if default is None else str(default)
 
 
 def _values(annotation: ast.expr | None) -> str:

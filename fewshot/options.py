@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar, Union
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
-from fewshot.catalog import default_word
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -37,6 +36,11 @@ class Option:
     def __str__(self) -> str:
         values = "|".join(map(str, self.choices)) or self.kind.__name__
         return f"{self.flag} {values} (default {default_word(self.default)})"
+
+
+def default_word(default: Any) -> str:
+    """A default for a reader: where it is None, the method works it out, and its documentation says how."""
+    return "worked out" if default is None else str(default)
 
 
 def options_of(target: type) -> dict[str, Option]:

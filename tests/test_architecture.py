@@ -172,7 +172,7 @@ def test_only_the_command_line_and_the_bench_stand_above_the_experiment() -> Non
     above = {module for module in MODULES if "fewshot.experiment" in imports_of(module)}
     bodies = {module for module in MODULES if module.endswith("commands")}
     assert above <= {"fewshot.cli", "fewshot.bench", "fewshot.reproduce", "fewshot.compare"} | bodies
-    words = {*modules_like("fewshot.cli*"), "fewshot.reproduce"}
+    words = {*modules_like("fewshot.cli*"), "fewshot.__main__", "fewshot.reproduce"}
     for top in ("fewshot.cli", *bodies):
         assert {module for module in MODULES if top in imports_of(module)} <= words | bodies
 

@@ -65,3 +65,10 @@ def test_help_and_lists_are_there_at_once(words: list[str], seconds: float) -> N
         assert done.returncode == 0, done.stderr
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert best < seconds
+
+
+def test_the_package_can_be_run_where_its_script_is_not_on_the_path() -> None:
+    words = [sys.executable, "-m", "fewshot", "list", "models"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "relation" in done.stdout
