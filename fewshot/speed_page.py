@@ -18,8 +18,8 @@ _BUSY = 0.5  # of the cores taken by other work before anything was measured
 def write_speed(docs: Path, measured: dict[str, Any]) -> Path:
     """Take up what was measured into speed.json under ``docs`` and write speed.md anew; the page.
 
-    Times to accuracy are kept side by side, the newest of each goal; what testing costs model by model, and training
-    from a large file, are kept until they are measured anew; all else is replaced.
+    Times to accuracy are kept side by side, the newest of each goal; what training and testing cost model by model,
+    and training from a large file, are kept until they are measured anew; all else is replaced.
     """
     before = _read(docs / "speed.json")
     goals = {_goal_name(found): found for found in before.get("times_to_accuracy", [])}
