@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.guest_install import what_is_absent
-from fewshot.options import default_word
 
 _HERE = Path(__file__).parent
 
@@ -124,7 +123,7 @@ def _options(constructor: ast.FunctionDef) -> Iterator[str]:
     for argument, default in keywords:
         if default is not None:
             flag = "--" + argument.arg.replace("_", "-")
-            yield f"{flag} {_values(argument.annotation)} (default {default_word(_literal(default))})"
+            yield f"{flag} {_values(argument.annotation)} (default {_literal(default)})"
 
 
 def _values(annotation: ast.expr | None) -> str:

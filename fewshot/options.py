@@ -35,12 +35,7 @@ class Option:
 
     def __str__(self) -> str:
         values = "|".join(map(str, self.choices)) or self.kind.__name__
-        return f"{self.flag} {values} (default {default_word(self.default)})"
-
-
-def default_word(default: Any) -> str:
-    """A default for a reader: where it is None, the method works it out, and its documentation says how."""
-    return "worked out" if default is None else str(default)
+        return f"{self.flag} {values} (default {self.default})"
 
 
 def options_of(target: type) -> dict[str, Option]:

@@ -122,12 +122,6 @@ def test_the_contrastive_loss_of_identical_embeddings_is_half_the_squared_margin
     assert loss.item() == pytest.approx(margin**2 / 2, rel=1e-4)
 
 
-def test_the_margin_grows_with_the_root_of_the_numbers_of_an_embedding() -> None:
-    method = siamese("siamese-contrastive")
-    assert isinstance(method, SiameseContrastive)
-    assert method.margin == pytest.approx(4 * math.sqrt(method.encoder.dim))
-
-
 def test_the_contrastive_loss_lets_go_of_strangers_beyond_the_margin() -> None:
     method = siamese("siamese-contrastive", margin=2.0)
     scores = -torch.tensor([[[0.5, 1.5, 2.5]]], dtype=torch.float64)

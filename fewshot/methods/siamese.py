@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import torch
@@ -14,7 +13,6 @@ from fewshot.distances import cosine_similarity, full_precision, squared_euclide
 from fewshot.encoders import Encoder
 from fewshot.methods.base import METHODS, Method
 
-_ROOTS_OF_MARGIN = 4.0
 _SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
 
@@ -114,17 +112,17 @@ class Siamese(PairMethod):
 class SiameseContrastive(PairMethod):
     """Euclidean distance E, loss ``Y E^2 + (1 - Y) max(margin - E, 0)^2`` (Hadsell, Chopra and LeCun 2006, eq. 4).
 
-    Y is 1 for two images of one class: the other way round than in the paper, whose factor 1/2 is left out. Distances
-    grow with the root of the numbers of an embedding, so a ``margin`` of None is four of these roots: 32 for Conv4's 64
-    (chosen on the validation classes; at a margin of 1 the loss lets go of strangers before they are told apart).
+    Y is 1 for two images of one class: the other way round than in the paper, whose factor 1/2 is left out. The margin
+    is on the scale of distances between embeddings that are not normalized; for Conv4 it was chosen on the validation
+    classes of Omniglot and miniImageNet. At a margin of 1 the loss lets go of strangers before they are told apart.
     """
 
     title = "Siamese network: contrastive loss on the Euclidean distance"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
 
-    def __init__(self, encoder: Encoder, margin: float | None = None) -> None:
+    def __init__(self, encoder: Encoder, margin: float = 20.0) -> None:
         super().__init__(encoder)
-        self.margin = _ROOTS_OF_MARGIN * math.sqrt(encoder.dim) if margin is None else margin
+        self.margin = margin
 
     def pair_scores(
         self, left: Float[Tensor, "batch n dim"], right: Float[Tensor, "batch m dim"]
