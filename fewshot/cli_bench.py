@@ -13,7 +13,9 @@ from fewshot.cli_options import data_option, json_option
 @click.command(short_help="Measure speed and memory on the spot.")
 @click.option("--quick", is_flag=True, help="Fewer repetitions.")
 @click.option(
-    "--model", help="Instead: seconds and memory of 10,000 test episodes of this method, or of `all` [default: proto]."
+    "--model",
+    help="Instead: a training step, and seconds and memory of 10,000 test episodes, of this method, or of `all` "
+    "[default: proto].",
 )
 @click.option("--time-to-accuracy", is_flag=True, help="Instead: train the whole recipe, once per seed, and test it.")
 @click.option("--dataset", default="omniglot", show_default=True, help="With --time-to-accuracy: the images.")
