@@ -138,10 +138,11 @@ _FAST_OF_MODEL |= {
     (model, "omniglot"): replace(_FAST_OMNIGLOT, turns=True, optimizer="muon", weight_decay=1.0) for model in _IN_TURNS
 }
 # Photos have fewer classes and more images of each: six of 20 classes in turns teach more than three of 60.
-_FAST_OF_MODEL["proto", "miniimagenet"] = replace(
+_FAST_MINI_IN_TURNS = replace(
     _FAST_MINI, train_episodes=8000, learning_rate=3e-3, validate_every=500, turns=True, optimizer="muon",
     weight_decay=1.0, augment="flip",
 )  # fmt: skip
+_FAST_OF_MODEL |= {(model, "miniimagenet"): _FAST_MINI_IN_TURNS for model in ("proto", "matching")}
 # Koch's twin has no batch norm and a layer of thousands of inputs behind sigmoids: steps of Adam that suit Conv4
 # saturate them at once, and its 105x105 images cost many times as much.
 _FAST_OF_KOCH: dict[str, Any] = {
