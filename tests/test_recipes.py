@@ -57,9 +57,10 @@ def test_every_recipe_names_itself_and_its_source(name: str, dataset: str) -> No
     assert recipe.source
 
 
+@pytest.mark.parametrize("model", ["proto", "matching"])
 @pytest.mark.parametrize(("shot", "queries"), [(1, 5), (5, 1), (10, 1)])
-def test_protonet_sees_six_photos_of_a_class_in_turns_at_one_shot_and_at_five(shot: int, queries: int) -> None:
-    recipe = find_recipe("fast", "miniimagenet", shot)
+def test_six_photos_of_a_class_are_seen_in_turns_at_one_shot_and_at_five(shot: int, queries: int, model: str) -> None:
+    recipe = find_recipe("fast", "miniimagenet", shot, model)
     assert (recipe.train_way, recipe.train_query, recipe.turns, recipe.augment) == (20, queries, True, "flip")
     assert find_recipe("fast", "omniglot", shot).train_way == 120
     assert find_recipe("fast", "miniimagenet", shot, "relation").turns is None
