@@ -35,8 +35,9 @@ PAPER_OF_RUNS = {
 INDEPENDENT = {
     ("relation", "omniglot"): ("relation", "PaddleFSL", ""),
     ("relation", "miniimagenet"): ("relation", "Chen et al. ICLR 2019", "eval-mode BN"),
+    ("matching", "miniimagenet"): ("matching", "Snell et al. NeurIPS 2017", "cosine, no FCE"),
 }
-"""Of a model whose paper lets queries see each other: who measured it, on Conv4, without."""
+"""Who measured a model on Conv4 where its paper lets queries see each other, or divides the classes otherwise."""
 
 COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
 """Protocols that a published table can be held against -> the data set's name in published.csv."""

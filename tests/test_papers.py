@@ -136,3 +136,11 @@ def test_relation_without_the_statistics_of_the_test_is_held_against_who_measure
     assert target.accuracy == accuracy
     assert target.source.startswith(source)
     assert target.backbone.startswith("Conv4")
+
+
+@pytest.mark.parametrize(("shot", "accuracy"), [(1, 43.4), (5, 51.09)])
+def test_matching_on_miniimagenet_is_held_against_who_measured_it_on_these_classes(shot: int, accuracy: float) -> None:
+    """Vinyals et al. divided the classes otherwise; Ravi and Larochelle's numbers stand in Snell's table."""
+    target = target_of(of_omniglot(model="matching", protocol=f"{MINI}/5w{shot}s/q15@v1"))
+    assert target is not None
+    assert (target.accuracy, target.source) == (accuracy, "Snell et al. NeurIPS 2017")
