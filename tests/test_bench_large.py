@@ -14,7 +14,7 @@ from toy_bench import called_here
 from episodes.errors import UserError
 from episodes.types import EpisodeSpec
 from fewshot import bench_large
-from fewshot.bench_large import large_file, measure_large_file, own_megabytes
+from fewshot.bench_large import large_file, measure_large_file
 from fewshot.reporting import Reporter
 from fewshot.speed_page import write_speed
 
