@@ -25,7 +25,8 @@ from episodes.draws import (
     episode_classes,
 )
 from episodes.philox import random_words
-from episodes.types import Episode, EpisodeError, EpisodeSpec, ImageSet, LabeledRows, Rows
+from episodes.spec import EpisodeSpec
+from episodes.types import Episode, EpisodeError, ImageSet, LabeledRows, Rows
 
 CPU = torch.device("cpu")
 _DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less

@@ -1,4 +1,4 @@
-"""The nouns of the house: ImageSet, EpisodeSpec, Episode; and ``gather``, which turns rows into what they stand for."""
+"""Core data types: ImageSet, Episode, LabeledRows; and ``gather``, which turns rows into what they stand for."""
 
 from __future__ import annotations
 
@@ -67,29 +67,6 @@ class ImageSet:
         """(channels, height, width)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
-
-
-@dataclass(frozen=True)
-class EpisodeSpec:
-    """Classes and images per class of an episode. ``num_query`` and ``num_unlabeled`` count per class."""
-
-    way: int
-    shot: int
-    num_query: int
-    num_unlabeled: int = 0
-    num_distractor: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("way", 1), ("shot", 1), ("num_query", 1), ("num_unlabeled", 0), ("num_distractor", 0)):
-            if getattr(self, name) < least:
-                raise EpisodeError(f"{name} must be {least} or more, not {getattr(self, name)}")
-        if self.num_distractor and not self.num_unlabeled:
-            raise EpisodeError("distractor classes need unlabeled images: set num_unlabeled to 1 or more")
-
-    @property
-    def num_queries(self) -> int:
-        """Queries of the whole episode."""
-        return self.way * self.num_query
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from episodes.cache import Progress, data_root, silent
-from episodes.lake_runs import RunsSampler
+from episodes.images.array_cache import Progress, data_root, silent
 from episodes.registry import Registry, unknown_name_message
+from episodes.sampler import EpisodeSampler
 from episodes.types import DataError, ImageSet, Split
 
 DATASETS: Registry[type[Dataset]] = Registry("data set")
@@ -28,7 +28,7 @@ class Dataset(ABC):
     image_shape: tuple[int, int, int]  # channels, height, width
     sizes: ClassVar[tuple[int, ...]] = ()  # sides in pixels that `at_size` offers
     downloadable: ClassVar[bool] = False
-    damage: float = 0.0  # share of the images that lost their detail on purpose (episodes.damage)
+    damage: float = 0.0  # share of the images that lost their detail on purpose (episodes.corruption)
 
     def __init__(self, root: Path | str | None = None, class_split: str | None = None) -> None:
         self.root = data_root(root)
@@ -61,7 +61,7 @@ class Dataset(ABC):
             )
         return self
 
-    def lake_runs(self) -> RunsSampler:
+    def lake_runs(self) -> EpisodeSampler:
         """Lake's 20 published runs as episodes. Raises DataError where the data set has none."""
         raise DataError("Lake's 20 runs are of Omniglot: use --dataset omniglot --split lake")
 

@@ -1,0 +1,205 @@
+"""The user's own images: one folder per class, or a CSV file with the columns filename, label and, optional, split."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from episodes.datasets.base import DATASETS, Dataset
+from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
+from episodes.images.array_cache import Decoder, Progress, cache_root, cached_image_set, data_root, silent
+from episodes.images.decoding import (
+    RESIZE_FILTER_NAME,
+    FilePicture,
+    Picture,
+    Preparation,
+    damage_lines,
+    decode_pictures,
+    fill_or_raise,
+    first_few,
+)
+from episodes.types import SPLITS, DataError, ImageSet, Split
+
+FEWEST_CLASSES_TO_DIVIDE = 15
+"""With fewer, a split at random would leave too little in each part, and ``auto`` puts every class into test."""
+
+_Rule = Literal["given", "random", "test-only"]
+
+
+def divide_at_random(names: list[str]) -> dict[Split, list[str]]:
+    """64 % of the classes for train, 16 % for val and 20 % for test, in the proportions of miniImageNet.
+
+    The classes are ordered by the SHA-256 of ``0:`` and their name, so the same names are divided in the same way on
+    every machine. val and test come first, rounded, each at least one; train takes the rest. Raises DataError below
+    three classes.
+    """
+    if len(names) < 3:
+        raise DataError(f"{len(names)} classes cannot be divided into train, val and test: use the split test-only")
+    order = sorted(names, key=_seed_0_order)
+    num_val, num_test = max(1, round(0.16 * len(names))), max(1, round(0.2 * len(names)))
+    parts = order[:num_val], order[num_val : num_val + num_test], order[num_val + num_test :]
+    return {"val": sorted(parts[0]), "test": sorted(parts[1]), "train": sorted(parts[2])}
+
+
+def _seed_0_order(name: str) -> str:
+    return hashlib.sha256(f"0:{name}".encode(errors="surrogateescape")).hexdigest()
+
+
+@DATASETS.register("folder")
+class Folder(Dataset):
+    """The user's own images, center-cropped to a square and resized to ``image_size``.
+
+    The class split is ``given`` by subfolders train, val and test (with class folders in them) or by the CSV file's
+    column split; or ``random``, as ``divide_at_random`` says; or ``test-only``: every class is in test, for
+    evaluating what was trained elsewhere. ``auto`` takes the given split where there is one, else a random one from
+    15 classes on, else test-only. ``random`` and ``test-only`` pool the classes of given splits.
+
+    Hidden files and files that are no images by their name are ignored; classes may differ in size. Images are turned
+    upright by their EXIF tag; transparent pixels become white. Large JPEG files are decoded at a reduced size, at least
+    four times the final one.
+    """
+
+    name = "folder"
+    title = "your own images: one folder per class, or a CSV file (filename, label, optional split)"
+    source = "the user"
+    class_splits = ("auto", "given", "random", "test-only")
+    image_shape = (3, 84, 84)
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        class_split: str | None = None,
+        *,
+        image_size: int = 84,
+        channels: int = 3,
+    ) -> None:
+        super().__init__(root, class_split)
+        self._chosen = root is not None
+        if image_size < 1 or channels not in (1, 3):
+            raise DataError(f"image_size must be 1 or more and channels 1 or 3, not {image_size} and {channels}")
+        self.image_shape = (channels, image_size, image_size)
+
+    @property
+    def protocol_name(self) -> str:
+        return f"folder-{self._plain_name}-{self.image_shape[-1]}"
+
+    @property
+    def _plain_name(self) -> str:
+        """The folder's name, or the CSV file's, in letters that are fit for a file name."""
+        name = self.root.stem if self.root.suffix.lower() == ".csv" else self.root.name
+        return re.sub(r"[^\w.@-]+", "-", name)[:60] or "images"
+
+    def is_present(self) -> bool:
+        return self._chosen and (self.root.is_dir() or self.root.is_file())
+
+    def location(self) -> Path | None:
+        return self.root if self._chosen else None
+
+    def how_to_get(self) -> str:
+        return "say where your images are: --data FOLDER with one folder per class, or --data FILE.csv (filename,label)"
+
+    def load(self, split: Split, progress: Progress = silent) -> ImageSet:
+        listing = self._listing()
+        rule = self._rule(listing)
+        divided = self._divided(listing, rule)
+        classes = divided.get(split, {})
+        if not classes:
+            counts = ", ".join(f"{len(divided[part])} {part}" for part in SPLITS if divided.get(part))
+            raise DataError(
+                f"{self.root} has no {split} classes: the split {rule!r} makes {counts} classes of it; other splits: "
+                f"{', '.join(other for other in self.class_splits[1:] if other != rule)}"
+            )
+        key = (
+            f"{self.protocol_name}-{self.image_shape[0]}ch-{RESIZE_FILTER_NAME}-v1-{rule}-{split}-"
+            f"{listing.fingerprint()}"
+        )
+        where = cache_root(data_root())  # not beside the images: there it would be a class
+        return cached_image_set(where, key, self.name, split, partial(self._decoder, listing, classes), progress)
+
+    def what_fits(self, image_set: ImageSet) -> str:
+        return what_fits(image_set)
+
+    def check(self, progress: Progress = silent) -> list[str]:
+        try:
+            listing = self._listing()
+            classes = [part for part in self._divided(listing, self._rule(listing)).values() if part]
+        except DataError as error:
+            return [str(error)]
+        pictures = [picture for part in classes for picture in _pictures(listing, part)]
+        problems = damage_lines(decode_pictures(pictures, None, self._preparation, "checking images", progress))
+        if listing.without_images:
+            problems.append(f"{len(listing.without_images)} folders hold no image: {first_few(listing.without_images)}")
+        sizes = {name: len(files) for part in classes for name, files in part.items()}
+        if single := [name for name, size in sizes.items() if size < 2]:
+            problems.append(f"{len(single)} classes have a single image, too few for an episode: {first_few(single)}")
+        return problems
+
+    @property
+    def _preparation(self) -> Preparation:
+        return Preparation(self.image_shape[0], self.image_shape[1], center_crop=True)
+
+    def _listing(self) -> Listing:
+        if not self._chosen:
+            raise DataError(f"no images were named: {self.how_to_get()}")
+        return list_images(self.root)
+
+    def _rule(self, listing: Listing) -> _Rule:
+        """How the classes are divided, ``auto`` decided."""
+        if self.class_split != "auto":
+            return self.class_split  # type: ignore[return-value]  # one of class_splits, as the constructor checks
+        if listing.splits:
+            return "given"
+        return "random" if len(listing.classes) >= FEWEST_CLASSES_TO_DIVIDE else "test-only"
+
+    def _divided(self, listing: Listing, rule: _Rule) -> dict[Split, ClassFiles]:
+        if rule == "test-only":
+            return {"test": listing.classes}
+        if rule == "random":
+            names = divide_at_random(sorted(listing.classes))
+            return {split: {name: listing.classes[name] for name in names[split]} for split in SPLITS}
+        if not listing.splits:
+            raise DataError(f"{self.root} gives no split: make subfolders train, val and test, or a CSV column split")
+        if shared := shared_classes(listing.splits):
+            raise DataError(
+                f"{self.root}: {len(shared)} classes are in several splits: {first_few(shared)}. Splits divide "
+                "classes, not images: move each class into one, or use the split random or test-only"
+            )
+        return listing.splits
+
+    def _decoder(self, listing: Listing, classes: ClassFiles) -> Decoder:
+        names = sorted(classes)
+        sizes = [len(classes[name]) for name in names]
+        advice = "Replace these files or take them out."
+        return Decoder(
+            self.image_shape,
+            np.cumsum([0, *sizes], dtype=np.int64),
+            tuple(names),
+            partial(fill_or_raise, _pictures(listing, classes), self._preparation, str(self.root), advice),
+        )
+
+
+def _pictures(listing: Listing, classes: ClassFiles) -> list[Picture]:
+    return [FilePicture(str(listing.path(file)), file) for name in sorted(classes) for file in classes[name]]
+
+
+def what_fits(image_set: ImageSet) -> str:
+    """Which way, shot and query an image set allows, in one or two sentences.
+
+    The smallest class decides, because every class must be able to give shot + query images.
+    """
+    sizes = image_set.class_sizes
+    fewest, most = int(sizes.min()), int(sizes.max())
+    images = f"{fewest} images" if fewest == most else f"{fewest} to {most} images"
+    have = f"{image_set.num_classes} {image_set.split} classes, {images} each"
+    smallest = repr(image_set.class_names[int(sizes.argmin())])
+    if fewest < 2:
+        return f"{have}: no episode fits, because a class needs 2 images or more and {smallest} has {fewest}."
+    if image_set.num_classes < 2:
+        return f"{have}: no episode fits, because it takes 2 classes or more."
+    five = f"5 shots need {6 - fewest} more in {smallest}" if fewest < 6 else f"5 shots leave up to {fewest - 5}"
+    return f"{have}: up to {image_set.num_classes}-way. 1 shot leaves up to {fewest - 1} queries per class, {five}."

@@ -1,0 +1,171 @@
+"""miniImageNet: 100 ImageNet classes, 600 images each, 84x84, under the class split of Ravi and Larochelle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from episodes.datasets.base import DATASETS, Dataset
+from episodes.datasets.miniimagenet.layouts import (
+    Classes,
+    Layout,
+    PickleCaches,
+    classes_in_pickle,
+    find_layout,
+    source_fingerprint,
+)
+from episodes.images.array_cache import Decoder, Progress, cache_root, cached_image_set, silent
+from episodes.images.decoding import (
+    RESIZE_FILTER_NAME,
+    MissingPicture,
+    Picture,
+    Preparation,
+    damage_lines,
+    decode_pictures,
+    fill_or_raise,
+    first_few,
+)
+from episodes.images.download import UNCHECKED, fetch
+from episodes.types import SPLITS, DataError, ImageSet, Split
+
+_SIZE = 84
+_PREPARATION = Preparation(channels=3, size=_SIZE, center_crop=False)  # whole image, squeezed, as Ravi's tools do
+_FOLDER_NAMES = ("miniimagenet", "mini-imagenet", "mini_imagenet", "MiniImageNet", "")  # "": the data folder itself
+_PICKLES: dict[Split, str] = {
+    "train": "mini-imagenet-cache-train.pkl",
+    "val": "mini-imagenet-cache-validation.pkl",
+    "test": "mini-imagenet-cache-test.pkl",
+}
+
+
+def _ravi_class_list() -> dict[Split, list[str]]:
+    lists = json.loads(Path(__file__).with_name("ravi.json").read_text(encoding="utf-8"))
+    return {split: lists[split] for split in SPLITS}
+
+
+@DATASETS.register("miniimagenet")
+class MiniImageNet(Dataset):
+    """miniImageNet from any of the layouts in which people keep it; see ``how_to_get``.
+
+    Pixels are RGB. Images that are not 84x84 are resized whole, by the filter that ``episodes.images.decoding`` names;
+    within a class images come in the order of their file names, or of the pickle cache.
+    """
+
+    name = "miniimagenet"
+    title = "miniImageNet: 64 + 16 + 20 ImageNet classes, 600 color images each, 84x84"
+    source = "Vinyals et al. 2016 (images); Ravi and Larochelle 2017 (class split)"
+    class_splits = ("ravi",)
+    image_shape = (3, _SIZE, _SIZE)
+    downloadable = True
+    images_per_class: ClassVar[int] = 600
+    class_list: ClassVar[dict[Split, list[str]]] = _ravi_class_list()
+    download_url: ClassVar[str] = "https://zenodo.org/records/7978538/files"
+
+    def is_present(self) -> bool:
+        return all(self._find(split) for split in SPLITS)
+
+    def location(self) -> Path:
+        layout = next(filter(None, map(self._find, SPLITS)), None)
+        return layout.folder if layout else self.root / _FOLDER_NAMES[0]
+
+    def load(self, split: Split, progress: Progress = silent) -> ImageSet:
+        layout = self._find(split)
+        if layout is None:
+            raise DataError(f"miniImageNet {split} is not on this machine: {self.how_to_get()}")
+        fingerprint = source_fingerprint(layout.sources(split))
+        key = f"miniimagenet-ravi-84-v1-{RESIZE_FILTER_NAME}-{split}-{fingerprint}"
+        make_decoder = partial(self._decoder, layout, split)
+        return cached_image_set(cache_root(self.root), key, self.name, split, make_decoder, progress)
+
+    def how_to_get(self) -> str:
+        return (
+            f"put into {self.root / _FOLDER_NAMES[0]} either images/ with train.csv, val.csv and test.csv, or these "
+            "CSV files with the images in zip files, or one folder per class (named n01532829 and so on), or "
+            "mini-imagenet-cache-train.pkl, -validation.pkl and -test.pkl of https://zenodo.org/records/7978538, "
+            "which `fewshot data get miniimagenet` fetches (1.8 GB)"
+        )
+
+    def check(self, progress: Progress = silent) -> list[str]:
+        problems: list[str] = []
+        splits_of: dict[str, list[str]] = {}
+        for split in SPLITS:
+            layout = self._find(split)
+            try:
+                if layout is None:
+                    raise DataError(f"not on this machine: {self.how_to_get()}")
+                classes = layout.classes(split)
+            except DataError as error:
+                problems.append(f"{split}: {error}")
+                continue
+            for class_name in classes:
+                splits_of.setdefault(class_name, []).append(split)
+            damages = decode_pictures(_all_pictures(classes), None, _PREPARATION, f"checking {split}", progress)
+            problems += [f"{split}: {line}" for line in (*self._miscounts(classes, split), *damage_lines(damages))]
+        shared = [f"{name} ({', '.join(splits)})" for name, splits in splits_of.items() if len(splits) > 1]
+        return problems + ([f"{len(shared)} classes are in several splits: {first_few(shared)}"] if shared else [])
+
+    def download(self, progress: Progress = silent) -> None:
+        """Fetch the pickle caches of the Zenodo record, or of $FEWSHOT_MINIIMAGENET_URL; those there already stay.
+
+        The record's checksums are not known here, so each file is read through and its class ids and image counts are
+        compared with what they must be. Raises DataError when one is not what it should be, and removes it.
+        """
+        base = os.environ.get("FEWSHOT_MINIIMAGENET_URL", self.download_url).rstrip("/")
+        folder = self.root / _FOLDER_NAMES[0]
+        for split, name in _PICKLES.items():
+            if PickleCaches(folder, self.class_list).sources(split):
+                continue
+            try:
+                arrived = fetch(f"{base}/{name}", folder / f"unchecked-{name}", md5=UNCHECKED, progress=progress)
+            except DataError as error:  # who puts it there by hand gives it the name that it gets once it is checked
+                raise DataError(str(error).replace(f"unchecked-{name}", name)) from error
+            try:
+                problems = self._miscounts(classes_in_pickle(arrived), split)
+            except DataError as error:
+                problems = [str(error)]
+            if problems:
+                arrived.unlink()
+                raise DataError(f"{base}/{name} is not miniImageNet and was removed: {'; '.join(problems)}")
+            arrived.replace(folder / name)
+
+    def _find(self, split: Split) -> Layout | None:
+        return find_layout([self.root / name for name in _FOLDER_NAMES], split, self.class_list)
+
+    def _decoder(self, layout: Layout, split: Split) -> Decoder:
+        classes = layout.classes(split)
+        pictures = _all_pictures(classes)
+        missing = [picture.name for picture in pictures if isinstance(picture, MissingPicture)]
+        problems = self._miscounts(classes, split) + ([f"missing images: {first_few(missing)}"] if missing else [])
+        where, advice = f"miniImageNet {split} in {layout.folder} ({layout.title})", "Copy or fetch the data again."
+        if problems:
+            raise DataError(f"{where}: {'; '.join(problems)}. {advice}")
+        return Decoder(
+            self.image_shape,
+            np.arange(len(classes) + 1, dtype=np.int64) * self.images_per_class,
+            tuple(sorted(classes)),
+            partial(fill_or_raise, pictures, _PREPARATION, where, advice),
+        )
+
+    def _miscounts(self, classes: Classes, split: Split) -> list[str]:
+        """What is wrong with the class ids and image counts of a split, a line for each kind."""
+        right = self.class_list[split]
+        home = {wnid: name for name, wnids in self.class_list.items() for wnid in wnids}
+        problems = []
+        if missing := [wnid for wnid in right if wnid not in classes]:
+            problems.append(f"{len(missing)} of the {len(right)} classes are missing: {first_few(missing)}")
+        if foreign := [f"{wnid} ({home.get(wnid, 'in no split')})" for wnid in sorted(set(classes) - set(right))]:
+            problems.append(f"{len(foreign)} classes do not belong to Ravi's {split} split: {first_few(foreign)}")
+        sizes = {wnid: len(classes[wnid]) for wnid in right if wnid in classes}
+        if wrong := [f"{wnid} ({size})" for wnid, size in sizes.items() if size != self.images_per_class]:
+            problems.append(f"{len(wrong)} classes do not have {self.images_per_class} images: {first_few(wrong)}")
+        return problems
+
+
+def _all_pictures(classes: Classes) -> Sequence[Picture]:
+    return [picture for name in sorted(classes) for picture in classes[name]]

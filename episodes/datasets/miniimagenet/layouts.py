@@ -1,0 +1,220 @@
+"""The ways in which miniImageNet lies on people's disks, each read into the same thing: class id -> pictures.
+
+A layout looks at few files to say whether it is there and which time stamps stand for it; it lists 38,400 pictures
+only when asked for them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from episodes.images.decoding import (
+    PICTURE_SUFFIXES,
+    ArrayPicture,
+    FilePicture,
+    MissingPicture,
+    Picture,
+    PictureArchive,
+    first_few,
+)
+from episodes.images.restricted_pickle import load_arrays
+from episodes.types import DataError, Split
+
+Classes = dict[str, list[Picture]]
+"""Class id (wnid) -> its pictures in the order of their file names."""
+
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "validation", "valid"),
+    "test": ("test",),
+}
+
+
+class Layout(ABC):
+    """One way of keeping the images, looked for in one folder."""
+
+    title: ClassVar[str]
+
+    def __init__(self, folder: Path, class_list: dict[Split, list[str]]) -> None:
+        self.folder, self.class_list = folder, class_list
+
+    @abstractmethod
+    def sources(self, split: Split) -> list[Path]:
+        """The files and folders whose time stamps stand for the split; none where this layout does not have it."""
+
+    @abstractmethod
+    def classes(self, split: Split) -> Classes:
+        """All that is filed under the split, right or wrong. Raises DataError when it cannot be listed."""
+
+
+def _csv_of(folder: Path, split: Split) -> Path | None:
+    places = [folder / below / f"{name}.csv" for below in ("", "split", "splits") for name in SPLIT_NAMES[split]]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _rows(csv_path: Path) -> list[tuple[str, str]]:
+    """(file name, class id) of every line, sorted."""
+    with csv_path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        if not {"filename", "label"} <= set(reader.fieldnames or ()):
+            raise DataError(f"{csv_path} must begin with the line filename,label")
+        rows = sorted((row["filename"] or "", row["label"] or "") for row in reader)
+    if twice := [name for (name, _), (following, _) in pairwise(rows) if name == following]:
+        raise DataError(f"{csv_path} lists {len(twice)} files twice: {first_few(twice)}")
+    return rows
+
+
+class _CsvLayout(Layout):
+    """A CSV file for each split says which picture is of which class; the pictures lie in one heap."""
+
+    @abstractmethod
+    def heap(self) -> dict[str, Picture]:
+        """Every picture by its file name."""
+
+    def classes(self, split: Split) -> Classes:
+        pictures = self.heap()
+        classes: Classes = {}
+        for name, label in _rows(self.sources(split)[0]):
+            classes.setdefault(label, []).append(pictures.get(name) or MissingPicture(name))
+        return classes
+
+
+class CsvAndImages(_CsvLayout):
+    title = "images/ beside train.csv, val.csv and test.csv"
+
+    def sources(self, split: Split) -> list[Path]:
+        csv_path, images = _csv_of(self.folder, split), self.folder / "images"
+        return [csv_path, images] if csv_path and images.is_dir() else []
+
+    def heap(self) -> dict[str, Picture]:
+        images = self.folder / "images"
+        return {name: FilePicture(f"{images}/{name}", f"images/{name}") for name in os.listdir(images)}  # noqa: PTH208
+
+
+class CsvAndZips(_CsvLayout):
+    title = "zip files of images beside train.csv, val.csv and test.csv"
+
+    def sources(self, split: Split) -> list[Path]:
+        csv_path, archives = _csv_of(self.folder, split), sorted(self.folder.glob("*.zip"))
+        return [csv_path, *archives] if csv_path and archives else []
+
+    def heap(self) -> dict[str, Picture]:
+        pictures: dict[str, Picture] = {}
+        for path in sorted(self.folder.glob("*.zip")):
+            pictures.update(PictureArchive(path).pictures())
+        return pictures
+
+
+class ClassFolders(Layout):
+    title = "one folder per class, below train/, val/ and test/ or all together"
+
+    def sources(self, split: Split) -> list[Path]:
+        nested = self._split_folder(split)
+        if nested:
+            return [nested, *_subfolders(nested)]
+        flat = [self.folder / wnid for wnid in self.class_list[split] if (self.folder / wnid).is_dir()]
+        return [self.folder, *flat] if flat else []
+
+    def _split_folder(self, split: Split) -> Path | None:
+        """The folder of the split, when at least one class of miniImageNet is in it."""
+        known = {wnid for wnids in self.class_list.values() for wnid in wnids}
+        folders = (self.folder / name for name in SPLIT_NAMES[split])
+        return next(
+            (path for path in folders if path.is_dir() and known & {sub.name for sub in _subfolders(path)}), None
+        )
+
+    def classes(self, split: Split) -> Classes:
+        class_folders = [path for path in self.sources(split)[1:] if path.is_dir()]
+        return {path.name: _pictures_below(path, self.folder) for path in class_folders}
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _pictures_below(class_folder: Path, root: Path) -> list[Picture]:
+    files = sorted(path for path in class_folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    return [FilePicture(str(path), str(path.relative_to(root))) for path in files if not path.name.startswith(".")]
+
+
+class PickleCaches(Layout):
+    title = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl"
+
+    def sources(self, split: Split) -> list[Path]:
+        names = [f"mini-imagenet-cache-{name}.pkl" for name in SPLIT_NAMES[split]]
+        phase = "train_phase_train" if split == "train" else split
+        names.append(f"miniImageNet_category_split_{phase}.pickle")
+        return [self.folder / name for name in names if (self.folder / name).is_file()][:1]
+
+    def classes(self, split: Split) -> Classes:
+        return classes_in_pickle(self.sources(split)[0])
+
+
+def classes_in_pickle(path: Path) -> Classes:
+    """The classes of one pickle cache: ``image_data`` with ``class_dict``, or ``data`` with ``labels``.
+
+    The first form is that of Ren et al. (2018) and learn2learn, the second that of Gidaris and Komodakis (2018) and
+    MetaOptNet. Raises DataError for anything else.
+    """
+    content = load_arrays(path)
+    cache = content if isinstance(content, dict) else {}
+    images = cache.get("image_data", cache.get("data"))
+    try:
+        rows = _rows_by_class(cache)
+    except (TypeError, ValueError):  # lists of something else than numbers
+        rows = {}
+    if not isinstance(images, np.ndarray) or not rows:
+        keys = ", ".join(sorted(map(str, cache))[:8]) or type(content).__name__
+        raise DataError(f"{path} must hold image_data and class_dict, or data, labels and catname2label, not {keys}")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise DataError(f"the images of {path} must be uint8 (n, 84, 84, 3), not {images.dtype} {images.shape}")
+    if any(not 0 <= row < len(images) for class_rows in rows.values() for row in class_rows):
+        raise DataError(f"{path} names images beyond the {len(images)} it holds: it is damaged, get it again")
+    return {
+        name: [ArrayPicture(images[row], f"{path.name}[{row}]") for row in class_rows]
+        for name, class_rows in rows.items()
+    }
+
+
+def _rows_by_class(cache: dict[str, object]) -> dict[str, list[int]]:
+    """Class id -> rows of the image array; empty where the pickle does not say."""
+    class_dict = cache.get("class_dict")
+    if isinstance(class_dict, dict):
+        return {str(name): [int(row) for row in rows] for name, rows in class_dict.items()}
+    labels, numbers = cache.get("labels"), cache.get("catname2label")
+    if not isinstance(labels, list | np.ndarray) or not isinstance(numbers, dict):
+        return {}
+    flat = np.asarray(labels)
+    return {str(name): np.flatnonzero(flat == number).tolist() for name, number in numbers.items()}
+
+
+LAYOUTS: tuple[type[Layout], ...] = (CsvAndImages, CsvAndZips, ClassFolders, PickleCaches)
+
+
+def find_layout(folders: Sequence[Path], split: Split, class_list: dict[Split, list[str]]) -> Layout | None:
+    """The first layout, in the first of the folders, that has the split."""
+    for folder in folders:
+        for kind in LAYOUTS:
+            layout = kind(folder, class_list)
+            if folder.is_dir() and layout.sources(split):
+                return layout
+    return None
+
+
+def source_fingerprint(sources: Sequence[Path]) -> str:
+    """Twelve hexadecimal digits that change when one of these files or folders does. Reads none of them."""
+    digest = hashlib.sha256()
+    for path in sources:
+        status = path.stat()
+        size = 0 if path.is_dir() else status.st_size
+        digest.update(f"{path.resolve()}\0{size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]

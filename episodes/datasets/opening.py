@@ -1,0 +1,105 @@
+"""From the word after --dataset to a data set that is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from episodes.datasets.base import DATASETS, Dataset
+from episodes.errors import UserError
+from episodes.types import DataError
+
+DEFAULT_DATASET = "omniglot"
+FALLBACK_DATASET = "strokes"
+
+
+class Listener(Protocol):
+    """Who is told what happens while a data set is opened."""
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+
+    def note(self, text: str) -> None:
+        """One line for the user that the record keeps, too."""
+
+    def data_progress(self, what: str, done: int, total: int) -> None:
+        """Reading, decoding or downloading has come this far."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def data_progress(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+
+def open_dataset(
+    name: str | None,
+    root: Path | None = None,
+    class_split: str | None = None,
+    *,
+    reporter: Listener | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    size: int | None = None,
+) -> Dataset:
+    """The data set called ``name``, or the user's own images when it is a path; downloaded where that is possible.
+
+    Without a name it is Omniglot, and where Omniglot is neither here nor to be had, the embedded strokes: that is
+    said, and noted in the record. ``image_shape`` is what the user's own images are brought to; ``size`` is the side
+    that was asked for. Raises DataError where the data set has no such size.
+    """
+    reporter = reporter or Silent()
+    if name is None:
+        dataset = _default_dataset(root, class_split, reporter)
+        return _sized(dataset, image_shape, size)
+    if _is_path(name):
+        from episodes.datasets.folder.dataset import Folder
+
+        channels, side = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
+        return Folder(Path(name), class_split, image_size=size or side, channels=channels)
+    if name == "folder":
+        raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
+    dataset = DATASETS.get(name)(root, class_split)
+    if not dataset.is_present():
+        if not dataset.downloadable:
+            raise DataError(f"{name} is not on this machine: {dataset.how_to_get()}")
+        reporter.say(f"{name} is not in {dataset.root} and is downloaded now")
+        dataset.download(reporter.data_progress)
+    return _sized(dataset, image_shape, size)
+
+
+def _sized(dataset: Dataset, image_shape: tuple[int, int, int] | None, size: int | None) -> Dataset:
+    """At the side that was asked for, else at that of ``image_shape`` where the data set comes in it."""
+    if size is not None:
+        return dataset.at_size(size)
+    side = image_shape[-1] if image_shape else None
+    return dataset.at_size(side) if side in dataset.sizes else dataset
+
+
+def _is_path(name: str) -> bool:
+    if name in DATASETS:
+        return False
+    if Path(name).exists():
+        return True
+    if "/" in name or name.endswith(".csv"):
+        raise DataError(f"there is no folder or CSV file {name}")
+    return False
+
+
+def _default_dataset(root: Path | None, class_split: str | None, reporter: Listener) -> Dataset:
+    try:
+        return open_dataset(DEFAULT_DATASET, root, class_split, reporter=reporter)
+    except DataError as error:
+        if class_split is not None:
+            raise
+        reporter.note(
+            f"Omniglot is neither on this machine nor downloadable ({error}); this run uses the embedded strokes "
+            "instead: its numbers are not Omniglot's. `fewshot data get omniglot` fetches the real images."
+        )
+        return DATASETS.get(FALLBACK_DATASET)(root)

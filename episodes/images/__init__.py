@@ -1,0 +1,1 @@
+"""Image files: decoding, the array cache, downloads, and pickles read without executing anything."""

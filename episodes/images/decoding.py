@@ -1,0 +1,220 @@
+"""From picture files to pixels: decode in threads, bring to one shape, name the pictures that are damaged."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from episodes.images.array_cache import Images, Progress
+from episodes.types import DataError
+
+RESIZE_FILTER = Image.Resampling.BILINEAR  # Pillow's, which averages over the source pixels when it makes smaller
+RESIZE_FILTER_NAME = "bilinear"
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+_CHUNK = 64  # pictures a thread takes at once
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """One picture, wherever it lies."""
+
+    @property
+    def name(self) -> str:
+        """What a user calls it: its path below the data folder."""
+
+    def open(self) -> Image.Image:
+        """The picture; its pixels may not be decoded yet. Raises whatever reading raises."""
+
+
+class _EmptyError(ValueError):
+    """A picture file without a byte in it."""
+
+
+def _opened(content: bytes) -> Image.Image:
+    if not content:
+        raise _EmptyError
+    return Image.open(io.BytesIO(content))
+
+
+@dataclass(frozen=True)
+class FilePicture:
+    """A picture in a file of its own."""
+
+    path: str
+    name: str
+
+    def open(self) -> Image.Image:
+        with open(self.path, "rb") as file:  # noqa: PTH123 - a Path for each of 60,000 pictures takes a second
+            return _opened(file.read())
+
+
+class PictureArchive:
+    """A zip file that several threads read from."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            raise DataError(f"{path} is not a whole zip file: delete it and get it again") from None
+        self._lock = threading.Lock()  # zipfile counts its readers without one
+
+    def pictures(self) -> dict[str, ZipPicture]:
+        """The pictures of the archive by their file name, without folders."""
+        files = (member for member in self._zip.namelist() if Path(member).suffix.lower() in PICTURE_SUFFIXES)
+        return {Path(member).name: ZipPicture(self, member) for member in files}
+
+    def read(self, member: str) -> bytes:
+        with self._lock:
+            return self._zip.read(member)
+
+
+@dataclass(frozen=True)
+class ZipPicture:
+    """A picture packed in a zip file."""
+
+    archive: PictureArchive
+    name: str
+
+    def open(self) -> Image.Image:
+        return _opened(self.archive.read(self.name))
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPicture:
+    """A picture that is decoded already, uint8 (height, width, 3)."""
+
+    pixels: Images
+    name: str
+
+    def open(self) -> Image.Image:
+        return Image.fromarray(self.pixels)
+
+
+@dataclass(frozen=True)
+class MissingPicture:
+    """A picture that a list names and nobody has."""
+
+    name: str
+
+    def open(self) -> Image.Image:
+        raise FileNotFoundError(self.name)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes pixels (channels, size, size): upright, cropped or not, resized, in color or gray."""
+
+    channels: int
+    size: int
+    center_crop: bool
+
+    def __call__(self, image: Image.Image) -> Images:
+        if self.center_crop:  # photos are large: let the JPEG decoder leave out detail far below the final pixels
+            image.draft(None, (4 * self.size, 4 * self.size))
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _in_mode(image, "L" if self.channels == 1 else "RGB")
+        if self.center_crop and image.width != image.height:
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), RESIZE_FILTER)
+        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits per channel. Transparent pixels show white, the paper on which most drawings with them are made."""
+    if image.mode.startswith("I;16"):  # 16 bits per pixel, which Pillow would clip at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A picture that could not be decoded: missing, empty or undecodable, and then why."""
+
+    name: str
+    kind: Literal["missing", "empty", "undecodable"]
+    reason: str
+
+
+def first_few(names: Sequence[str], limit: int = 5) -> str:
+    """``a, b, c and 17 more``."""
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def damage_lines(damages: Sequence[Damage]) -> list[str]:
+    """A line for each kind of damage: how many pictures, and the names of the first few."""
+    lines = []
+    for kind in ("missing", "empty", "undecodable"):
+        if found := [damage for damage in damages if damage.kind == kind]:
+            names = [f"{damage.name} ({damage.reason})" if damage.reason else damage.name for damage in found]
+            lines.append(f"{len(found)} {kind} image{'s' * (len(found) > 1)}: {first_few(names)}")
+    return lines
+
+
+def _damage(picture: Picture, error: Exception) -> Damage:
+    if isinstance(error, FileNotFoundError):
+        return Damage(picture.name, "missing", "")
+    if isinstance(error, _EmptyError):
+        return Damage(picture.name, "empty", "")
+    if isinstance(error, UnidentifiedImageError):
+        return Damage(picture.name, "undecodable", "no known image format")
+    return Damage(picture.name, "undecodable", " ".join(str(error).split())[:80] or type(error).__name__)
+
+
+def _decode_chunk(
+    pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, start: int
+) -> list[Damage]:
+    damages = []
+    for row, picture in enumerate(pictures[start : start + _CHUNK], start):
+        try:
+            prepared = preparation(picture.open())
+            if pixels is not None:
+                pixels[row] = prepared
+        except Exception as error:  # Pillow's decoders raise all kinds of errors on damaged files
+            damages.append(_damage(picture, error))
+    return damages
+
+
+def decode_pictures(
+    pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, what: str, progress: Progress
+) -> list[Damage]:
+    """Decode all into ``pixels`` (num_images, channels, height, width), or only to see whether it works, where None.
+
+    Pillow lets go of Python's global lock while it decodes, so threads use every core without copying pixels between
+    processes. Returns the damaged pictures in order.
+    """
+    damages: list[Damage] = []
+    decode = partial(_decode_chunk, pictures, pixels, preparation)
+    pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))
+    try:
+        for number, found in enumerate(pool.map(decode, range(0, len(pictures), _CHUNK)), 1):
+            damages += found
+            progress(what, min(number * _CHUNK, len(pictures)), len(pictures))
+    finally:
+        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every picture
+    return damages
+
+
+def fill_or_raise(
+    pictures: Sequence[Picture], preparation: Preparation, what: str, advice: str, pixels: Images, progress: Progress
+) -> None:
+    """Decode all into ``pixels``. Raises DataError, in one line, that names the damaged pictures."""
+    if damages := decode_pictures(pictures, pixels, preparation, what, progress):
+        raise DataError(f"{what}: {'; '.join(damage_lines(damages))}. {advice}")

@@ -1,0 +1,171 @@
+"""fewshot bench --time-to-accuracy: from nothing to a test accuracy, seed by seed, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from episodes.datasets.opening import open_dataset
+from episodes.errors import UserError
+from episodes.images.array_cache import data_root
+from fewshot.bench.basics import Measurement, load_before
+from fewshot.models.hardware import choose_device, describe_machine
+from fewshot.models.methods import METHODS
+from fewshot.progress import Reporter
+from fewshot.records.published import published_target
+
+_FEWSHOT = "import sys; from fewshot.cli.main import main; main(sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is trained, how often, and what the test accuracy is held against.
+
+    ``target`` is a share of queries; None means the published number of this model and setting.
+    """
+
+    model: str = "proto"
+    dataset: str = "omniglot"
+    way: int = 5
+    shot: int = 1
+    target: float | None = None
+    num_seeds: int = 3
+    recipe: str = "fast"
+    num_episodes: int = 10_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training from its first step to its last one, and its test.
+
+    ``training_seconds`` is the wall time of the whole recipe, first step and looks at the validation classes included;
+    ``command_seconds`` that of the whole command: process start, images, training, test, record.
+    """
+
+    seed: int
+    accuracy: float
+    ci95: float
+    training_seconds: float
+    validation_seconds: float
+    test_seconds: float
+    command_seconds: float
+    episodes: int
+    selected_episode: int
+
+
+Run = Callable[[Sequence[str]], tuple[dict[str, Any], float]]
+
+
+def measure_time_to_accuracy(
+    goal: Goal, root: Path | None, reporter: Reporter, run: Run | None = None
+) -> dict[str, Any]:
+    """Train and test ``goal.num_seeds`` times; every training, their medians, and whether the target is met.
+
+    Each seed trains the whole recipe, from nothing, in a fresh folder: nothing is stopped early, and the weights are
+    chosen on the validation classes. Raises UserError for a model that there is not, and where there is neither a
+    target nor a published number.
+    """
+    METHODS.get(goal.model)  # refused here, not in every process
+    pixels = open_dataset(goal.dataset, root, reporter=reporter).protocol_name
+    target = _published(goal, pixels) if goal.target is None else goal.target
+    trainings: list[Trained] = []
+    load = load_before()
+    for seed in range(goal.num_seeds):
+        reporter.say(f"training {goal.model} on {goal.dataset}, seed {seed} ({seed + 1} of {goal.num_seeds}) ...")
+        with tempfile.TemporaryDirectory(prefix="fewshot-bench-") as fresh:
+            record, seconds = (run or _run_in_a_process)(_command(goal, seed, root, Path(fresh)))
+        trainings.append(_trained(record, seed, seconds))
+        reporter.say(f"  {100 * trainings[-1].accuracy:.2f} % after {trainings[-1].training_seconds:.1f} s of training")
+    return _summary(goal, target, pixels, trainings) | {"load": load}
+
+
+def _command(goal: Goal, seed: int, root: Path | None, fresh: Path) -> list[str]:
+    """The words behind ``fewshot``: what anybody would type."""
+    pairs: dict[str, object] = {
+        "--model": goal.model,
+        "--dataset": goal.dataset,
+        "--way": goal.way,
+        "--shot": goal.shot,
+        "--recipe": goal.recipe,
+        "--episodes": goal.num_episodes,
+        "--seed": seed,
+        "--data": data_root(root),
+        "--out": fresh,
+    }
+    return ["run", *(str(word) for pair in pairs.items() for word in pair), "--json"]
+
+
+def _run_in_a_process(words: Sequence[str]) -> tuple[dict[str, Any], float]:
+    """The record of a command and its wall time. What it says on standard error is passed through."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", _FEWSHOT, *words], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`fewshot {' '.join(words)}` failed: the line above says why")
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record, time.perf_counter() - start
+
+
+def _published(goal: Goal, pixels: str) -> float:
+    published = published_target(goal.model, pixels, goal.way, goal.shot)
+    if published is None:
+        where = f"{goal.model} on {goal.dataset} {goal.way}-way {goal.shot}-shot"
+        raise UserError(f"no paper gives a number for {where}: say one, as in --target 98.8")
+    return published.accuracy / 100
+
+
+def _trained(record: dict[str, Any], seed: int, command_seconds: float) -> Trained:
+    training = record["training"]
+    return Trained(
+        seed=seed,
+        accuracy=record["accuracy"],
+        ci95=record["ci95"],
+        training_seconds=training["seconds"],
+        validation_seconds=training["validation_seconds"],
+        test_seconds=record["seconds"]["test"],
+        command_seconds=round(command_seconds, 1),
+        episodes=training["history"][-1]["episode"],
+        selected_episode=training["selected_episode"],
+    )
+
+
+def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[Trained]) -> dict[str, Any]:
+    def median(name: str) -> float:
+        return float(statistics.median(getattr(trained, name) for trained in trainings))
+
+    without = statistics.median(trained.training_seconds - trained.validation_seconds for trained in trainings)
+    accuracy, met = median("accuracy"), sum(trained.accuracy >= target for trained in trainings)
+    setting = f"{goal.model} {pixels} {goal.way}w{goal.shot}s {goal.recipe}"
+    over = f"median of {len(trainings)} seeds" if len(trainings) > 1 else "one seed"
+    figures = [
+        Measurement(f"{setting}: training", median("training_seconds"), "s", f"the whole recipe, {over}"),
+        Measurement(f"{setting}: without validation", without, "s", f"the steps alone, {over}"),
+        Measurement(f"{setting}: whole command", median("command_seconds"), "s", f"process start to record, {over}"),
+        Measurement(
+            f"{setting}: accuracy", 100 * accuracy, "%",
+            f"{goal.num_episodes:,} test episodes, {over}; target {100 * target:.2f} met by {met} of {len(trainings)}",
+        ),
+    ]  # fmt: skip
+    return {
+        "machine": describe_machine(choose_device()),
+        "measurements": [asdict(figure) for figure in figures],
+        "time_to_accuracy": {
+            **{name: value for name, value in asdict(goal).items() if name != "target"},
+            "pixels": pixels,
+            "target": target,
+            "median_accuracy": accuracy,
+            "median_training_seconds": median("training_seconds"),
+            "median_seconds_without_validation": without,
+            "median_command_seconds": median("command_seconds"),
+            "target_met_by_median": accuracy >= target,
+            "seeds_that_met_it": met,
+            "trainings": [asdict(trained) for trained in trainings],
+        },
+    }

@@ -1,0 +1,98 @@
+"""The body of leaderboard: the tables of the records; or every model trained and ranked on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from episodes.datasets import Dataset
+from episodes.datasets.opening import open_dataset
+from episodes.errors import UserError
+from fewshot.cli.overall import OverallReporter
+from fewshot.experiments.config import DEFAULT_UNLABELED, RunConfig
+from fewshot.experiments.publish import write_pages
+from fewshot.experiments.run import run
+from fewshot.models.hardware import keep_freed_memory
+from fewshot.models.methods import METHODS
+from fewshot.models.options import check_choice
+from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.leaderboard import check_files, render, write_files
+from fewshot.reports.pages.corruption import check_damage
+from fewshot.reports.pages.recipe_costs import check_recipe_costs
+from fewshot.reports.pages.training_styles import check_training_styles
+from fewshot.training.recipes import RECIPES, RecipeName, find_recipe
+
+
+def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **choices: Any) -> None:
+    """fewshot leaderboard."""
+    if choices["dataset"] is not None:
+        if write or check:
+            raise UserError("--dataset ranks runs of its own under --out: leave out --write and --check")
+        recipe = check_choice("recipe", choices["recipe"], RECIPES)
+        keep_freed_memory()
+        dataset = open_dataset(choices["dataset"], choices["data"])
+        records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
+        click.echo(render(records, smoke=recipe == "smoke"))
+    elif write:
+        records = read_records([results / "runs"])
+        for path in (*write_files(results), *write_pages(records, results)):
+            click.echo(f"written: {path}")
+    elif check:
+        check_files(results)
+        records = read_records([results / "runs"])
+        check_damage(records, results)
+        check_training_styles(records, results)
+        check_recipe_costs(records, results)
+        click.echo("README.md and the leaderboard's files say what the records say")
+    else:
+        click.echo(render(read_records([results / "runs", out / "records"])))
+
+
+def train_all(
+    dataset: Dataset, recipe: RecipeName, way: int, shot: int, episodes: int, out: Path, seed: int = 0
+) -> list[RunRecord]:
+    """Train and test every method that can be, one after another, with one progress line; their records.
+
+    A method that is not available, does not fit these images or has no such recipe is named with the reason and left
+    out. Raises UserError where that is so for all.
+    """
+    names = list(METHODS)
+    records: list[RunRecord] = []
+    reasons: list[str] = []
+    with OverallReporter(len(names)) as reporter:
+        for name in names:
+            reporter.begin(name)
+            try:
+                record = _train_one(name, dataset, recipe, way, shot, episodes, out, seed, reporter)
+            except UserError as error:
+                reasons.append(f"{name}: {error}")
+                reporter.end(f"{name} left out: {error}")
+                continue
+            records.append(record)
+            reporter.end(f"{name} {record.percent()}")
+    if not records:
+        raise UserError(f"no model could be run on {dataset.name}: {reasons[0]}")
+    return records
+
+
+def _train_one(
+    name: str,
+    dataset: Dataset,
+    recipe: RecipeName,
+    way: int,
+    shot: int,
+    episodes: int,
+    out: Path,
+    seed: int,
+    reporter: OverallReporter,
+) -> RunRecord:
+    if missing := METHODS.get(name).unavailable():
+        raise UserError(missing)
+    chosen = find_recipe(recipe, dataset.name, shot, name, way)
+    unlabeled = (chosen.unlabeled or DEFAULT_UNLABELED) if METHODS.get(name).uses_unlabeled else 0
+    fitting = int(dataset.load("test").class_sizes.min()) - shot - unlabeled
+    query = max(1, min(15, fitting))  # a class of strokes has 20 images: 14 queries beside 5 unlabeled ones
+    config = RunConfig(chosen, name, way=way, shot=shot, query=query, episodes=episodes, seed=seed)
+    return run(config, dataset, out, reporter)[0]

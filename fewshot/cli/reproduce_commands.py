@@ -1,0 +1,169 @@
+"""The body of reproduce: a paper's table beside ours, on the terminal or as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fewshot.cli.main import print_json
+from fewshot.experiments.paper_plan import HOW, Cell, Measured, commands, fill
+from fewshot.models.options import check_choice
+from fewshot.records.paper_tables import PaperTable, paper_table, paper_table_names
+from fewshot.records.published import Published
+from fewshot.records.record import read_records
+from fewshot.training.recipes import RecipeName
+
+_TRAINED: tuple[RecipeName, ...] = ("fast", "paper")
+_STYLES = {"matches": "green", "above": "green", "below": "red"}
+
+
+def reproduce_command(**choices: Any) -> None:
+    """fewshot reproduce."""
+    recipe = check_choice("recipe", choices["recipe"], _TRAINED)
+    if choices["table"] is None:
+        _list_tables(choices)
+        return
+    table = paper_table(choices["table"])
+    cells = _filled(table, choices)
+    missing = [cell for cell in cells if cell.is_missing]
+    if choices["train"] and missing:
+        data = ["--data", str(choices["data"])] if choices["data"] is not None else []
+        _train(missing, recipe, choices["seed"], [*data, "--out", str(choices["out"])], choices["jobs"])
+        cells = _filled(table, choices)
+    if choices["as_json"]:
+        print_json(_as_json(table, cells))
+    else:
+        _print(table, cells, recipe)
+
+
+def _train(missing: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequence[str], jobs: int) -> None:
+    if jobs == 1:
+        from fewshot.cli.reproduce import train_missing
+
+        train_missing(missing, recipe, seed, more)
+        return
+    from fewshot.cli.side_by_side import train_side_by_side
+
+    train_side_by_side(missing, recipe, seed, more, jobs, lambda line: click.echo(line, err=True))
+
+
+def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
+    folders: tuple[Path, Path] = choices["results"] / "runs", choices["out"] / "records"
+    return fill(table, read_records(folders))
+
+
+def _list_tables(choices: dict[str, Any]) -> None:
+    tables = [paper_table(name) for name in paper_table_names()]
+    filled = [(table, _filled(table, choices)) for table in tables]
+    if choices["as_json"]:
+        print_json([_as_json(table, cells) for table, cells in filled])
+        return
+    shown = Table(box=None, pad_edge=False)
+    for column in ("name", "table", "cells of ours"):
+        shown.add_column(column)
+    for table, cells in filled:
+        wanted = [cell for cell in cells if cell.row.ours is not None]
+        here = sum(cell.ours is not None for cell in wanted)
+        shown.add_row(table.name, f"{table.title} ({table.source})", f"{here} of {len(wanted)}")
+    _terminal().print(shown)
+    click.echo("\nfewshot reproduce NAME prints one; --run trains what it lacks")
+
+
+def _terminal() -> Console:
+    """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+
+
+def _as_json(table: PaperTable, cells: Sequence[Cell]) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "source": table.source,
+        "differences": list(table.differences),
+        "how": HOW,
+        "cells": [cell.as_dict() for cell in cells],
+    }
+
+
+def _print(table: PaperTable, cells: Sequence[Cell], recipe: str) -> None:
+    console = _terminal()
+    console.print(f"{table.title}\n{table.source}\n", soft_wrap=True)
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("method")
+    shown.add_column("test", no_wrap=True)
+    for column in ("published", "ours", "gap"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for column in ("verdict", "ours: recipe, interval over", "published number"):
+        shown.add_column(column)
+    name = ""
+    for cell in cells:
+        shown.add_row(
+            cell.row.name if cell.row.name != name else "",
+            cell.column.title,
+            _published(cell.published),
+            _ours(cell),
+            "" if cell.gap is None else f"{cell.gap:+.2f}",
+            _verdict(cell),
+            "" if cell.ours is None else _setup(cell.ours),
+            _status(cell.published),
+            style=_STYLES.get(cell.verdict or "", ""),
+        )
+        name = cell.row.name
+    console.print(shown)
+    console.print(f"\n{HOW}\n\nDifferences of protocol:", soft_wrap=True)
+    for difference in table.differences:
+        console.print(f"- {difference}", soft_wrap=True)
+    _print_missing(table, [cell for cell in cells if cell.is_missing], recipe)
+
+
+def _print_missing(table: PaperTable, missing: Sequence[Cell], recipe: str) -> None:
+    if not missing:
+        return
+    click.echo(f"\n{len(missing)} cells of ours are missing; `fewshot reproduce {table.name} --run` makes them all:")
+    lines = [line for cell in missing for line in commands(cell, recipe)]
+    for line in dict.fromkeys(lines):
+        click.echo(f"  {line}")
+
+
+def _published(published: Published | None) -> str:
+    if published is None:
+        return "-"
+    interval = f" ± {published.ci95:.2f}" if published.ci95 is not None else ""
+    return f"{published.accuracy:.2f}{interval}"
+
+
+def _ours(cell: Cell) -> str:
+    if cell.row.ours is None:
+        return "no model here"
+    return "missing" if cell.ours is None else f"{cell.ours.accuracy:.2f} ± {cell.ours.ci95:.2f}"
+
+
+def _verdict(cell: Cell) -> str:
+    if cell.verdict is None:
+        return ""
+    if cell.verdict == "matches":
+        return "matches"
+    side = "within" if cell.within_tolerance else "outside"
+    return f"{cell.verdict}, {side} ±{cell.column.tolerance:g}"
+
+
+def _setup(ours: Measured) -> str:
+    record = ours.records[0]
+    way = record.config["recipe"].get("train_way")
+    training = f"{record.recipe}, {way}-way" if way else record.recipe
+    shot = record.config["recipe"].get("train_shot")
+    if shot not in (None, record.config["shot"]):
+        training += f", trained at {shot} shot"
+    return f"{training if record.config['checkpoint'] else 'nothing learned'}; {ours.covers}"
+
+
+def _status(published: Published | None) -> str:
+    if published is None:
+        return ""
+    return "verified" if published.status == "verified" else f"{published.status}: from memory"

@@ -1,0 +1,192 @@
+"""Embeddings that the user made, with any model at all, scored on the very episodes of everybody else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from episodes.datasets import Dataset
+from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from episodes.types import ImageSet
+from fewshot.evaluation.embedding_cache import mean_of
+from fewshot.experiments.measure import Cell, Outcome, evaluated_readout, new_record, record_path
+from fewshot.models.hardware import choose_device
+from fewshot.models.methods import METHODS
+from fewshot.models.readouts import READOUTS
+from fewshot.progress import Reporter
+from fewshot.records.provenance import commit
+from fewshot.records.record import write_record
+
+_ARRAYS = ("embeddings", "fingerprint", "train_mean", "train_embeddings")
+HOW_TO_EXPORT = "`fewshot data export` writes the images in the order of the rows"
+RECIPE = {"name": "own", "source": "embeddings made elsewhere", "train_episodes": 0}
+
+
+class EmbeddingsError(UserError):
+    """A file of embeddings that does not fit. The message says what is wrong and what is wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnEmbeddings:
+    """What a file holds: the embedding of every test image, and the mean of those of the training images, if given."""
+
+    path: Path
+    digest: str  # SHA-256 of the file
+    rows: Float[Tensor, "num_images dim"]
+    mean: Float[Tensor, " dim"] | None
+
+    def table(self, image_set: ImageSet) -> Float[Tensor, "num_images dim"]:
+        """One row for each image of the set, which is the one that the file was checked against."""
+        return self.rows
+
+    def train_mean(self) -> Float[Tensor, " dim"]:
+        """The mean embedding of the training images. Raises EmbeddingsError where the file does not tell it."""
+        if self.mean is None:
+            raise EmbeddingsError(
+                f"simpleshot centers on the training images and {self.path} holds neither train_mean (dim,) nor "
+                "train_embeddings (images, dim): add one of them, or leave simpleshot out"
+            )
+        return self.mean
+
+
+def read_own_embeddings(path: Path, test_set: ImageSet, device: torch.device) -> OwnEmbeddings:
+    """Embeddings from a NumPy archive (.npz), checked against the images they are said to be of.
+
+    It holds ``embeddings`` (num_images, dim), row i for image i of the test split, and may hold ``fingerprint`` (as
+    exported: then it is compared), ``train_mean`` (dim,) or ``train_embeddings`` (images, dim). Nothing in the file is
+    executed. Raises EmbeddingsError when anything does not fit.
+    """
+    arrays = _read_arrays(path)
+    rows = _numbers(path, "embeddings", arrays["embeddings"], 2)
+    where = f"{test_set.dataset} {test_set.split}"
+    if len(rows) != len(test_set.images):
+        raise EmbeddingsError(
+            f"{path} holds {len(rows):,} embeddings and {where} has {len(test_set.images):,} images: {HOW_TO_EXPORT}"
+        )
+    stated = arrays.get("fingerprint")
+    if stated is not None and str(stated) != test_set.pixels_digest:
+        raise EmbeddingsError(f"{path} was made from other images than those of {where} here: {HOW_TO_EXPORT}")
+    mean = None
+    if "train_mean" in arrays:
+        mean = _numbers(path, "train_mean", arrays["train_mean"], 1)
+    elif "train_embeddings" in arrays:
+        mean = mean_of(_numbers(path, "train_embeddings", arrays["train_embeddings"], 2))
+    if mean is not None and mean.shape[-1] != rows.shape[1]:
+        raise EmbeddingsError(
+            f"{path}: the embeddings have {rows.shape[1]} numbers each and those of the training images "
+            f"{mean.shape[-1]}: make both with one model"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return OwnEmbeddings(path, digest, rows.to(device), None if mean is None else mean.to(device))
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        raise EmbeddingsError(f"there is no file {path}: write one with numpy.savez({path.name!r}, embeddings=...)")
+    found: dict[str, npt.NDArray[Any]] = {}
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else ["one bare array without a name"]
+            if "embeddings" in names:
+                found = {name: archive[name] for name in names if name in _ARRAYS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise EmbeddingsError(f"{path} is no NumPy archive of numbers: write it with numpy.savez") from error
+    if not found:
+        raise EmbeddingsError(
+            f"{path} holds no array called embeddings but {', '.join(names)}: write it with "
+            "numpy.savez(FILE, embeddings=...)"
+        )
+    return found
+
+
+def _numbers(path: Path, name: str, array: npt.NDArray[Any], axes: int) -> Tensor:
+    """The array in single precision."""
+    if array.ndim != axes or array.dtype.kind not in "fiu" or 0 in array.shape:
+        wanted = "(images, dim)" if axes == 2 else "(dim,)"
+        raise EmbeddingsError(f"{path}: {name} must hold numbers {wanted}, not {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise EmbeddingsError(f"{path}: {name} holds numbers that are not finite")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+def check_name(name: str | None) -> str:
+    """The name that the model gets in tables. Raises EmbeddingsError for none, an unfit one and one that is taken."""
+    if not name:
+        raise EmbeddingsError("--embeddings needs --name: what the model that made them is called in the tables")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}", name):
+        raise EmbeddingsError(f"--name {name!r}: use letters, digits, '.', '+' and '-', 64 at most")
+    if name in METHODS:
+        raise EmbeddingsError(f"--name {name} is a model of this program: call yours otherwise")
+    return name
+
+
+def measure_own(
+    path: Path,
+    name: str,
+    dataset: Dataset,
+    specs: Sequence[EpisodeSpec],
+    num_episodes: int,
+    episode_seed: int,
+    out: Path,
+    reporter: Reporter,
+    readouts: Sequence[str],
+    *,
+    device: str = "auto",
+) -> list[Outcome]:
+    """Test the user's embeddings in each setting with each read-out; the records, written under ``out``."""
+    check_name(name)
+    test_set = dataset.load("test", reporter.data_progress)
+    samplers = [EpisodeSampler(test_set, spec, episode_seed) for spec in specs]
+    own = read_own_embeddings(path, test_set, choose_device(device))
+    if any(READOUTS.get(readout).needs_train_mean for readout in readouts):
+        own.train_mean()  # said before anything is scored
+    outcomes = []
+    for sampler in samplers:
+        cell = Cell(dataset, sampler, num_episodes, sampler.digest(num_episodes))
+        for readout in readouts:
+            evaluation = evaluated_readout(own, cell, readout, reporter)
+            about = _about(name, own, cell, evaluation.seconds)
+            record = new_record(about, cell, evaluation, readout, own.rows.device, reporter.notes)
+            outcomes.append((record, write_record(record, record_path(record, own.digest, out))))
+    return outcomes
+
+
+def _about(name: str, own: OwnEmbeddings, cell: Cell, seconds: float) -> dict[str, Any]:
+    """The fields of a record that tell of the model; of its training nothing is known here."""
+    config = {
+        "model": name,
+        "model_options": {},
+        "encoder": "own",
+        "encoder_options": {},
+        "recipe": RECIPE,
+        "pixels": cell.dataset.protocol_name,
+        "embeddings": {"file": own.path.name, "sha256": own.digest, "dim": own.rows.shape[1]},
+        "checkpoint": "",
+    }
+    return {
+        "model": name,
+        "recipe": RECIPE["name"],
+        "shortened": False,
+        "seed": 0,
+        "transductive": False,
+        "uses_unlabeled": False,
+        "num_parameters": 0,
+        "config": config | cell.config(),
+        "training": {},
+        "seconds": {"training": 0.0, "test": round(seconds, 2)},
+        "commit": commit(),
+    }

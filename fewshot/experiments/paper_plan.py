@@ -1,0 +1,250 @@
+"""Published numbers beside ours: which record fills which cell of a paper's table, how far apart, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
+from fewshot.records.protocols import VERSION
+from fewshot.records.published import Published
+from fewshot.records.record import RunRecord
+from fewshot.statistics.intervals import seed_interval
+from fewshot.training.recipes import find_recipe
+
+FEWEST_EPISODES = 600
+FEWEST_SEEDS = 3
+"""From so many trainings on, the interval covers the seeds as well as the episodes."""
+
+Verdict = Literal["matches", "above", "below", "no interval published"]
+HOW = (
+    "Verdict: matches where the gap is within the root of the sum of both squared 95 % half widths, else above or "
+    "below. Where the paper prints no interval the gap is held against ±t points, by which trainings of one recipe "
+    "may lie apart."
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Ours in one cell, in percent, from the records of one training set-up that differ in their seed alone."""
+
+    accuracy: float
+    ci95: float
+    covers: str
+    records: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a paper's table, filled or not."""
+
+    table: PaperTable
+    row: Row
+    column: Column
+    published: Published | None
+    ours: Measured | None
+
+    @property
+    def gap(self) -> float | None:
+        """Ours less published, in points."""
+        return self.ours.accuracy - self.published.accuracy if self.ours and self.published else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """In words; see HOW. None where a number is missing."""
+        if self.gap is None or self.published is None or self.ours is None:
+            return None
+        if self.published.ci95 is None:
+            return "no interval published"
+        if abs(self.gap) <= math.hypot(self.ours.ci95, self.published.ci95):
+            return "matches"
+        return "above" if self.gap > 0 else "below"
+
+    @property
+    def within_tolerance(self) -> bool | None:
+        """Whether the gap is one that trainings of one recipe may have among themselves."""
+        return None if self.gap is None else abs(self.gap) <= self.column.tolerance
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether a model of ours belongs here and has no record."""
+        return self.row.ours is not None and self.ours is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        published, ours, column = self.published, self.ours, self.column
+        return {
+            "row": self.row.name,
+            "column": {"way": column.way, "shot": column.shot, "distractors": column.distractors},
+            "published": published
+            and {
+                "accuracy": published.accuracy,
+                "ci95": published.ci95,
+                "source": published.source,
+                "table": published.table,
+                "status": published.status,
+            },
+            "ours": ours
+            and {
+                "accuracy": ours.accuracy,
+                "ci95": ours.ci95,
+                "covers": ours.covers,
+                "recipe": ours.records[0].recipe,
+                "seeds": [record.seed for record in ours.records],
+                "protocol": ours.records[0].protocol,
+                "checkpoints": [record.config["checkpoint"] for record in ours.records],
+            },
+            "gap": self.gap,
+            "verdict": self.verdict,
+            "within_tolerance": self.within_tolerance,
+            "tolerance": column.tolerance,
+            "commands": commands(self) if self.is_missing else [],
+        }
+
+
+def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[Cell]:
+    """Every cell of a table, row by row."""
+    usable = [record for record in records if _counts(record)]
+    return [
+        Cell(table, row, column, table.published(row, column), _measured(table, row, column, usable))
+        for row in table.rows
+        for column in table.columns
+    ]
+
+
+def _counts(record: RunRecord) -> bool:
+    return not record.shortened and record.recipe != "smoke" and record.protocol.endswith(f"@v{VERSION}")
+
+
+def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[RunRecord]) -> Measured | None:
+    """Trained at the shot of the test or of our recipe before others, then by the paper's recipe, most seeds, latest.
+
+    The latest, not the longest: recipes get better, and none is shortened here.
+    """
+    if row.ours is None:
+        return None
+    by_setup: dict[str, dict[int, RunRecord]] = {}
+    for record in sorted(records, key=lambda record: (record.num_episodes, record.date)):
+        if fits(record, table, row.ours, column):
+            by_setup.setdefault(_setup(record), {})[record.seed] = record
+    if not by_setup:
+        return None
+    chosen = max(by_setup.values(), key=lambda records: _preference(records, column, table.dataset))
+    return _over_seeds([record for _, record in sorted(chosen.items())])
+
+
+def _setup(record: RunRecord) -> str:
+    return json.dumps([record.config["recipe"], record.config.get("precision")], sort_keys=True)
+
+
+def _preference(records: dict[int, RunRecord], column: Column, dataset: str) -> tuple[bool, bool, int, str]:
+    latest = max(records.values(), key=lambda record: record.date)
+    recipe = latest.config["recipe"]
+    ours = find_recipe("fast", dataset, column.shot, latest.model, column.way)
+    at_shot = recipe.get("train_shot") in (column.shot, ours.train_shot)
+    return at_shot, latest.recipe == "paper", len(records), latest.date
+
+
+def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bool:
+    """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
+    config, recipe = record.config, record.config["recipe"]
+    model, options = ours.tested_as
+    rest = record.protocol.partition("@")[0].split("/")[2]
+    facts = (
+        (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
+        (rest == column.protocol if column.protocol else record.num_episodes >= FEWEST_EPISODES, True),
+        ((record.model, config["model_options"]), (model, options)),
+        (record.readout, ours.readout),
+    )
+    if any(found != wanted for found, wanted in facts):
+        return False
+    if ours.by_drawing:
+        return True
+    unlabeled, distractors = ours.unlabeled(column)
+    training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
+    training |= {"distractors": column.distractors or None} if "unlabeled" in ours.training else {}
+    return (
+        (config["encoder"], config["encoder_options"]) == (ours.encoder_name, dict(ours.encoder_options))
+        and all(recipe.get(name) == value for name, value in training.items())
+        and (config.get("unlabeled", recipe.get("unlabeled")) or 0) == unlabeled
+        and (config.get("distractors", recipe.get("distractors")) or 0) == distractors
+        and config.get("damage", 0.0) == ours.damage
+        and config.get("trained_as", {"model": record.model})["model"] == ours.model
+    )
+
+
+def _over_seeds(records: list[RunRecord]) -> Measured:
+    """The mean over seeds. With few seeds the interval is that of the first one, over its episodes, and says so."""
+    first = records[0]
+    unit = f"{first.num_episodes} runs" if "/runs@" in first.protocol else "episodes"
+    if len(records) < FEWEST_SEEDS:
+        return Measured(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
+    seeds = seed_interval(np.array([record.accuracy for record in records]))
+    of_episodes = float(np.mean([record.ci95 for record in records]))
+    both = math.hypot(seeds.half_width, of_episodes)
+    return Measured(100 * seeds.mean, 100 * both, f"{unit} and {len(records)} seeds", tuple(records))
+
+
+def commands(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
+    """What fills a cell, as typed: a training with its test, and a second test where that has another rule."""
+    steps = [run_words(cell, recipe, seed)]
+    if cell.row.ours is not None and cell.row.ours.test:
+        steps.append(evaluate_words(cell, "CHECKPOINT"))
+    return [shlex.join(["fewshot", *step]) for step in steps]
+
+
+def run_words(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
+    """The words of ``fewshot run`` for a cell."""
+    table, column, ours = cell.table, cell.column, cell.row.ours
+    assert ours is not None
+    if ours.by_drawing:
+        return ["hausdorff"]
+    words = ["run", "--model", ours.model, *_data_words(table, ours, column)]
+    words += _flag("encoder", ours.encoder or None) + _flag("damage", ours.damage or None)
+    words += _flag("readout", ours.readout or None)
+    words += ["--query", str(column.query)] if column.query != 15 and not column.protocol else []
+    for name, value in (dict(ours.training) | _distractors(ours, column)).items():
+        words += _flag(name, value)
+    words += _flag("recipe", recipe if recipe != "fast" and not ours.untrained else None) + _flag("seed", seed or None)
+    for name, value in (*ours.options.items(), *ours.encoder_options.items()):
+        words += _flag(name, value)
+    return words
+
+
+def evaluate_words(cell: Cell, checkpoint: str) -> list[str]:
+    """The words of ``fewshot evaluate`` for a cell whose test has another rule than its training."""
+    column, ours = cell.column, cell.row.ours
+    assert ours is not None
+    unlabeled, distractors = ours.unlabeled(column)
+    words = ["evaluate", checkpoint, "--way", str(column.way), "--shot", str(column.shot)]
+    words += _flag("as", ours.test.get("as")) + _flag("damage", ours.test.get("damage"))
+    words += ["--query", str(column.query)] if column.query != 15 else []
+    words += _flag("unlabeled", unlabeled or None) + _flag("distractors", distractors or None)
+    for name, value in ours.test.get("options", {}).items():
+        words += _flag(name, value)
+    return words
+
+
+def _data_words(table: PaperTable, ours: Ours, column: Column) -> list[str]:
+    words = [] if table.dataset == "omniglot" else ["--dataset", table.dataset]
+    words += ["--split", table.class_split] if table.class_split == "lake" else []
+    words += ["--size", "105"] if table.pixels_of(ours).endswith("-105") else []
+    words += ["--way", str(column.way), "--shot", str(column.shot)]
+    return words + (["--protocol", column.protocol] if column.protocol else [])
+
+
+def _distractors(ours: Ours, column: Column) -> dict[str, Any]:
+    trained_with = "unlabeled" in ours.training and column.distractors
+    return {"distractors": column.distractors} if trained_with else {}
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])

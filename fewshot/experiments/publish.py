@@ -1,0 +1,139 @@
+"""A record and its weights into results/, where they are committed, and the tables made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from episodes.errors import UserError
+from episodes.files import write_atomically
+from fewshot.models.factory import load_trained
+from fewshot.models.methods import METHODS
+from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
+from fewshot.records.record import RunRecord, read_record, read_records, record_bytes
+from fewshot.reports.leaderboard import write_files
+from fewshot.reports.pages.corruption import write_damage
+from fewshot.reports.pages.recipe_costs import write_recipe_costs
+from fewshot.reports.pages.training_styles import write_training_styles
+from fewshot.training.checkpoints import CHECKPOINT, training_name
+
+MOST_BYTES_OF_ONE = 2_000_000
+MOST_BYTES_OF_ALL = 40_000_000
+
+
+class PublishError(UserError):
+    """A record that must not be published. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record that may be published, and the file of its weights; None where it is to go without."""
+
+    source: Path
+    record: RunRecord
+    weights: Path | None
+
+
+def weights_path(record: RunRecord, results: Path) -> Path:
+    """Where the weights of a published record lie: named for the training, which several records may share."""
+    return results / "weights" / f"{training_name(Path(record.config['checkpoint']))}.safetensors"
+
+
+def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
+    """Copy records and their weights into ``results`` and rebuild its tables; the paths written.
+
+    ``note`` joins the notes of the published copies. All records are looked at before any is copied. Raises
+    PublishError, CheckpointError or RecordError, with nothing changed.
+    """
+    candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
+    contents: dict[Path, bytes] = {}
+    for candidate in candidates:
+        if candidate.weights is not None:
+            contents[weights_path(candidate.record, results)] = weights_bytes(candidate.weights)
+        record = candidate.record
+        noted = replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
+        contents[results / "runs" / candidate.source.name] = record_bytes(noted)
+    _refuse_too_much(contents, results / "weights")
+    for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
+        write_atomically(path, content)
+    records = read_records([results / "runs"])
+    return [*contents, *write_files(results), *write_pages(records, results)]
+
+
+def write_pages(records: Sequence[RunRecord], results: Path) -> list[Path]:
+    """Write the pages beside the leaderboard into ``results``, those that there are records for."""
+    return [
+        *write_damage(records, results),
+        *write_training_styles(records, results),
+        *write_recipe_costs(records, results),
+    ]
+
+
+def weights_bytes(checkpoint: Path) -> bytes:
+    """The checkpoint as it is committed: without what a loss on images keeps for its training alone."""
+    tensors, metadata = load_tensors(checkpoint)
+    if METHODS.get(metadata["model"]).trains_on != "images":
+        return checkpoint.read_bytes()
+    return tensors_bytes({name: t for name, t in tensors.items() if name.startswith("encoder.")}, metadata)
+
+
+def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
+    record = read_record(source)
+    if record.recipe == "smoke":
+        raise PublishError(f"{source} is a smoke test, not a result: train with --recipe fast or paper")
+    if record.commit == "unknown" or record.commit.endswith("+changes"):
+        raise PublishError(
+            f"{source} was trained by code that is in no commit ({record.commit}): commit, train again with --fresh"
+        )
+    if not with_weights or not record.config["checkpoint"]:  # where nothing was learned there are none
+        return Candidate(source, record, None)
+    weights = _weights_of(record, source, results)
+    size = len(weights_bytes(weights))
+    if size > MOST_BYTES_OF_ONE:
+        raise PublishError(
+            f"{weights} has {size:,} bytes, more than the {MOST_BYTES_OF_ONE:,} that are committed of one training: "
+            "--without-weights publishes the record alone"
+        )
+    _refuse_other_training(record, weights)
+    return Candidate(source, record, weights)
+
+
+def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
+    """The checkpoint where the record says it is, beside the record's own folder, or published already."""
+    stated = Path(record.config["checkpoint"])
+    beside = source.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
+    published = weights_path(record, results)
+    for path in (stated, beside, published):
+        if path.is_file():
+            return path
+    raise PublishError(
+        f"the weights of {source} are neither {stated} nor {beside}: run its command again ({record.command}), "
+        "or publish the record alone with --without-weights"
+    )
+
+
+def _refuse_other_training(record: RunRecord, weights: Path) -> None:
+    """What the checkpoint says of its training must be what the record says, word for word; and it must load."""
+    metadata = load_trained(weights, torch.device("cpu")).metadata
+    stated = {name: value for name, value in metadata.items() if name != "training"}
+    for name, value in json.loads(json.dumps(stated)).items():
+        if record.config.get(name) != value:
+            raise CheckpointError(
+                f"{weights} is of another training than the record: its {name} is {value!r} and the record's is "
+                f"{record.config.get(name)!r}: run the record's command again ({record.command})"
+            )
+
+
+def _refuse_too_much(contents: dict[Path, bytes], folder: Path) -> None:
+    there = {path: path.stat().st_size for path in folder.glob("*.safetensors")}
+    there |= {path: len(content) for path, content in contents.items() if path.parent == folder}
+    total = sum(there.values())
+    if total > MOST_BYTES_OF_ALL:
+        raise PublishError(
+            f"{folder} would hold {total:,} bytes, more than the {MOST_BYTES_OF_ALL:,} that are committed: "
+            "remove weights of records that are no longer there, or use --without-weights"
+        )

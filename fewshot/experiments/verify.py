@@ -1,0 +1,176 @@
+"""A record measured once more: its weights, on its episodes. Does the number stand?"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from episodes.corruption import damage
+from episodes.datasets import DATASETS, Dataset
+from episodes.datasets.opening import open_dataset
+from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from episodes.types import Split
+from fewshot.experiments.measure import measure
+from fewshot.experiments.publish import weights_path
+from fewshot.models.factory import Trained, load_trained
+from fewshot.models.hardware import choose_device, choose_precision
+from fewshot.progress import Reporter
+from fewshot.records.protocols import VERSION, version_of
+from fewshot.records.record import RunRecord, read_record
+from fewshot.training.checkpoints import CHECKPOINT, training_name
+
+_OF_TRAINING = ("model", "model_options", "encoder", "encoder_options", "recipe", "seed", "train_images", "val_images")
+_OF_ROUNDING = 0.1
+"""Share of the half width that the accuracy may move where another processor rounds otherwise."""
+
+
+class VerificationError(UserError):
+    """A record that cannot be measured again here. The message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of measuring a record again."""
+
+    record: RunRecord
+    weights: Path
+    accuracy: float  # measured now
+    episodes_equal: bool  # the digest: the same images in the same episodes
+    other_data: tuple[Split, ...]  # splits whose images are not those of the training
+    differing: int  # episodes with another number of correct queries
+    largest: int  # by how many queries at most
+
+    @property
+    def exact(self) -> bool:
+        """Whether every episode has the recorded number of correct queries."""
+        return self.episodes_equal and not self.other_data and self.differing == 0
+
+    @property
+    def stands(self) -> bool:
+        """Whether episodes and data are the recorded ones and the accuracy is, but for the rounding of a processor."""
+        moved = abs(self.accuracy - self.record.accuracy)
+        return self.episodes_equal and not self.other_data and moved <= _OF_ROUNDING * self.record.ci95
+
+    def lines(self) -> list[str]:
+        """The finding, a line each, the verdict last."""
+        record, total = self.record, self.record.num_episodes
+        version = version_of(record.protocol)
+        older = "" if version == VERSION else f" (version {version}; today's is {VERSION})"
+        counts = "every episode has the recorded number of correct queries"
+        if self.differing:
+            counts = (
+                f"{self.differing:,} of {total:,} episodes differ, by {self.largest} queries at most; accuracy moves "
+                f"by {100 * (self.accuracy - record.accuracy):+.4f} points"
+            )
+        verdict = "the number stands" if self.stands else "the number does NOT stand"
+        if self.stands and not self.exact:
+            verdict += ", to the rounding of another machine"
+        data = f"other images than in the training: {', '.join(self.other_data)}" if self.other_data else "as recorded"
+        return [
+            f"weights   {self.weights}",
+            f"protocol  {record.protocol}{older}",
+            f"data      {data}",
+            f"episodes  {'as recorded' if self.episodes_equal else 'NOT those of the record'}, {total:,}",
+            f"counts    {counts}",
+            f"accuracy  {100 * self.accuracy:.2f} %, recorded {record.percent()}",
+            f"verdict   {verdict}",
+        ]
+
+
+def verify(
+    path: Path, results: Path, reporter: Reporter, *, root: Path | None = None, device: str = "auto"
+) -> Verification:
+    """Measure the record at ``path`` again, with its weights where it names them or in ``results/weights``.
+
+    Nothing is written. Raises VerificationError where weights or data are missing, or are not those of the record.
+    """
+    record = read_record(path)
+    if record.recipe == "none":
+        raise VerificationError(f"{path} is of a rule that learns nothing: run its command again ({record.command})")
+    if record.recipe == "own":
+        raise VerificationError(f"{path} is of embeddings made elsewhere: run its command again ({record.command})")
+    place_on = choose_device(device)
+    trained = load_trained(find_weights(path, record, results), place_on)
+    _refuse_other_training(path, record, trained)
+    dataset = _tested_dataset(record, root, reporter)
+    test_set = dataset.load("test", reporter.data_progress)
+    drawn_here = "/runs@" not in record.protocol
+    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else dataset.lake_runs()
+    precision = choose_precision(record.config.get("test_precision", "auto"), place_on)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, readouts = Path(scratch), (record.readout,)
+        ((again, _),) = measure(trained, dataset, [sampler], record.num_episodes, folder, reporter, precision, readouts)
+    moved = np.abs(again.counts.astype(np.int64) - record.counts)
+    return Verification(
+        record,
+        trained.checkpoint,
+        again.accuracy,
+        again.episodes_digest == record.episodes_digest,
+        _changed_splits(record, dataset, reporter),
+        int(np.sum(moved > 0)),
+        int(moved.max(initial=0)),
+    )
+
+
+def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
+    """Where the weights of a record are: where it says, beside its folder, or published. Raises VerificationError."""
+    stated = Path(record.config["checkpoint"])
+    beside = path.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
+    published = weights_path(record, results)
+    for candidate in (stated, beside, published):
+        if candidate.is_file():
+            return candidate
+    raise VerificationError(
+        f"the weights of {path} are neither {stated} nor {published}: train them again ({record.command})"
+    )
+
+
+def _refuse_other_training(path: Path, record: RunRecord, trained: Trained) -> None:
+    for name in _OF_TRAINING:
+        stated, found = record.config.get(name), trained.metadata.get(name)
+        if name in record.config and stated != found:
+            raise VerificationError(
+                f"{trained.checkpoint} is of another training than {path}: its {name} is {found!r} and the record's "
+                f"is {stated!r}"
+            )
+
+
+def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) -> Dataset:
+    config = record.config
+    pixels = record.pixels_way_shot[0].partition("-damaged")[0]
+    name, class_split = config["dataset"], config["class_split"]
+    if str(config["pixels"]).partition("-damaged")[0] != pixels:  # tested on other images than trained on
+        name, class_split = (*pixels.split("-"), "")[:2]
+    if name not in DATASETS or name == "folder":
+        raise VerificationError(
+            f"the record is of your own images ({pixels}) and does not say where they lie: run its command again "
+            f"({record.command})"
+        )
+    shape = tuple(config["image_shape"]) if "image_shape" in config else None
+    dataset = open_dataset(name, root, class_split, reporter=reporter, image_shape=shape)
+    return damage(dataset, config.get("test_damage", config.get("damage", 0.0)))
+
+
+def _spec(record: RunRecord) -> EpisodeSpec:
+    config, recipe = record.config, record.config["recipe"]
+    uses = record.uses_unlabeled
+    unlabeled = config.get("unlabeled", recipe.get("unlabeled") if uses else 0) or 0
+    distractors = config.get("distractors", recipe.get("distractors") if uses else 0) or 0
+    return EpisodeSpec(config["way"], config["shot"], record.num_queries // config["way"], unlabeled, distractors)
+
+
+def _changed_splits(record: RunRecord, dataset: Dataset, reporter: Reporter) -> tuple[Split, ...]:
+    """The training's splits whose fingerprint is another now; none where the test is on other images anyway."""
+    if record.config.get("pixels") != dataset.protocol_name:
+        return ()
+    splits: tuple[Split, ...] = ("train", "val")
+    return tuple(
+        split
+        for split in splits
+        if record.config.get(f"{split}_images") not in (None, dataset.load(split, reporter.data_progress).fingerprint)
+    )

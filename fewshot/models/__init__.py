@@ -1,0 +1,1 @@
+"""Encoders, methods, losses and read-outs: all that maps images to logits."""

@@ -1,0 +1,71 @@
+"""Networks from image to embedding. uint8 goes in; scaling and normalization travel with the weights as buffers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from episodes.errors import UserError
+from episodes.registry import Registry
+
+ENCODERS: Registry[type[Encoder]] = Registry("encoder")
+
+ImageShape = tuple[int, int, int]  # channels, height, width
+
+# ImageNet's channel statistics for color; ink on paper needs none: 0 is paper, 1 is ink.
+_COLOR_MEAN, _COLOR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Encoder(nn.Module):
+    """(num_images, C, H, W) uint8 -> (num_images, *feature_shape), whatever the autocast precision is.
+
+    Pixels 0 to 255 may be floating-point numbers, too: those that a generator makes carry a gradient.
+    """
+
+    title: ClassVar[str]  # one line for `fewshot list encoders`
+    smallest_image: ClassVar[int] = 1  # pixels of height and width
+    feature_shape: tuple[int, ...]
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__()
+        if min(image_shape[1:]) < self.smallest_image:
+            raise UserError(
+                f"{type(self).__name__} needs images of {self.smallest_image}x{self.smallest_image} or more, "
+                f"not {image_shape[1]}x{image_shape[2]}: choose larger images (--size) or another --encoder"
+            )
+        self.image_shape = image_shape
+        color = image_shape[0] == 3
+        self.register_buffer("mean", torch.tensor(_COLOR_MEAN if color else [0.0] * image_shape[0]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(_COLOR_STD if color else [1.0] * image_shape[0]).view(1, -1, 1, 1))
+
+    def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise UserError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
+        pixels = images.to(self.mean.dtype, memory_format=torch.channels_last)
+        return (pixels / 255 - self.mean) / self.std
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one embedding."""
+        return int(torch.Size(self.feature_shape).numel())
+
+
+@ENCODERS.register("pixels")
+class Pixels(Encoder):
+    """The normalized pixels themselves, flattened: nothing to train, for `--model untrained`."""
+
+    title = "the pixels as they are, flattened: nothing is learned (for untrained)"
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__(image_shape)
+        self.feature_shape = (torch.Size(image_shape).numel(),)
+
+    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        return self.normalize(images).flatten(1)

@@ -1,0 +1,128 @@
+"""From names and options, or from a checkpoint, to a method ready to use."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from fewshot.models.encoders.library import find_encoder
+from fewshot.models.methods import METHODS, Method
+from fewshot.models.options import OptionError, checked_options, options_of
+from fewshot.models.tensor_files import CheckpointError, load_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """The encoder weights of a checkpoint, from which a training starts (``--init``)."""
+
+    description: str  # the model it was trained as, and what names its weights
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method with its selected weights, and where they are kept."""
+
+    method: Method
+    checkpoint: Path
+    metadata: dict[str, Any]
+
+
+def build_method(
+    model: str,
+    model_options: Mapping[str, Any],
+    encoder: str,
+    encoder_options: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    seed: int,
+    num_classes: int = 1,
+) -> Method:
+    """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option.
+
+    ``num_classes`` counts the training classes, for a method that trains on images and keeps something for each class.
+    """
+    method_class, encoder_class = METHODS.get(model), find_encoder(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        options = checked_options(method_class, model_options, f"model {model}")
+        of_encoder = checked_options(encoder_class, encoder_options, f"encoder {encoder}")
+        needs = method_class.encoder_needs(options)
+        known = options_of(encoder_class)
+        for name, value in needs.items():
+            if name not in known or of_encoder.get(name, value) != value:
+                raise OptionError(
+                    f"model {model} needs --{name} {value} of its encoder: give {name} to the model alone, with "
+                    f"--encoder {method_class.default_encoder}"
+                )
+        made = encoder_class(image_shape, **{**of_encoder, **needs})
+        if method_class.trains_on == "images":
+            return cast(type[Any], method_class)(made, num_classes, **options)  # type: ignore[no-any-return]
+        return method_class(made, **options)
+
+
+def place(method: Method, device: torch.device) -> Method:
+    """The method on its device, its convolutions laid out channels-last, which is faster on CPU and GPU alike."""
+    return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_trained(checkpoint: Path, device: torch.device) -> Trained:
+    """A method from its checkpoint. Raises CheckpointError when it is none of ours.
+
+    Of a method that trains on images the encoder is enough: what its loss holds besides serves in training alone.
+    """
+    tensors, metadata = load_tensors(checkpoint)
+    try:
+        method = build_method(
+            metadata["model"],
+            metadata["model_options"],
+            metadata["encoder"],
+            metadata["encoder_options"],
+            tuple(metadata["image_shape"]),
+            metadata["seed"],
+            metadata.get("num_classes", 1),
+        )
+        if method.trains_on == "images" and all(name.startswith("encoder.") for name in tensors):
+            method.encoder.load_state_dict({name.removeprefix("encoder."): t for name, t in tensors.items()})
+        else:
+            method.load_state_dict(tensors)
+        method.trained = True
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
+    return Trained(place(method, device), checkpoint, metadata)
+
+
+def initial_weights(checkpoint: Path) -> InitialWeights:
+    """The encoder's weights of a checkpoint. Raises CheckpointError when it is none of ours."""
+    tensors, metadata = load_tensors(checkpoint)
+    encoder = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    if "image_shape" not in metadata or not encoder:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    sha = hashlib.sha256()
+    for name in sorted(encoder):
+        sha.update(name.encode() + encoder[name].numpy().tobytes())
+    return InitialWeights(f"{metadata['model']} {sha.hexdigest()[:12]}", encoder)
+
+
+def start_from(method: Method, initial: InitialWeights) -> None:
+    """Give the encoder these weights. Raises CheckpointError where they are those of another network."""
+    try:
+        method.encoder.load_state_dict(dict(initial.tensors))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights of --init ({initial.description}) are those of another encoder than this "
+            f"{type(method.encoder).__name__}: choose the --encoder and its options as they were trained"
+        ) from error
+
+
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of its training. Raises CheckpointError when it is none of ours."""
+    metadata = load_tensors(checkpoint)[1]
+    if "image_shape" not in metadata:
+        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    return metadata

@@ -1,0 +1,66 @@
+"""Gaussian Prototypical Networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from fewshot.models.encoders.base import Encoder
+from fewshot.models.methods.base import METHODS, Method
+
+_SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
+
+
+@METHODS.register("gaussian-proto")
+class GaussianPrototypical(Method):
+    """Prototypes weighted by the encoder's own confidence in each image (Fort 2017, eq. 5-8).
+
+    The encoder gives ``D`` coordinates and the raw numbers of an inverse covariance: one for all directions
+    (``radius``) or one for each (``diagonal``). The distance is the root of the weighted square, not the square.
+    """
+
+    title = "Gaussian Prototypical Networks: prototypes weighted by the encoder's confidence"
+    source = "Fort, arXiv 1708.02735, 2017"
+    default_encoder = "conv4-gaussian"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        covariance: Literal["radius", "diagonal"] = "radius",
+        form: Literal["softplus", "sigmoid", "sigmoid-4"] = "softplus",
+    ) -> None:
+        super().__init__(encoder)
+        self.form = form
+        self.dim = encoder.dim - 1 if covariance == "radius" else encoder.dim // 2
+
+    @classmethod
+    def encoder_needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """One more output of the encoder for a radius, as many again for a diagonal."""
+        return {"covariance": options.get("covariance", "radius")}
+
+    def confidence(self, embeddings: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch s"]:
+        """The inverse variances, 1 or more: (..., 1) or (..., D)."""
+        raw = embeddings[..., self.dim :]
+        if self.form == "softplus":
+            return 1 + functional.softplus(raw)
+        return 1 + (4 if self.form == "sigmoid-4" else 1) * raw.sigmoid()
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot numbers"],
+        query: Float[Tensor, "batch queries numbers"],
+        unlabeled: Float[Tensor, "batch unlabeled numbers"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        confidence, points = self.confidence(support), support[..., : self.dim]
+        of_class = confidence.sum(2)  # (batch, way, s)
+        prototypes = (confidence * points).sum(2) / of_class  # (batch, way, dim)
+        offsets = query[:, :, None, : self.dim] - prototypes[:, None]  # (batch, queries, way, dim)
+        squares = (of_class[:, None] * offsets.square()).sum(-1)
+        return -squares.clamp_min(_SMALLEST_SQUARE).sqrt()
+
+    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        return super().working_numbers(way, shot, queries, unlabeled) + 3 * queries * way * self.dim

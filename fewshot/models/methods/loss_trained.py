@@ -1,0 +1,60 @@
+"""An encoder trained by any loss on labeled images; episodes are then read out of its frozen embeddings."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from fewshot.models.batches import EpisodeImages, LabeledImages
+from fewshot.models.distances import full_precision
+from fewshot.models.encoders.base import Encoder
+from fewshot.models.losses import LOSSES, Loss
+from fewshot.models.methods.base import METHODS, NearestMean
+
+
+class MetricMethod(NearestMean):
+    """Trained on labeled batches of all training classes; a query takes the class of the nearest class mean.
+
+    Its options are those of its loss. Whatever the loss holds besides (linear layer, proxies, centers, projection head)
+    serves in training alone: the embedding is the encoder's output, of length 1 where the loss works on unit vectors.
+    """
+
+    trains_on: ClassVar[Literal["episodes", "images"]] = "images"
+    loss_class: ClassVar[type[Loss]]
+    options_from: ClassVar[type]
+
+    def __init__(self, encoder: Encoder, num_classes: int, **options: Any) -> None:
+        super().__init__(encoder)
+        self.criterion = self.loss_class(encoder.dim, num_classes, **options)
+
+    def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        embeddings = super().embed(images)
+        return functional.normalize(embeddings, dim=-1) if self.loss_class.on_unit_sphere else embeddings
+
+    def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        """The loss of an episode taken as a batch of labeled images."""
+        return self.loss_of_images(batch.labeled(self.views))
+
+    def loss_of_images(self, batch: LabeledImages) -> Float[Tensor, ""]:
+        num_images = len(batch.images) // self.views
+        labels = batch.labels
+        if self.self_supervised:  # the number of the image in the batch; the labels are not looked at
+            labels = torch.arange(num_images, device=labels.device).repeat(self.views)
+        embeddings = self.embed(batch.images)
+        with full_precision(embeddings):
+            loss: Tensor = self.criterion(embeddings, labels)
+        return loss
+
+
+def _method_of(loss_class: type[Loss]) -> type[MetricMethod]:
+    described = {name: getattr(loss_class, name) for name in ("title", "source", "self_supervised", "views", "__doc__")}
+    name = f"{loss_class.__name__}Method"
+    return type(name, (MetricMethod,), described | {"loss_class": loss_class, "options_from": loss_class})
+
+
+for _name in LOSSES:
+    METHODS.register(_name)(_method_of(LOSSES.get(_name)))

@@ -1,0 +1,39 @@
+"""Prototypical Networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fewshot.models.distances import cosine_similarity, squared_euclidean
+from fewshot.models.encoders.base import Encoder
+from fewshot.models.methods.base import METHODS, Method
+
+
+@METHODS.register("proto")
+class Prototypical(Method):
+    """Nearest class mean in embedding space (Snell et al. 2017, eq. 1-2).
+
+    The distance is the squared Euclidean one, not its root. ``distance="cosine"`` is the comparison of the paper's
+    Figure 2: logits are then the bare cosines, and the softmax over them is nearly flat.
+    """
+
+    title = "Prototypical Networks: nearest class mean, squared Euclidean distance"
+    source = "Snell, Swersky and Zemel, NeurIPS 2017"
+
+    def __init__(self, encoder: Encoder, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
+        super().__init__(encoder)
+        self.distance = distance
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        prototypes = support.mean(dim=2)  # (batch, way, dim)
+        if self.distance == "cosine":
+            return cosine_similarity(query, prototypes)
+        return -squared_euclidean(query, prototypes)

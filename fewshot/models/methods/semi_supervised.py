@@ -1,0 +1,115 @@
+"""Prototypes refined with unlabeled images."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fewshot.models.distances import squared_euclidean
+from fewshot.models.encoders.base import Encoder
+from fewshot.models.methods.base import METHODS, Method
+
+
+class RefinedPrototypical(Method):
+    """Class means, moved once by unlabeled images (Ren et al. 2018, section 3); without any, Prototypical Networks."""
+
+    uses_unlabeled: ClassVar[bool] = True
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        prototypes = support.mean(dim=2)  # (batch, way, dim)
+        if unlabeled is not None:
+            weights = self.weights(prototypes, unlabeled)  # (batch, unlabeled, way)
+            moved = support.sum(dim=2) + weights.transpose(-1, -2) @ unlabeled
+            prototypes = moved / (support.shape[2] + weights.sum(dim=1).unsqueeze(-1))
+        return -squared_euclidean(query, prototypes)
+
+    @abstractmethod
+    def weights(
+        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
+    ) -> Float[Tensor, "batch unlabeled way"]:
+        """How much each unlabeled image counts for each class, 0 to 1."""
+
+
+@METHODS.register("soft-kmeans-proto")
+class SoftKMeansPrototypical(RefinedPrototypical):
+    """An unlabeled image belongs to the classes in proportion to the softmax of minus its distances (Ren, eq. 3-4)."""
+
+    title = "Semi-supervised prototypes: one step of soft k-means"
+    source = "Ren et al., ICLR 2018"
+
+    def weights(
+        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
+    ) -> Float[Tensor, "batch unlabeled way"]:
+        return (-squared_euclidean(unlabeled, prototypes)).softmax(-1)
+
+
+@METHODS.register("cluster-proto")
+class ClusterPrototypical(RefinedPrototypical):
+    """Soft k-means with one more cluster, at the origin, of learned radius, for what is of no class (Ren, eq. 5-7).
+
+    Real classes have radius 1. Assignments: softmax of ``-distance / radius^2 - log(radius) - log(2 pi) / 2``; the
+    released code halves the distance.
+    """
+
+    title = "Semi-supervised prototypes: soft k-means with a distractor cluster of learned radius"
+    source = "Ren et al., ICLR 2018"
+
+    def __init__(self, encoder: Encoder, initial_radius: float = 100.0) -> None:
+        super().__init__(encoder)
+        self.log_radius = nn.Parameter(torch.tensor(math.log(initial_radius)))
+
+    def weights(
+        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
+    ) -> Float[Tensor, "batch unlabeled way"]:
+        real = -squared_euclidean(unlabeled, prototypes)
+        distractor = -unlabeled.square().sum(-1, keepdim=True) / (2 * self.log_radius).exp() - self.log_radius
+        return torch.cat([real, distractor], dim=-1).softmax(-1)[..., :-1]
+
+
+@METHODS.register("masked-proto")
+class MaskedPrototypical(RefinedPrototypical):
+    """Soft k-means that masks the images too far from a prototype (Ren, eq. 8-11).
+
+    Distances are taken relative to their mean over the unlabeled images; from their minimum, maximum, variance,
+    skewness and kurtosis a small network tells the threshold and the slope of each class's mask. Both are made
+    positive by an exponential, as in the released code; the mask counts once, as in the paper.
+    """
+
+    title = "Semi-supervised prototypes: soft k-means, masked by a learned threshold on the distance"
+    source = "Ren et al., ICLR 2018"
+
+    must_train = "mask network"
+
+    def __init__(self, encoder: Encoder, hidden: int = 20) -> None:
+        super().__init__(encoder)
+        self.mask_network = nn.Sequential(nn.Linear(5, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+
+    def weights(
+        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
+    ) -> Float[Tensor, "batch unlabeled way"]:
+        distances = squared_euclidean(unlabeled, prototypes)
+        relative = distances / distances.mean(dim=1, keepdim=True).clamp_min(1e-6)  # (batch, unlabeled, way)
+        shape: Tensor = self.mask_network(moments(relative.detach())).exp()
+        threshold, slope = shape.unsqueeze(1).unbind(-1)  # (batch, 1, way) each
+        mask = (-slope * (relative - threshold)).sigmoid()
+        return (-distances).softmax(-1) * mask
+
+
+def moments(values: Float[Tensor, "batch n way"]) -> Float[Tensor, "batch way 5"]:
+    """Minimum, maximum, variance, skewness and excess kurtosis over the second axis."""
+    centered = values - values.mean(dim=1, keepdim=True)
+    variance = centered.square().mean(dim=1)
+    deviation = variance.sqrt().clamp_min(1e-6)
+    skewness = centered.pow(3).mean(dim=1) / deviation.pow(3)
+    kurtosis = centered.pow(4).mean(dim=1) / deviation.pow(4) - 3
+    return torch.stack([values.amin(dim=1), values.amax(dim=1), variance, skewness, kurtosis], dim=-1)

@@ -1,0 +1,20 @@
+"""No training at all: the floor that a trained model must stand above."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from fewshot.models.methods.base import METHODS, NearestMean
+
+
+@METHODS.register("untrained")
+class Untrained(NearestMean):
+    """An encoder with the weights that it was born with, read out by the nearest class mean.
+
+    Random convolutions alone tell images apart well enough to matter (Saxe et al. 2011), so this is what training must
+    beat. With ``--encoder pixels`` it is the raw images that are compared.
+    """
+
+    title = "No training: an encoder with random weights (or --encoder pixels), nearest class mean"
+    source = "after Saxe, Koh, Chen, Bhand, Suresh and Ng, ICML 2011"
+    trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

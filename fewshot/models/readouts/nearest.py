@@ -1,0 +1,84 @@
+"""Read-outs that learn nothing: the class of whatever is nearest."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from fewshot.models.distances import cosine_similarity, squared_euclidean
+from fewshot.models.readouts.base import READOUTS, Readout
+
+
+@READOUTS.register("prototype")
+class Prototype(Readout):
+    """Nearest class mean by the squared Euclidean distance (Snell et al. 2017, eq. 1-2)."""
+
+    title = "nearest class mean, squared Euclidean distance"
+    source = "Snell, Swersky and Zemel, NeurIPS 2017"
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        train_mean: Float[Tensor, " dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        return -squared_euclidean(query, support.mean(dim=2))
+
+
+@READOUTS.register("cosine")
+class Cosine(Readout):
+    """The class mean at the smallest angle. Embeddings are averaged as they are, not brought to unit length before."""
+
+    title = "nearest class mean by the cosine"
+    source = "after Snell, Swersky and Zemel, NeurIPS 2017, figure 2"
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        train_mean: Float[Tensor, " dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        return cosine_similarity(query, support.mean(dim=2))
+
+
+@READOUTS.register("simpleshot")
+class SimpleShot(Readout):
+    """CL2N: less the mean of the training images, then unit length, then the nearest class mean (Wang et al. 2019).
+
+    The class mean is that of unit vectors and has no unit length itself.
+    """
+
+    title = "centered on the training images, L2-normalized, nearest class mean (CL2N)"
+    source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
+    needs_train_mean = True
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        train_mean: Float[Tensor, " dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        if train_mean is None:
+            raise ValueError("simpleshot needs the mean embedding of the training images")
+        prototypes = functional.normalize(support - train_mean, dim=-1).mean(dim=2)
+        return -squared_euclidean(functional.normalize(query - train_mean, dim=-1), prototypes)
+
+
+@READOUTS.register("nearest-neighbor")
+class NearestNeighbor(Readout):
+    """The class of the nearest support image by the squared Euclidean distance; at one shot, the prototype's answer."""
+
+    title = "the nearest support image, squared Euclidean distance"
+    source = "Cover and Hart, IEEE Transactions on Information Theory 1967"
+
+    def logits(
+        self,
+        support: Float[Tensor, "batch way shot dim"],
+        query: Float[Tensor, "batch queries dim"],
+        train_mean: Float[Tensor, " dim"] | None = None,
+    ) -> Float[Tensor, "batch queries way"]:
+        distances = squared_euclidean(query, support.flatten(1, 2))
+        nearest: Tensor = torch.unflatten(distances, -1, tuple(support.shape[1:3])).amin(-1)
+        return -nearest

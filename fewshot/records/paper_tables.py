@@ -1,0 +1,158 @@
+"""The papers' own tables, as data: which cells they have, what fills them here, and how our protocol differs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from episodes.errors import UserError
+from episodes.registry import unknown_name_message
+from fewshot.records.published import Published, published
+
+_OWN_ENCODER = {"relation": "relation", "gaussian-proto": "conv4-gaussian"}  # of all others it is conv4
+LAKE_RUNS = "runs"
+"""The protocol word of columns that are Lake's 20 published runs and not episodes drawn here."""
+
+
+class PaperTableError(UserError):
+    """A table that does not exist, or whose file contradicts itself or published.csv."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One kind of test. ``tolerance`` in points: how far trainings of one recipe may lie apart."""
+
+    way: int
+    shot: int
+    tolerance: float
+    query: int = 15
+    distractors: int = 0
+    protocol: str = ""  # empty: episodes drawn here
+
+    @property
+    def title(self) -> str:
+        """``5-way 1-shot``, and what else is particular."""
+        return f"{self.way}-way {self.shot}-shot" + (", with distractors" if self.distractors else "")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What fills the cells of a row: a model as it is trained, and as it is tested where that is another rule.
+
+    ``training`` holds the fields of the recipe that the row is about, such as ``train_way``; all others are free.
+    ``test`` may name another model (``as``), its ``options``, a number of ``unlabeled`` images, a share of ``damage``.
+    """
+
+    model: str
+    encoder: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    damage: float = 0.0
+    pixels: str = ""  # where the images are not the table's
+    test: Mapping[str, Any] = field(default_factory=dict)
+    readout: str = ""  # how frozen embeddings are classified; empty: the model's own rule
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder, the model's own where none is named."""
+        return self.encoder or _OWN_ENCODER.get(self.model, "conv4")
+
+    @property
+    def untrained(self) -> bool:
+        """Whether there is nothing to learn, so that a test without a training fills the cell."""
+        return self.model in ("hausdorff", "untrained")
+
+    @property
+    def by_drawing(self) -> bool:
+        """Whether drawings are compared, with no embedding in between."""
+        return self.model == "hausdorff"
+
+    @property
+    def tested_as(self) -> tuple[str, dict[str, Any]]:
+        """Model and options under which the row is tested."""
+        other = self.test.get("as", self.model)
+        kept = dict(self.options) if other == self.model else {}
+        return other, kept | dict(self.test.get("options", {}))
+
+    def unlabeled(self, column: Column) -> tuple[int, int]:
+        """Unlabeled images per class and distractor classes of a test episode."""
+        number = int(self.test.get("unlabeled", self.training.get("unlabeled", 0)))
+        return number, column.distractors if number else 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a table. ``printed`` selects its rows of published.csv; ``ours`` is None where none is here."""
+
+    name: str
+    printed: Mapping[str, str]
+    ours: Ours | None = None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of one paper."""
+
+    name: str
+    title: str
+    source: str
+    dataset: str
+    class_split: str
+    pixels: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    differences: tuple[str, ...]
+
+    def pixels_of(self, ours: Ours) -> str:
+        """The images and split of a row, as protocols name them."""
+        return ours.pixels or self.pixels
+
+    def published(self, row: Row, column: Column) -> Published | None:
+        """The printed number of a cell; None where published.csv has none. Raises PaperTableError where it has two."""
+        wanted = dict(row.printed)
+        variant = wanted.pop("variant", "").replace("{distractors}", "with" if column.distractors else "no")
+        source, table = wanted.pop("source"), wanted.pop("table")
+        found = [
+            number
+            for number in published()
+            if (number.way, number.shot) == (column.way, column.shot)
+            and number.source.startswith(source)
+            and number.table.startswith(table)
+            and (not variant or number.variant == variant)
+            and all(getattr(number, name) == value for name, value in wanted.items())
+        ]
+        if len(found) > 1:
+            raise PaperTableError(f"{self.name}: {len(found)} published numbers for {row.name}, {column.title}")
+        return found[0] if found else None
+
+
+@cache
+def paper_table_names() -> tuple[str, ...]:
+    """All tables, sorted."""
+    files = resources.files("fewshot.records").joinpath("published_data").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+@cache
+def paper_table(name: str) -> PaperTable:
+    """One table by its name. Raises PaperTableError for an unknown name, with the near one."""
+    if name not in paper_table_names():
+        raise PaperTableError(unknown_name_message("paper table", name, paper_table_names()))
+    file = resources.files("fewshot.records").joinpath("published_data", f"{name}.toml")
+    content = tomllib.loads(file.read_text(encoding="utf-8"))
+    rows = [row | {"ours": Ours(**row["ours"]) if "ours" in row else None} for row in content.pop("rows")]
+    try:
+        return PaperTable(
+            name=name,
+            columns=tuple(Column(**column) for column in content.pop("columns")),
+            rows=tuple(Row(**row) for row in rows),
+            differences=tuple(content.pop("differences")),
+            **content,
+        )
+    except TypeError as error:
+        raise PaperTableError(f"{name}.toml: {error}") from error

@@ -1,0 +1,215 @@
+"""What the tables have as a row: one configuration on the episodes of one protocol, all its training seeds together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from fewshot.records.class_design import class_design
+from fewshot.records.protocols import is_current
+from fewshot.records.record import RunRecord
+from fewshot.statistics.class_bootstrap import open_interval
+from fewshot.statistics.intervals import (
+    Accuracies,
+    CoveringInterval,
+    bca_interval,
+    crowds_at_the_top,
+    episode_interval,
+    seed_interval,
+)
+
+Block = Literal["inductive", "transductive", "semi-supervised", "self-supervised"]
+BLOCKS: dict[Block, str] = {
+    "inductive": "each query is classified alone",
+    "transductive": "queries of an episode see each other: not comparable with inductive rows",
+    "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
+    "self-supervised": "no label was used in training",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """The very episodes that a record was measured on: only records of one cell are compared."""
+
+    protocol: str
+    num_episodes: int
+    episode_seed: int
+    digest: str
+
+    @property
+    def pixels(self) -> str:
+        """Images and classes: ``omniglot-vinyals-28``."""
+        return self.protocol.partition("/")[0]
+
+
+def cell_of(record: RunRecord) -> Cell:
+    """The cell of a record."""
+    return Cell(record.protocol, record.num_episodes, record.episode_seed, record.episodes_digest)
+
+
+def block_of(record: RunRecord) -> Block:
+    """What kind of information the record's method used."""
+    if record.uses_unlabeled:
+        return "semi-supervised"
+    if record.transductive:
+        return "transductive"
+    return "self-supervised" if record.self_supervised else "inductive"
+
+
+def is_ranked(record: RunRecord) -> bool:
+    """Whether a record is a result: no smoke test, trained in full on images like the tested ones, protocol current."""
+    return record.recipe != "smoke" and not record.shortened and not why_apart(record)
+
+
+def why_apart(record: RunRecord) -> str:
+    """Why a record stands apart from the ranking, in a few words; empty where it does not."""
+    reasons = []
+    if not is_current(record.protocol):
+        reasons.append("older version of the protocol")
+    pixels = record.pixels_way_shot[0]
+    if "-damaged" in pixels or "-damaged" in trained_on(record):
+        reasons.append("damaged images")
+    elif trained_on(record) != pixels:
+        reasons.append("trained on other images")
+    if record.shortened:
+        reasons.append("shortened training")
+    return ", ".join(reasons)
+
+
+def trained_on(record: RunRecord) -> str:
+    """Pixels and classes of the training, such as ``omniglot-vinyals-28``; those of the test where none is named."""
+    return str(record.config.get("pixels", record.pixels_way_shot[0]))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The records of one configuration on one cell, one for each training seed, by seed."""
+
+    records: tuple[RunRecord, ...]
+
+    @property
+    def first(self) -> RunRecord:
+        """The record of the lowest seed; what it says of the configuration, all say."""
+        return self.records[0]
+
+    @cached_property
+    def accuracies(self) -> Accuracies:
+        """Accuracy on every episode, the mean over the training seeds, (episodes,)."""
+        of_seeds = [record.counts / np.float64(record.num_queries) for record in self.records]
+        return np.asarray(np.mean(of_seeds, axis=0), np.float64)
+
+    @cached_property
+    def interval(self) -> CoveringInterval:
+        """Over episodes (closed); BCa bootstrap where most episodes are perfect, else Student's t."""
+        found = bca_interval if crowds_at_the_top(self.accuracies) else episode_interval
+        return found(self.accuracies)
+
+    @cached_property
+    def over_classes(self) -> CoveringInterval | None:
+        """Over classes, images and episodes (open); None where the test classes are not known."""
+        design = class_design(self.first)
+        return None if design is None else open_interval(self.accuracies, design)
+
+    @cached_property
+    def over_seeds(self) -> CoveringInterval | None:
+        """Over training seeds; None where there is one seed only."""
+        if len(self.records) < 2:
+            return None
+        return seed_interval(np.asarray([record.accuracy for record in self.records], np.float64))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds."""
+        return tuple(record.seed for record in self.records)
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Seconds of one training, the mean over seeds; None where a record does not say."""
+        found = [record.seconds["training"] for record in self.records if "training" in record.seconds]
+        return float(np.mean(found)) if found else None
+
+    @property
+    def model(self) -> str:
+        """Name and options: ``relation relation-loss=cross-entropy``."""
+        config = self.first.config
+        name = f"{self.first.model}{_options(config['model_options'])}"
+        before = config.get("trained_as")
+        if before:
+            name += f" (weights of {before['model']}{_options(before['model_options'])})"
+        return name
+
+    @property
+    def encoder(self) -> str:
+        """Name and options of the encoder."""
+        return f"{self.first.config['encoder']}{_options(self.first.config.get('encoder_options', {}))}"
+
+    @property
+    def training(self) -> str:
+        """Recipe and what tells it from its namesakes, whatever the shot: ``fast: 60-way, 10 % labeled``."""
+        return self._described(shot=False, length=False)
+
+    @property
+    def schedule(self) -> str:
+        """With the length, and the shot where the test has another: ``fast: 60-way 1-shot, 3,000 episodes``."""
+        return self._described(shot=True, length=True)
+
+    def _described(self, *, shot: bool, length: bool) -> str:
+        test, recipe = self.first.config, self.first.config["recipe"]
+        episodes, batches = recipe.get("train_episodes"), recipe.get("batch_size")
+        train_shot = recipe.get("train_shot")
+        way = f"{recipe['train_way']}-way" if recipe.get("train_way") else ""
+        if shot and not batches and train_shot not in (None, test["shot"]):
+            way = f"{way} {train_shot}-shot".strip()
+        words = [f"batches of {batches}" if batches else way]
+        if recipe.get("turns"):
+            words.append("in turns")
+        if recipe.get("optimizer"):
+            words.append(recipe["optimizer"].capitalize())
+        if recipe.get("labeled_share"):
+            words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
+        if test.get("distractors", recipe.get("distractors")):
+            words.append("distractors")
+        if episodes and (length or self.first.shortened):
+            only = "only " if self.first.shortened else ""
+            words.append(f"{only}{episodes:,} {'batches' if batches else 'episodes'}")
+        known = ", ".join(word for word in words if word)
+        return f"{self.first.recipe}: {known}" if known else self.first.recipe
+
+    @property
+    def label(self) -> str:
+        """Model, readout and recipe in one line."""
+        readout = f" + {self.first.readout}" if self.first.readout else ""
+        return f"{self.model}{readout} ({self.encoder}, {self.schedule})"
+
+
+def _options(options: dict[str, Any]) -> str:
+    plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in options.items()}
+    return "".join(f" {name.replace('_', '-')}={value}" for name, value in sorted(plain.items()))
+
+
+def _configuration(record: RunRecord) -> str:
+    """What two records of one entry share: everything but the seed, the machine and the day."""
+    kept = ("model_options", "encoder", "encoder_options", "class_split", "trained_as", "unlabeled", "distractors")
+    config = {name: record.config[name] for name in kept if record.config.get(name)}
+    recipe = {name: value for name, value in record.config["recipe"].items() if name != "source"}
+    words = (record.model, record.readout, record.recipe, trained_on(record), record.shortened, record.transductive)
+    return json.dumps([words, config, recipe], sort_keys=True)
+
+
+def entries_by_cell(records: Iterable[RunRecord]) -> dict[Cell, list[Entry]]:
+    """The entries of every cell, best first. Of two records of one seed and configuration the later one counts."""
+    found: dict[Cell, dict[str, dict[int, RunRecord]]] = {}
+    for record in sorted(records, key=lambda record: record.date):
+        found.setdefault(cell_of(record), {}).setdefault(_configuration(record), {})[record.seed] = record
+    return {
+        cell: sorted(
+            (Entry(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in configurations.values()),
+            key=lambda entry: (-float(np.mean(entry.accuracies)), entry.label),
+        )
+        for cell, configurations in sorted(found.items())
+    }

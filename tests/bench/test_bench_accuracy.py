@@ -1,0 +1,113 @@
+"""fewshot bench --time-to-accuracy: whole trainings, seed by seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Fewshot
+from episodes.errors import UserError
+from fewshot.bench import time_to_accuracy as bench_accuracy
+from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
+from fewshot.progress import Reporter
+
+SMOKE = Goal(dataset="strokes", recipe="smoke", num_episodes=20, num_seeds=2, target=0.0)
+
+
+def record(accuracy: float, seconds: float, validation: float) -> dict[str, Any]:
+    training = {
+        "seconds": seconds,
+        "validation_seconds": validation,
+        "history": [{"episode": 10}, {"episode": 20}],
+        "selected_episode": 10,
+    }
+    return {"accuracy": accuracy, "ci95": 0.01, "training": training, "seconds": {"test": 2.0}}
+
+
+class Scripted:
+    """Answers each training with the next record and keeps the words it was called with."""
+
+    def __init__(self, *records: dict[str, Any]) -> None:
+        self.records, self.calls = [*records], list[Sequence[str]]()
+
+    def __call__(self, words: Sequence[str]) -> tuple[dict[str, Any], float]:
+        self.calls.append(words)
+        return self.records[len(self.calls) - 1], 100.0
+
+
+def test_the_median_of_the_seeds_is_held_against_the_target(tmp_path: Path) -> None:
+    run = Scripted(record(0.80, 30, 5), record(0.95, 10, 4), record(0.90, 20, 1))
+    goal = Goal(dataset="strokes", target=0.85, num_seeds=3)
+    measured = measure_time_to_accuracy(goal, tmp_path, Reporter(), run)
+    outcome = measured["time_to_accuracy"]
+    assert outcome["median_accuracy"] == 0.90
+    assert outcome["median_training_seconds"] == 20
+    assert outcome["median_seconds_without_validation"] == 19  # of 25, 6 and 19
+    assert (outcome["target_met_by_median"], outcome["seeds_that_met_it"]) == (True, 2)
+    assert [training["seed"] for training in outcome["trainings"]] == [0, 1, 2]
+    figures = {figure["name"].partition(": ")[2]: figure for figure in measured["measurements"]}
+    assert figures["accuracy"]["value"] == pytest.approx(90)
+    assert "target 85.00 met by 2 of 3" in figures["accuracy"]["what"]
+
+
+def test_a_median_below_the_target_is_called_a_miss(tmp_path: Path) -> None:
+    run = Scripted(record(0.80, 30, 5))
+    goal = Goal(dataset="strokes", target=0.85, num_seeds=1)
+    assert not measure_time_to_accuracy(goal, tmp_path, Reporter(), run)["time_to_accuracy"]["target_met_by_median"]
+
+
+def test_every_seed_trains_in_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
+    run = Scripted(record(0.9, 1, 0), record(0.9, 1, 0))
+    measure_time_to_accuracy(SMOKE, tmp_path, Reporter(), run)
+    folders = {words[words.index("--out") + 1] for words in run.calls}
+    assert len(folders) == 2
+    assert not any(Path(folder).exists() for folder in folders)
+    assert [words[words.index("--seed") + 1] for words in run.calls] == ["0", "1"]
+    assert all(words[words.index("--recipe") + 1] == "smoke" for words in run.calls)
+
+
+def test_the_published_number_is_the_target_where_none_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Omniglot:
+        protocol_name = "omniglot-vinyals-28"
+
+    monkeypatch.setattr(bench_accuracy, "open_dataset", lambda *_, **__: Omniglot())
+    measured = measure_time_to_accuracy(Goal(num_seeds=1), tmp_path, Reporter(), Scripted(record(0.9, 1, 0)))
+    assert measured["time_to_accuracy"]["target"] == pytest.approx(0.988)
+
+
+def test_without_a_target_and_a_published_number_it_refuses_before_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no paper gives a number .* --target"):
+        measure_time_to_accuracy(Goal(dataset="strokes"), tmp_path, Reporter(), Scripted())
+
+
+def test_the_command_trains_for_real_and_its_record_tells_validation_from_training(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, since only here the strokes are few."""
+
+    def in_process(words: Sequence[str]) -> tuple[dict[str, Any], float]:
+        return json.loads(fewshot(*words, "--width", "8", "--query", "5").out), 60.0
+
+    monkeypatch.setattr(bench_accuracy, "_run_in_a_process", in_process)
+    words = ("--dataset", "strokes", "--recipe", "smoke", "--episodes", "20", "--seeds", "1", "--target", "0")
+    outcome = fewshot("bench", "--time-to-accuracy", *words, "--json")
+    assert outcome.status == 0, outcome.err
+    content = json.loads(outcome.out)["time_to_accuracy"]
+    (training,) = content["trainings"]
+    assert 0 < training["validation_seconds"] <= training["training_seconds"] < 60
+    assert training["episodes"] == 20
+    assert content["target_met_by_median"]
+
+
+def test_a_model_that_there_is_not_is_refused_before_anything_runs(fewshot: Fewshot) -> None:
+    assert "Did you mean 'proto'?" in fewshot("bench", "--time-to-accuracy", "--model", "porto").error
+
+
+def test_a_training_that_fails_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench_accuracy, "_FEWSHOT", "import sys; sys.exit(2)")
+    with pytest.raises(UserError, match=r"`fewshot run --model proto .*` failed"):
+        measure_time_to_accuracy(SMOKE, tmp_path, Reporter())

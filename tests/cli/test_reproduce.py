@@ -1,0 +1,163 @@
+"""`fewshot reproduce`: what it prints, and how it trains what is missing."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from command_line import Fewshot
+from fewshot.cli import reproduce, reproduce_commands, run_commands
+from fewshot.cli.reproduce import PlanReporter, duration, work_of
+from fewshot.experiments.paper_plan import fill
+from fewshot.records import paper_tables
+from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
+from fewshot.records.record import read_records, write_record
+from fewshot.training.loop import Progress
+from omniglot_records import of_omniglot
+from toy_classes import QUICK
+
+PROTO = {"method": "protonet", "variant": "euclidean", "dataset": "omniglot", "source": "Snell", "table": "Table 1"}
+NARROW = {"width": 8}
+TOY = PaperTable(
+    name="toy",
+    title="Two rules, one training",
+    source="no paper",
+    dataset="strokes",
+    class_split="standard",
+    pixels="strokes-standard-28-c50",
+    columns=(Column(5, 1, 1.0, query=5),),
+    rows=(
+        Row("as trained", PROTO, Ours("proto", encoder_options=NARROW)),
+        Row("refined", PROTO, Ours("proto", encoder_options=NARROW, test={"as": "soft-kmeans-proto", "unlabeled": 2})),
+        Row("another", PROTO, Ours("siamese-cosine", encoder_options=NARROW)),
+        Row("of others", PROTO),
+    ),
+    differences=("It is a toy.",),
+)
+
+
+@pytest.fixture
+def toy_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of three short trainings on the strokes, called toy."""
+    quick = replace(QUICK, name="fast")
+    for module in (run_commands, reproduce):
+        monkeypatch.setattr(module, "find_recipe", lambda *_: quick)
+    monkeypatch.setattr(reproduce_commands, "paper_table", lambda _: TOY)
+    monkeypatch.setattr(reproduce_commands, "paper_table_names", lambda: ("toy",))
+
+
+def test_without_a_table_all_are_listed_with_how_many_cells_are_filled(fewshot: Fewshot) -> None:
+    write_record(of_omniglot(), Path("results/runs/a.json"))
+    outcome = fewshot("reproduce")
+    assert outcome.status == 0, outcome.err
+    for name in paper_tables.paper_table_names():
+        assert name in outcome.out
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("snell2017-table1")]
+    assert "1 of 8" in line
+
+
+def test_a_table_is_printed_with_gap_verdict_status_differences_and_what_is_missing(fewshot: Fewshot) -> None:
+    write_record(of_omniglot(), Path("runs/records/a.json"))
+    out = fewshot("reproduce", "snell2017-table1").out
+    (line,) = [line for line in out.splitlines() if "98.80" in line]
+    for piece in ("5-way 1-shot", "90.00 ± 0.00", "-8.80", "no interval published", "verified", "fast, 60-way"):
+        assert piece in line
+    assert "Differences of protocol:\n- " in out
+    assert "7 cells of ours are missing" in out
+    assert "\n  fewshot run --model proto --way 20 --shot 5\n" in out
+    assert "from memory" in fewshot("reproduce", "fort2017").out
+
+
+def test_as_json_every_cell_is_there(fewshot: Fewshot) -> None:
+    write_record(of_omniglot(), Path("runs/records/a.json"))
+    content = json.loads(fewshot("reproduce", "snell2017-table1", "--json").out)
+    first, second = content["cells"][:2]
+    assert first["gap"] == pytest.approx(-8.8)
+    assert (first["verdict"], first["within_tolerance"]) == ("no interval published", False)
+    assert first["published"]["status"] == "verified"
+    assert first["ours"]["seeds"] == [0]
+    assert second["ours"] is None
+    assert second["commands"] == ["fewshot run --model proto --way 5 --shot 5"]
+
+
+def test_a_mistyped_table_or_recipe_is_answered_with_the_near_one(fewshot: Fewshot) -> None:
+    assert "Did you mean 'snell2017-table1'?" in fewshot("reproduce", "snell2017-tabel1").error
+    assert "paper" in fewshot("reproduce", "fort2017", "--recipe", "papr").error
+
+
+@pytest.mark.usefixtures("toy_table")
+def test_what_is_missing_is_trained_once_and_fills_its_cells(fewshot: Fewshot) -> None:
+    outcome = fewshot("reproduce", "toy", "--run")
+    assert outcome.status == 0, outcome.err
+    assert "are missing" not in outcome.out
+    assert outcome.out.count("no interval published") == 3
+    assert "cell 3 of 3: another, 5-way 1-shot" in outcome.err
+    records = read_records([Path("runs/records")])
+    assert not [cell for cell in fill(TOY, records) if cell.is_missing]
+    assert (
+        len(list(Path("runs/checkpoints").glob("proto-*c50-fast-*"))) == 2
+    )  # one training, and its weights as another
+    (tested,) = [record for record in records if record.model == "soft-kmeans-proto"]
+    assert tested.command.startswith("fewshot evaluate runs/checkpoints/proto-")
+    (trained,) = [record for record in records if record.model == "siamese-cosine"]
+    assert trained.command.startswith("fewshot run --model siamese-cosine --dataset strokes --way 5 --shot 1")
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json")}
+    again = fewshot("reproduce", "toy", "--run")
+    assert again.out == outcome.out
+    assert before == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json")}
+
+
+@pytest.mark.usefixtures("toy_table")
+def test_ctrl_c_loses_nothing(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = PlanReporter.training_progress
+
+    def stop_once(self: PlanReporter, progress: Progress) -> None:
+        original(self, progress)
+        seen.append(progress.episode)
+        if self._cell == 2 and progress.episode == 20:
+            monkeypatch.setattr(PlanReporter, "training_progress", original)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(PlanReporter, "training_progress", stop_once)
+    stopped = fewshot("reproduce", "toy", "--run")
+    assert stopped.status == 130
+    assert "goes on from there" in stopped.err
+    assert len(read_records([Path("runs/records")])) == 2
+    outcome = fewshot("reproduce", "toy", "--run")
+    assert "cell 1 of 1: another" in outcome.err
+    assert "are missing" not in outcome.out
+
+
+@pytest.mark.usefixtures("toy_table")
+def test_cells_that_share_a_training_pay_for_it_once() -> None:
+    missing = [cell for cell in fill(TOY, []) if cell.is_missing]
+    proto, refined, another = work_of(missing, "fast")
+    assert proto == another == 30 * 4 * (1 + 2) * 28 * 28  # episodes, way, images a class, pixels
+    assert refined == 0
+
+
+def test_the_time_left_follows_the_speed_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("fewshot.progress.time.monotonic", lambda: now)
+    plan = PlanReporter([100.0, 300.0])
+
+    def at(seconds: float, episode: int) -> float | None:
+        nonlocal now
+        now = seconds
+        plan.training_progress(Progress(episode, 100, 0.5, 1.0, None))
+        return plan.seconds_left
+
+    plan.begin(0, "resumed", ["run"])
+    assert at(1000, 50) is None  # half of it was done before: that says nothing of this machine
+    assert at(1010, 60) == pytest.approx(340)  # 10 of 400 units in 10 s; 40 + 300 are left
+    assert at(1050, 100) == pytest.approx(300)
+    plan.begin(1, "next", ["run"])
+    assert plan.seconds_left == pytest.approx(300)
+    assert at(1060, 0) == pytest.approx(300)
+    assert at(1160, 50) == pytest.approx(150 * 150 / 200)  # the next went faster
+    assert (duration(20), duration(3590), duration(7500)) == ("1 min", "1 h 00 min", "2 h 05 min")

@@ -1,0 +1,199 @@
+"""run(): one training per configuration, val alone decides the weights, the record says it all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from episodes.types import EpisodeError
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.experiments.run import evaluate_checkpoint, run
+from fewshot.models.factory import load_trained
+from fewshot.models.options import OptionError
+from fewshot.models.tensor_files import CheckpointError, load_tensors
+from fewshot.progress import Reporter
+from fewshot.records.record import read_record
+from toy_classes import QUICK, FewStrokes
+from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_leaves_checkpoint_and_record_and_the_record_can_be_read_back(tmp_path: Path) -> None:
+    record, path = run(CONFIG, FewStrokes(), tmp_path)
+    assert read_record(path) == record
+    assert checkpoint_of(record).is_file()
+    assert sorted(p.name for p in checkpoint_of(record).parent.iterdir()) == [".lock", "checkpoint.safetensors"]
+    assert path.parent == tmp_path / "records"
+    assert path.name.startswith("proto_strokes-standard-28-c50_4w1s_q5_smoke_")
+
+
+def test_the_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
+    dataset = FewStrokes()
+    record, _ = run(CONFIG, dataset, tmp_path)
+    sampler = EpisodeSampler(dataset.load("test"), EpisodeSpec(4, 1, 5), 0)
+    expected = evaluate(load_trained(checkpoint_of(record), CPU).method, sampler, 30)
+    assert np.array_equal(record.counts, expected.correct)
+    assert (record.accuracy, record.ci95) == (expected.interval.mean, expected.interval.ci95)
+    assert record.episodes_digest == sampler.digest(30)
+    assert record.protocol == "strokes-standard-28-c50/4w1s/q5@v1"
+    assert (record.num_episodes, record.num_queries, record.episode_seed, record.seed) == (30, 20, 0, 0)
+    assert record.num_parameters == sum(p.numel() for p in load_trained(checkpoint_of(record), CPU).method.parameters())
+    assert (record.transductive, record.uses_unlabeled, record.shortened) == (False, False, False)
+    assert record.config["recipe"]["train_episodes"] == QUICK.train_episodes
+    assert record.config["encoder_options"] == {"width": 8}
+    assert [look["episode"] for look in record.training["history"]] == [10, 20, 30]
+    assert record.training["selected_episode"] in (10, 20, 30)
+    assert {"python", "torch", "numpy"} <= record.versions.keys()
+    assert record.machine["device"] == "cpu"
+    assert record.seconds["training"] > 0
+    assert "ddof 1" in record.ci_formula
+    json.dumps(asdict(record), allow_nan=False)
+
+
+def test_the_selected_weights_are_those_that_validated_best(tmp_path: Path) -> None:
+    record, _ = run(CONFIG, FewStrokes(), tmp_path)
+    history = record.training["history"]
+    best = max(history, key=lambda look: look["accuracy"])
+    assert record.training["val_accuracy"] == best["accuracy"]
+    method = load_trained(checkpoint_of(record), CPU).method
+    sampler = EpisodeSampler(FewStrokes().load("val"), EpisodeSpec(4, 1, QUICK.val_query), 1)
+    assert evaluate(method, sampler, QUICK.val_episodes).interval.mean == best["accuracy"]
+
+
+def test_the_test_set_has_no_influence_on_the_weights(tmp_path: Path) -> None:
+    usual, _ = run(CONFIG, FewStrokes(), tmp_path / "usual")
+    other, _ = run(CONFIG, FewStrokes(test=changed_pixels("test")), tmp_path / "other")
+    assert usual.counts.tolist() != other.counts.tolist()
+    assert usual.episodes_digest != other.episodes_digest
+    files = [checkpoint_of(record) for record in (usual, other)]
+    assert files[0].parent.name == files[1].parent.name
+    tensors = [load_tensors(file)[0] for file in files]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_the_validation_set_decides_the_selection_and_nothing_else(tmp_path: Path) -> None:
+    """With other validation images the history differs, and so does the hash: it is another training."""
+    usual, _ = run(CONFIG, FewStrokes(), tmp_path)
+    other, _ = run(CONFIG, FewStrokes(val=changed_pixels("val")), tmp_path)
+    assert checkpoint_of(usual) != checkpoint_of(other)
+    losses = [[look["loss"] for look in record.training["history"]] for record in (usual, other)]
+    assert losses[0] == losses[1]
+    looks = [[look["accuracy"] for look in record.training["history"]] for record in (usual, other)]
+    assert looks[0] != looks[1]
+
+
+def test_one_seed_gives_one_record_and_another_seed_another(tmp_path: Path) -> None:
+    records = [
+        run(replace(CONFIG, seed=seed), FewStrokes(), tmp_path / name)[0]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    digests = [load_tensors(checkpoint_of(record))[0] for record in records]
+    assert all(torch.equal(digests[0][name], digests[1][name]) for name in digests[0])
+    assert records[0].correct == records[1].correct
+    assert any(not torch.equal(digests[0][name], digests[2][name]) for name in digests[0])
+    assert records[0].episodes_digest == records[2].episodes_digest  # the seed of training moves no test episode
+
+
+def test_a_finished_training_is_found_and_not_repeated(tmp_path: Path) -> None:
+    first, path = run(CONFIG, FewStrokes(), tmp_path)
+    listener = Listener()
+    again, path_again = run(CONFIG, FewStrokes(), tmp_path, listener)
+    assert listener.trained == []
+    assert any("already trained" in text and "--fresh" in text for text in listener.said)
+    assert path_again == path
+    assert again.correct == first.correct
+    assert again.training == first.training
+
+
+def test_another_test_uses_the_same_training_and_writes_another_record(tmp_path: Path) -> None:
+    first, path = run(CONFIG, FewStrokes(), tmp_path)
+    for other in (replace(CONFIG, query=3), replace(CONFIG, episodes=40), replace(CONFIG, episode_seed=1)):
+        listener = Listener()
+        record, other_path = run(other, FewStrokes(), tmp_path, listener)
+        assert listener.trained == []
+        assert checkpoint_of(record) == checkpoint_of(first)
+        assert other_path != path
+        assert record.episodes_digest != first.episodes_digest
+
+
+def test_fresh_trains_anew(tmp_path: Path) -> None:
+    first, _ = run(CONFIG, FewStrokes(), tmp_path)
+    before = checkpoint_of(first).stat().st_mtime_ns
+    listener = Listener()
+    again, _ = run(CONFIG, FewStrokes(), tmp_path, listener, fresh=True)
+    assert listener.trained
+    assert checkpoint_of(again).stat().st_mtime_ns > before
+    assert again.correct == first.correct
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"way": 13}, "13-way needs 13 classes .* has 12"),
+        ({"shot": 10, "query": 11}, "10 shot . 11 query needs 21 images"),
+        ({"recipe": replace(QUICK, train_way=33)}, "33-way needs 33 classes .* train has 32"),
+    ],
+)
+def test_episodes_that_cannot_be_drawn_are_refused_before_anything_is_trained(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    listener = Listener()
+    with pytest.raises(EpisodeError, match=message):
+        run(replace(CONFIG, **changed), FewStrokes(), tmp_path, listener)
+    assert listener.trained == []
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_an_unknown_option_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="Did you mean '--distance'"):
+        run(replace(CONFIG, model_options={"distanse": "cosine"}), FewStrokes(), tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_notes_of_the_reporter_are_in_the_record(tmp_path: Path) -> None:
+    listener = Listener()
+    listener.note("a thing to know")
+    record, path = run(CONFIG, FewStrokes(), tmp_path, listener)
+    assert record.notes == read_record(path).notes == ["a thing to know"]
+
+
+def test_a_checkpoint_is_tested_again_with_other_episodes(tmp_path: Path) -> None:
+    first, _ = run(CONFIG, FewStrokes(), tmp_path)
+    path = checkpoint_of(first)
+    same, _ = evaluate_checkpoint(
+        path, FewStrokes(), EpisodeSpec(4, 1, 5), 30, 0, tmp_path, Reporter(), device="cpu", precision="fp32"
+    )
+    assert same.correct == first.correct
+    assert same.episodes_digest == first.episodes_digest
+    harder, harder_path = evaluate_checkpoint(path, FewStrokes(), EpisodeSpec(10, 1, 5), 30, 0, tmp_path, Reporter())
+    assert harder.protocol == "strokes-standard-28-c50/10w1s/q5@v1"
+    assert harder.accuracy < first.accuracy
+    assert read_record(harder_path) == harder
+    assert harder.training == first.training
+
+
+def test_a_checkpoint_for_other_images_is_refused_in_one_line(tmp_path: Path) -> None:
+    first, _ = run(CONFIG, FewStrokes(), tmp_path)
+    image_set = FewStrokes().load("test")
+    wide = replace(image_set, images=image_set.images.repeat(1, 1, 2, 2))
+    with pytest.raises(CheckpointError, match=r"trained on images of \(1, 28, 28\).* are \(1, 56, 56\)") as error:
+        evaluate_checkpoint(
+            checkpoint_of(first), FewStrokes(test=wide), EpisodeSpec(4, 1, 5), 5, 0, tmp_path, Reporter()
+        )
+    assert "\n" not in str(error.value)
+
+
+def test_a_semi_supervised_model_is_trained_and_tested_with_unlabeled_images(tmp_path: Path) -> None:
+    recipe = replace(QUICK, unlabeled=2, distractors=1, train_episodes=4, validate_every=4)
+    record, _ = run(replace(CONFIG, model="soft-kmeans-proto", recipe=recipe), FewStrokes(), tmp_path)
+    assert record.uses_unlabeled
+    assert record.protocol == "strokes-standard-28-c50/4w1s/q5u2d1@v1"

@@ -1,0 +1,179 @@
+"""Embeddings made elsewhere: the order of their rows is exported, what does not fit is said in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from command_line import Fewshot
+from episodes.export import export_images
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from episodes.types import DataError
+from fewshot.evaluation.evaluate import embed_all, evaluate
+from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, measure_own, read_own_embeddings
+from fewshot.records.record import read_record
+from toy_classes import FewStrokes, toy_method
+from toy_runs import Listener
+
+TEST = FewStrokes().load("test")
+NUM_IMAGES, CPU = len(TEST.images), torch.device("cpu")
+TEST_WORDS = ("--dataset", "strokes", "--episodes", "20", "--query", "5", "--name", "mine")
+
+
+def embeddings(dim: int = 6, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((NUM_IMAGES, dim)).astype(np.float32)
+
+
+def test_the_export_holds_the_images_in_the_order_of_the_rows(fewshot: Fewshot) -> None:
+    outcome = fewshot("data", "export", "strokes", "mine.npz")
+    assert outcome.out == f"mine.npz: {NUM_IMAGES} images of 12 classes, strokes-standard-28-c50 test\n"
+    with np.load("mine.npz", allow_pickle=False) as archive:
+        assert np.array_equal(archive["images"], TEST.images.numpy())
+        assert np.array_equal(archive["class_ids"], TEST.class_ids.numpy())
+        assert tuple(archive["class_names"]) == TEST.class_names
+        assert str(archive["fingerprint"]) == TEST.pixels_digest
+        assert (str(archive["pixels"]), str(archive["part"])) == ("strokes-standard-28-c50", "test")
+    assert fewshot("data", "export", "strokes", "--part", "train").out.startswith("strokes-standard-28-c50-train.npz: ")
+
+
+def test_an_export_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("a file")
+    with pytest.raises(DataError, match="cannot write"):
+        export_images(TEST, "strokes", tmp_path / "in the way" / "mine.npz")
+
+
+def test_what_is_exported_embedded_and_read_back_scores_as_the_model_itself(fewshot: Fewshot) -> None:
+    fewshot("data", "export", "strokes", "test.npz")
+    method = toy_method()
+    with np.load("test.npz") as archive:
+        table = embed_all(method, torch.from_numpy(archive["images"]), "fp32").numpy()
+        np.savez("mine.npz", embeddings=table, fingerprint=archive["fingerprint"])
+    outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, "--json")
+    assert outcome.status == 0, outcome.err
+    record = json.loads(outcome.out)
+    sampler = EpisodeSampler(TEST, EpisodeSpec(5, 1, 5), 0)
+    expected = evaluate(method, sampler, 20)
+    (path,) = Path("runs/records").glob("*.json")
+    assert np.array_equal(read_record(path).counts, expected.correct)
+    assert record["episodes_digest"] == sampler.digest(20)
+    assert (record["model"], record["readout"], record["recipe"]) == ("mine", "prototype", "own")
+    assert path.name.startswith("mine_strokes-standard-28-c50_5w1s_q5_own_prototype_")
+
+
+def test_every_readout_and_setting_is_scored_from_one_file(fewshot: Fewshot) -> None:
+    np.savez("mine.npz", embeddings=embeddings(), train_mean=np.zeros(6))
+    words = ("--readout", "all", "--way", "3,5", "--shot", "1,2")
+    outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words)
+    assert outcome.status == 0, outcome.err
+    assert len(re.findall(r"^strokes-standard", outcome.out, re.MULTILINE)) == 4 * 7
+    assert "embeddings  mine.npz" in outcome.out
+    assert len([*Path("runs/records").glob("mine_*.json")]) == 4 * 7
+
+
+def test_other_numbers_under_the_same_name_are_another_record(tmp_path: Path) -> None:
+    paths = set()
+    for seed in (0, 1):
+        file = tmp_path / "mine.npz"
+        np.savez(file, embeddings=embeddings(seed=seed))
+        settings = (FewStrokes(), [EpisodeSpec(5, 1, 5)], 20, 0, tmp_path, Listener(), ["prototype"])
+        ((_, path),) = measure_own(file, "mine", *settings, device="cpu")
+        paths.add(path)
+    assert len(paths) == 2
+
+
+def test_the_mean_of_the_training_images_may_be_given_or_taken_from_their_embeddings(tmp_path: Path) -> None:
+    training = np.random.default_rng(1).standard_normal((9, 6))
+    np.savez(tmp_path / "a.npz", embeddings=embeddings(), train_embeddings=training)
+    np.savez(tmp_path / "b.npz", embeddings=embeddings(), train_mean=training.mean(0))
+    first, second = (read_own_embeddings(tmp_path / name, TEST, CPU).train_mean() for name in ("a.npz", "b.npz"))
+    torch.testing.assert_close(first, second)
+
+
+def wrong(**arrays: Any) -> Callable[[Path], None]:
+    return lambda path: np.savez(path, **arrays)
+
+
+def write_pickle(path: Path) -> None:
+    np.savez(path, embeddings=np.array([{"a": 1}], dtype=object))
+
+
+def write_bare_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, embeddings())
+
+
+WRONG = [
+    (wrong(embedding=embeddings()), r"holds no array called embeddings but embedding: write it with numpy\.savez"),
+    (wrong(embeddings=embeddings()[:-1]), rf"holds {NUM_IMAGES - 1} embeddings and strokes test has {NUM_IMAGES} im"),
+    (wrong(embeddings=embeddings().reshape(-1)), r"embeddings must hold numbers \(images, dim\), not float32"),
+    (wrong(embeddings=embeddings().astype(str)), r"embeddings must hold numbers"),
+    (wrong(embeddings=np.full((NUM_IMAGES, 3), np.nan)), r"embeddings holds numbers that are not finite"),
+    (wrong(embeddings=embeddings(), fingerprint="0" * 64), r"made from other images than those of strokes test here"),
+    (wrong(embeddings=embeddings(), train_mean=np.zeros(5)), r"have 6 numbers each and those of the training images 5"),
+    (write_pickle, r"is no NumPy archive of numbers"),
+    (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), r"is no NumPy archive of numbers"),
+    (lambda path: path.write_text("text"), r"is no NumPy archive of numbers"),
+    (write_bare_array, r"no array called embeddings but one bare array without a name"),
+    (lambda path: None, r"there is no file"),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_a_file_that_does_not_fit_is_answered_in_one_line(
+    tmp_path: Path, write: Callable[[Path], Any], message: str
+) -> None:
+    path = tmp_path / "mine.npz"
+    write(path)
+    with pytest.raises(EmbeddingsError, match=message) as error:
+        read_own_embeddings(path, TEST, CPU)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--readout", "simpleshot"), r"neither train_mean \(dim,\) nor train_embeddings .* leave simpleshot out"),
+        (("--readout", "own"), r"no rule of their own: name a read-out"),
+        (("--readout", "svn"), r"unknown read-out 'svn'\. Did you mean 'svm'"),
+        (("--as", "proto"), r"no meaning for --embeddings"),
+        (("checkpoint.safetensors",), r"stands in the place of CHECKPOINT: give one of them"),
+        (("--name", "proto"), r"--name proto is a model of this program"),
+        (("--name", "a/b"), r"--name 'a/b': use letters"),
+        (("--name", ""), r"needs --name"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_own_embeddings_is_answered_in_one_line(
+    fewshot: Fewshot, words: tuple[str, ...], message: str
+) -> None:
+    np.savez("mine.npz", embeddings=embeddings())
+    assert re.search(message, fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words).error)
+    assert not Path("runs").exists()
+
+
+def test_a_name_without_own_embeddings_and_a_file_without_export_are_refused(fewshot: Fewshot) -> None:
+    assert "--name names embeddings" in fewshot("evaluate", "model.safetensors", "--name", "mine").error
+    assert "only `fewshot data export` takes a file" in fewshot("data", "check", "strokes", "mine.npz").error
+
+
+def test_a_name_may_hold_letters_digits_dots_and_dashes() -> None:
+    assert check_name("CLIP-ViT-B.16+pca") == "CLIP-ViT-B.16+pca"
+
+
+def test_the_example_of_the_readme_makes_a_file_that_is_scored(fewshot: Fewshot) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```py\n(.*?)```", readme, re.DOTALL) if "mine.npz" in block)
+    assert fewshot("data", "export", "strokes", "test.npz").status == 0
+    exec(compile(example, "README.md", "exec"), {"my_model": lambda images: images.reshape(len(images), -1)[:, :50]})
+    words = ("--way", "5,10", "--shot", "1,5", "--readout", "prototype,svm")
+    outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words)
+    assert outcome.status == 0, outcome.err
+    assert len([*Path("runs/records").glob("*.json")]) == 8

@@ -1,0 +1,144 @@
+"""From a run of one's own to a row that is committed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from command_line import Fewshot
+from fewshot.experiments import publish as publishing
+from fewshot.experiments import run as experiment
+from fewshot.experiments.publish import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
+from fewshot.experiments.run import run
+from fewshot.models.factory import load_trained
+from fewshot.models.tensor_files import load_tensors
+from fewshot.records.record import read_record, write_record
+from toy_classes import FewStrokes
+from toy_runs import CONFIG
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The record of a tiny training, beside its checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "commit", lambda: "0" * 40)
+        config = replace(CONFIG, recipe=replace(CONFIG.recipe, name="fast"))
+        return run(config, FewStrokes(), tmp_path_factory.mktemp("runs"))[1]
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def changed(measured: Path, folder: Path, **changes: object) -> Path:
+    record = replace(read_record(measured), **changes)  # type: ignore[arg-type]
+    return write_record(record, folder / "records" / "changed.json")
+
+
+def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot, measured: Path) -> None:
+    outcome = fewshot("publish", measured)
+    assert outcome.status == 0, outcome.err
+    record = read_record(measured)
+    weights = weights_path(record, Path("results"))
+    assert files_in(Path("results")) >= {f"runs/{measured.name}", f"weights/{weights.name}", "leaderboard.md"}
+    assert f"{100 * record.accuracy:.2f} ±" in Path("results/leaderboard.md").read_text()
+    assert Path("results/runs", measured.name).read_bytes() == measured.read_bytes()
+    again = fewshot("evaluate", weights, "--way", "4", "--query", "5", "--episodes", "30", "--precision", "fp32")
+    assert again.status == 0, again.err
+    assert record.percent() in again.out
+    assert Path("runs/records", measured.name).exists()  # one cell, wherever its weights lie
+
+
+def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(
+    fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "commit", lambda: "0" * 40)
+    recipe = replace(CONFIG.recipe, name="fast", train_way=None, train_shot=None, batch_size=12, val_shot=1)
+    record, path = run(replace(CONFIG, model="softmax", recipe=recipe), FewStrokes(), tmp_path / "runs")
+    assert fewshot("publish", path).status == 0
+    weights = weights_path(record, Path("results"))
+    names = load_tensors(weights)[0]
+    assert names
+    assert all(name.startswith("encoder.") for name in names)
+    counts = ("--way", CONFIG.way, "--query", CONFIG.query, "--episodes", CONFIG.episodes)
+    again = fewshot("evaluate", weights, *map(str, counts), "--precision", "fp32")
+    assert again.status == 0, again.err
+    assert record.percent() in again.out
+
+
+def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
+    before = measured.read_bytes()
+    assert fewshot("publish", measured, "--note", "longer training is left").status == 0
+    published = read_record(Path("results/runs", measured.name))
+    assert published == replace(read_record(measured), notes=[*published.notes[:-1], "longer training is left"])
+    assert measured.read_bytes() == before
+
+
+def test_a_record_that_was_moved_with_its_checkpoint_finds_its_weights(
+    fewshot: Fewshot, measured: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(measured.parent.parent, tmp_path / "moved")
+    config = read_record(measured).config
+    config["checkpoint"] = f"gone/{Path(config['checkpoint']).parent.name}/checkpoint.safetensors"
+    moved = changed(measured, tmp_path / "moved", config=config)
+    assert fewshot("publish", moved).status == 0
+    shutil.rmtree(tmp_path / "moved" / "checkpoints")
+    assert fewshot("publish", moved).status == 0  # the published weights are there
+    shutil.rmtree("results/weights")
+    assert "--without-weights" in fewshot("publish", moved).error
+    assert fewshot("publish", moved, "--without-weights").status == 0
+    assert not Path("results/weights").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"recipe": "smoke"}, "smoke test"),
+        ({"commit": "abc+changes"}, "no commit"),
+        ({"commit": "unknown"}, "no commit"),
+    ],
+)
+def test_what_is_no_result_is_refused_and_nothing_is_changed(
+    fewshot: Fewshot, measured: Path, tmp_path: Path, changes: dict[str, str], why: str
+) -> None:
+    assert why in fewshot("publish", measured, changed(measured, tmp_path, **changes)).error
+    assert not Path("results").exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(fewshot: Fewshot, measured: Path, tmp_path: Path) -> None:
+    config = read_record(measured).config | {"seed": 7}
+    assert "its seed is 0" in fewshot("publish", changed(measured, tmp_path, config=config)).error
+
+
+def test_weights_too_large_to_commit_are_refused(
+    fewshot: Fewshot, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = Path(read_record(measured).config["checkpoint"]).stat().st_size
+    monkeypatch.setattr(publishing, "MOST_BYTES_OF_ONE", size - 1)
+    assert "--without-weights" in fewshot("publish", measured).error
+    monkeypatch.setattr(publishing, "MOST_BYTES_OF_ONE", size)
+    Path("results/weights").mkdir(parents=True)
+    Path("results/weights/other.safetensors").write_bytes(b"0" * 100)
+    monkeypatch.setattr(publishing, "MOST_BYTES_OF_ALL", size + 99)
+    assert f"{size + 100:,} bytes" in fewshot("publish", measured).error
+    monkeypatch.setattr(publishing, "MOST_BYTES_OF_ALL", size + 100)
+    assert fewshot("publish", measured).status == 0
+
+
+def test_committed_weights_load_belong_to_a_committed_record_and_are_small() -> None:
+    records = [read_record(path) for path in sorted((RESULTS / "runs").glob("*.json"))]
+    behind = {weights_path(record, RESULTS): record for record in records}
+    weights = sorted((RESULTS / "weights").glob("*"))
+    assert sum(path.stat().st_size for path in weights) <= MOST_BYTES_OF_ALL
+    for path in weights:
+        assert path.stat().st_size <= MOST_BYTES_OF_ONE, path.name
+        metadata = load_trained(path, torch.device("cpu")).metadata
+        stated = json.loads(json.dumps({name: value for name, value in metadata.items() if name != "training"}))
+        assert stated.items() <= behind[path].config.items(), path.name

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from fewshot.experiments.measure import OWN_RULE
+from fewshot.experiments.verify import Verification
+from fewshot.records.record import RunRecord, pack_counts, read_record, write_record
+from fewshot.statistics.intervals import interval_over_episodes
+
+
+def recounted(record: RunRecord, counts: np.ndarray) -> RunRecord:
+    """The record with other correct queries, in harmony with itself."""
+    interval = interval_over_episodes(counts / np.float64(record.num_queries))
+    return replace(record, correct=pack_counts(counts), accuracy=interval.mean, ci95=interval.ci95)
+
+
+def path_in(out: str) -> Path:
+    (line,) = [line for line in out.splitlines() if line.startswith("record ")]
+    return Path(line.split(maxsplit=1)[1])
+
+
+def test_a_record_measured_again_on_its_episodes_stands(fewshot: Fewshot) -> None:
+    path = path_in(fewshot(*SMOKE).out)
+    outcome = fewshot("verify", path)
+    assert outcome.status == 0, outcome.err
+    assert "data      as recorded" in outcome.out
+    assert "episodes  as recorded, 20" in outcome.out
+    assert "every episode has the recorded number of correct queries" in outcome.out
+    assert outcome.out.endswith("verdict   the number stands\n")
+
+
+def test_the_weights_are_found_where_they_were_published(fewshot: Fewshot) -> None:
+    path = path_in(fewshot(*SMOKE).out)
+    checkpoint = checkpoint_of(read_record(path))
+    published = Path("results/weights") / f"{checkpoint.parent.name}.safetensors"
+    published.parent.mkdir(parents=True)
+    checkpoint.rename(published)
+    outcome = fewshot("verify", path)
+    assert outcome.status == 0, outcome.err
+    assert f"weights   {published}" in outcome.out
+    published.unlink()
+    assert "are neither runs/checkpoints" in fewshot("verify", path).error
+
+
+def test_other_counts_other_episodes_and_other_data_are_told_with_status_1(fewshot: Fewshot) -> None:
+    path = path_in(fewshot(*SMOKE).out)
+    record = read_record(path)
+    counts = record.counts.copy()
+    counts[:3] = np.where(counts[:3] > 2, counts[:3] - 2, counts[:3] + 2)
+    write_record(recounted(record, counts), path)
+    outcome = fewshot("verify", path)
+    assert outcome.status == 1
+    assert "3 of 20 episodes differ, by 2 queries at most" in outcome.out
+    assert "does NOT stand" in outcome.out
+    write_record(replace(record, episodes_digest="0" * 64), path)
+    outcome = fewshot("verify", path)
+    assert outcome.status == 1
+    assert "episodes  NOT those of the record" in outcome.out
+    write_record(replace(record, protocol=record.protocol.replace("@v1", "@v0")), path)
+    assert "(version 0; today's is 1)" in fewshot("verify", path).out
+
+
+def test_weights_of_another_training_are_refused(fewshot: Fewshot) -> None:
+    path = path_in(fewshot(*SMOKE).out)
+    record = read_record(path)
+    write_record(replace(record, config=record.config | {"seed": 77}), path)
+    assert "is of another training" in fewshot("verify", path).error
+    write_record(replace(record, config=record.config | {"val_images": "other"}), path)
+    assert "its val_images is" in fewshot("verify", path).error
+
+
+def test_of_several_records_the_one_that_cannot_be_verified_is_named(fewshot: Fewshot) -> None:
+    path = path_in(fewshot(*SMOKE).out)
+    own = write_record(replace(read_record(path), recipe="own"), Path("own.json"))
+    outcome = fewshot("verify", path, own)
+    assert outcome.status == 1
+    assert "cannot be verified: own.json is of embeddings made elsewhere" in outcome.out
+    assert outcome.out.endswith("1 of 2 numbers stand\n")
+
+
+def test_readouts_and_unlabeled_images_are_part_of_what_is_measured_again(fewshot: Fewshot) -> None:
+    read_out = fewshot(*SMOKE, "--readout", "prototype")
+    assert record_in(read_out).readout != OWN_RULE
+    semi = fewshot(*SMOKE, "--model", "masked-proto", "--unlabeled", "3", "--distractors", "1")
+    for outcome in (read_out, semi):
+        assert fewshot("verify", path_in(outcome.out)).status == 0
+
+
+@pytest.mark.parametrize(("moved", "stands"), [(0.0, True), (0.0009, True), (0.0011, False), (-0.0011, False)])
+def test_a_number_stands_when_it_moves_by_no_more_than_a_tenth_of_its_interval(
+    fewshot: Fewshot, moved: float, stands: bool
+) -> None:
+    record = replace(record_in(fewshot(*SMOKE)), ci95=0.01)
+    found = Verification(record, Path("w"), record.accuracy + moved, True, (), int(moved != 0), 1)
+    assert found.stands == stands
+    assert found.exact == (moved == 0)
+    assert ("rounding of another machine" in found.lines()[-1]) == (stands and moved != 0)
+    assert not replace(found, episodes_equal=False).stands
+    assert not replace(found, other_data=("val",)).stands

@@ -1,0 +1,87 @@
+"""The command line called in process, and what came of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from episodes.datasets import DATASETS
+from fewshot.cli import bench_commands, commands, leaderboard_commands, run_commands, verify_commands
+from fewshot.cli.main import main
+from fewshot.records.record import RunRecord, read_record
+from toy_classes import FewStrokes
+
+SMOKE = ("run", "--dataset", "strokes", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
+"""A run of a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line on standard error of a command that failed."""
+        assert self.status == 2
+        assert self.out == ""
+        (line,) = self.err.splitlines()
+        assert line.startswith("fewshot: ")
+        return line
+
+
+class Fewshot:
+    """Calls the command line as the console script does, in a folder of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *words: str | Path) -> Outcome:
+        self.capsys.readouterr()
+        status: Any = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            status = stop.code
+        captured = self.capsys.readouterr()
+        return Outcome(status or 0, captured.out, captured.err)
+
+
+@contextmanager
+def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Fewshot]:
+    """The command line in ``folder``, with few strokes, an empty data folder and no network."""
+    with socket.socket() as closed:  # bound and never listening: a connection is refused at once
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FEWSHOT_OMNIGLOT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        monkeypatch.setenv("FEWSHOT_DATA", str(folder / "data"))
+        monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
+        monkeypatch.setitem(DATASETS._entries, "strokes", FewStrokes)
+        for module in (
+            bench_commands,
+            commands,
+            leaderboard_commands,
+            run_commands,
+            verify_commands,
+        ):  # it would last beyond the test
+            monkeypatch.setattr(module, "keep_freed_memory", lambda: True)
+        monkeypatch.chdir(folder)
+        yield Fewshot(capsys)
+
+
+def record_in(outcome: Outcome) -> RunRecord:
+    """The record whose path a command printed."""
+    assert outcome.status == 0, outcome.err
+    (path,) = re.findall(r"^record +(.+)$", outcome.out, re.MULTILINE)
+    return read_record(Path(path))
+
+
+def checkpoint_of(record: RunRecord) -> Path:
+    return Path(record.config["checkpoint"])

@@ -1,0 +1,41 @@
+"""A bench small enough for tests: a few random pixels, and no process of its own."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from episodes.spec import EpisodeSpec
+from fewshot.bench import basics as bench
+from fewshot.bench import libraries as contenders
+from fewshot.bench import loop as bench_loop
+from fewshot.bench import methods as bench_models
+from fewshot.bench import peers as bench_peers
+
+TINY = bench.Setting(
+    "omniglot 3w1s1q", "omniglot", EpisodeSpec(3, 1, 1), EpisodeSpec(3, 1, 2), (1, 28, 28), stand_in=(8, 14)
+)
+
+
+def called_here(place_and_name: str, *words: str) -> Any:
+    """What `in_a_process` does, in this one."""
+    module, _, function = place_and_name.partition(":")
+    return getattr(importlib.import_module(module), function)(*words)
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """One tiny setting, no images but random ones, three repetitions."""
+    monkeypatch.setenv("FEWSHOT_DATA", str(folder))
+    for module in (bench, bench_models, bench_peers, bench_loop):
+        monkeypatch.setattr(module, "SETTINGS", (TINY,))
+        monkeypatch.setattr(module, "in_a_process", called_here)
+    for module in (bench_models, bench_loop, contenders):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda: True)  # it would last beyond the test
+    monkeypatch.setattr(bench, "_TEST_EPISODES", 20)
+    monkeypatch.setattr(contenders, "TEST_EPISODES", 20)
+    monkeypatch.setattr(bench_peers, "_QUICK", (1, 0.0))
+    monkeypatch.setattr(bench_loop, "_QUICK", ("0", "1"))
+    monkeypatch.setattr(bench_loop, "_EMBEDDED", 8)

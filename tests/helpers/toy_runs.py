@@ -1,0 +1,48 @@
+"""A run small enough for tests, and a reporter that listens."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from episodes.types import ImageSet, Split
+from fewshot.experiments.config import RunConfig
+from fewshot.progress import Reporter
+from fewshot.records.record import RunRecord
+from fewshot.training.loop import Progress as TrainingProgress
+from toy_classes import QUICK, FewStrokes
+
+CONFIG = RunConfig(
+    recipe=QUICK, encoder_options={"width": 8}, way=4, query=5, episodes=30, device="cpu", precision="fp32"
+)
+
+
+class Listener(Reporter):
+    """Keeps what is said and how far training came; may stop it."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.trained: list[int] = []
+        self.stop_at = stop_at
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def training_progress(self, progress: TrainingProgress) -> None:
+        self.trained.append(progress.episode)
+        if self.stop_at == progress.episode:
+            signal.raise_signal(signal.SIGINT)
+
+
+def checkpoint_of(record: RunRecord) -> Path:
+    return Path(record.config["checkpoint"])
+
+
+def changed_pixels(split: Split, seed: int = 0) -> ImageSet:
+    image_set = FewStrokes().load(split)
+    pixels = torch.randint(0, 256, image_set.images.shape, generator=torch.Generator().manual_seed(seed))
+    return replace(image_set, images=pixels.to(torch.uint8), fingerprint=f"noise {seed}")

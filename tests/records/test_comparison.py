@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_records import a_record
+
+from command_line import Fewshot
+from fewshot.records.comparison import ComparisonError, compare, ranks_over_protocols
+from fewshot.records.record import RunRecord, write_record
+from fewshot.records.rows import block_of, cell_of, entries_by_cell, is_ranked, why_apart
+from fewshot.statistics.intervals import bca_interval, episode_interval
+from fewshot.statistics.paired import Rank
+
+DIFFICULTY = np.random.default_rng(0).integers(40, 70, 200)
+
+
+def measured(model: str, extra: int = 0, *, shot: int = 1, seed: int = 3, **changes: Any) -> RunRecord:
+    """A record of 200 episodes of 75 queries that share their difficulty; ``extra`` more queries are correct."""
+    noise = np.random.default_rng([ord(letter) for letter in f"{model} {shot} {seed}"]).integers(0, 3, 200)
+    counts = np.minimum(DIFFICULTY + extra + noise, 75).astype(np.uint16)
+    config = {"way": 5, "shot": shot, "encoder": "conv4", "model_options": {}, "recipe": {"train_way": 60}}
+    protocol = f"omniglot-vinyals-28/5w{shot}s/q15@v1"
+    return a_record(counts, 75, **({"model": model, "protocol": protocol, "config": config, "seed": seed} | changes))
+
+
+def published(folder: Path, *records: RunRecord) -> Path:
+    """A results folder that holds these records."""
+    for place, record in enumerate(records):
+        write_record(record, folder / "runs" / f"{place}.json")
+    return folder
+
+
+def test_models_are_compared_on_every_protocol_that_all_were_measured_on(tmp_path: Path) -> None:
+    results = published(
+        tmp_path,
+        *(measured(model, extra, shot=shot) for model, extra in (("a", 0), ("b", 3)) for shot in (1, 5)),
+        measured("c", 1),
+    )
+    both = compare(("a", "b"), results)
+    assert [found.cell.protocol[20:24] for found in both] == ["5w1s", "5w5s"]
+    assert both[0].names == ("b", "a"), "best first"
+    assert both[0].ranks == (Rank(1, 1), Rank(2, 2))
+    (pair,) = both[0].pairs
+    assert pair.verdict == "better"
+    assert pair.difference.mean == pytest.approx(3 / 75, abs=0.005)
+    (three,) = compare(("a", "b", "c"), results)
+    assert three.names == ("b", "c", "a")
+    assert [(pair.first, pair.second) for pair in three.pairs] == [(0, 1), (0, 2), (1, 2)]
+    assert all(pair.p_holm >= pair.difference.p for pair in three.pairs)
+
+
+def test_records_of_other_episodes_are_refused_in_one_clear_line(tmp_path: Path) -> None:
+    results = published(
+        tmp_path, measured("a"), measured("b", shot=5), measured("c", episodes_digest="other"), measured("d", shot=5)
+    )
+    with pytest.raises(ComparisonError, match=r"nothing was measured on the same episodes: a on .*5w1s.*; b on .*5w5s"):
+        compare(("a", "b"), results)
+    with pytest.raises(ComparisonError, match="share the protocol omniglot-vinyals-28/5w1s/q15@v1 but not its epi"):
+        compare(("a", "c"), results)
+    with pytest.raises(ComparisonError, match=r"two records or more: fewshot compare A B"):
+        compare(("a",), results)
+
+
+def test_an_unknown_model_is_answered_with_the_near_one(tmp_path: Path) -> None:
+    results = published(tmp_path, measured("proto"), measured("relation"))
+    with pytest.raises(ComparisonError, match="Did you mean 'proto'"):
+        compare(("protto", "relation"), results)
+    with pytest.raises(ComparisonError, match="holds no paper record of proto that is ranked"):
+        compare(("proto", "relation"), results, "paper")
+    with pytest.raises(ComparisonError, match="holds no records"):
+        compare(("a", "b"), tmp_path / "empty")
+
+
+def test_a_name_stands_for_its_most_accurate_ranked_entry_and_all_its_seeds(tmp_path: Path) -> None:
+    results = published(
+        tmp_path,
+        measured("a", 2),
+        measured("a", 4, seed=4),
+        measured("a", 9, shortened=True),
+        measured("a", 1, recipe="paper"),
+        measured("b", 3),
+    )
+    (found,) = compare(("a", "b"), results)
+    chosen = dict(zip(found.names, found.entries, strict=True))["a"]
+    assert chosen.seeds == (3, 4)
+    assert chosen.first.recipe == "fast"
+    (found,) = compare(("a", "b"), results, recipe="fast")
+    assert found.entries[0].seeds == (3, 4) or found.entries[1].seeds == (3, 4)
+
+
+def test_seeds_are_averaged_episode_by_episode_and_the_later_of_two_equal_ones_counts() -> None:
+    early, late = measured("a", 0, date="2026-01-01"), measured("a", 6, date="2026-02-01")
+    other = measured("a", 2, seed=9)
+    ((entry,),) = entries_by_cell([late, other, early]).values()
+    assert [record.date for record in entry.records] == ["2026-02-01", other.date]
+    expected = (late.counts.astype(float) + other.counts) / 150
+    assert entry.accuracies.tolist() == pytest.approx(expected.tolist())
+    assert entry.over_seeds is not None
+    assert entry.over_seeds.n == 2
+    assert entry.interval == episode_interval(entry.accuracies)
+    top = measured("a", correct=a_record(np.full(200, 75, np.uint16)).correct, accuracy=1.0, ci95=0.0)
+    ((perfect,),) = entries_by_cell([top]).values()
+    assert perfect.interval == bca_interval(perfect.accuracies)
+    assert perfect.over_seeds is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"protocol": "omniglot-vinyals-28/5w1s/q15@v0"}, "older version of the protocol"),
+        ({"protocol": "omniglot-vinyals-28-damaged-75/5w1s/q15@v1"}, "damaged images"),
+        ({"shortened": True}, "shortened training"),
+    ],
+)
+def test_what_is_no_plain_result_stands_apart_and_says_why(changes: dict[str, Any], reason: str) -> None:
+    assert why_apart(measured("a", **changes)) == reason
+    assert is_ranked(measured("a", **changes)) == (not reason)
+
+
+def test_what_was_trained_on_other_images_stands_apart() -> None:
+    record = measured("a")
+    for pixels, reason in (("strokes-standard-28", "trained on other images"), ("x-damaged-30", "damaged images")):
+        assert why_apart(replace(record, config=record.config | {"pixels": pixels})) == reason
+
+
+def test_blocks_follow_what_a_method_used() -> None:
+    assert block_of(measured("a")) == "inductive"
+    assert block_of(measured("a", transductive=True)) == "transductive"
+    assert block_of(measured("a", self_supervised=True)) == "self-supervised"
+    assert block_of(measured("a", uses_unlabeled=True, transductive=True)) == "semi-supervised"
+    assert cell_of(measured("a")) == cell_of(measured("b"))
+
+
+def test_ranks_over_protocols_are_taken_from_the_shared_ones(tmp_path: Path) -> None:
+    results = published(
+        tmp_path,
+        *(measured(model, extra, shot=shot) for model, extra in (("a", 0), ("b", 3), ("c", 5)) for shot in (1, 5)),
+    )
+    table = ranks_over_protocols(compare(("a", "b", "c"), results))
+    assert dict(zip(table.methods, table.mean_ranks, strict=True)) == {"a": 3, "b": 2, "c": 1}
+    assert "2 protocols of 1 data set" in table.warning
+
+
+def test_the_command_prints_differences_with_all_that_judges_them(fewshot: Fewshot) -> None:
+    published(Path("results"), *(measured(m, e, shot=s) for m, e in (("a", 0), ("b", 3)) for s in (1, 5)))
+    out = fewshot("compare", "a", "b", "--picture", "ranks.png").out
+    assert "b - a" in out
+    for word in ("win/tie/loss 200/0/0", "d +", "Holm, 1 pair)", "detectable", "better", "one training seed"):
+        assert word in out
+    assert "warning: 2 protocols of 1 data set are too few" in out
+    with Image.open("ranks.png") as picture:
+        assert picture.width > 1000
+    data = json.loads(fewshot("compare", "a", "b", "--json").out)
+    assert data["comparisons"][0]["pairs"][0]["wins"] == 200
+    assert data["ranks"]["mean_ranks"] == [2, 1]
+
+
+def test_paths_are_called_by_their_model_and_numbered_where_they_share_it(fewshot: Fewshot) -> None:
+    published(Path("results"), measured("a"), measured("a", 2, seed=5))
+    out = fewshot("compare", "results/runs/0.json", "results/runs/1.json").out
+    assert "a #2 - a #1" in out
+    assert "critical-difference plot ranks over protocols" in (
+        fewshot("compare", "results/runs/0.json", "results/runs/1.json", "--picture", "a.png").error
+    )
+
+
+def test_pictures_are_png_or_svg_and_the_same_bytes_each_time(fewshot: Fewshot) -> None:
+    published(Path("results"), *(measured(m, e, shot=s) for m, e in (("a", 0), ("b", 3)) for s in (1, 5)))
+    for name in ("one.svg", "two.svg"):
+        assert fewshot("compare", "a", "b", "--picture", name).status == 0
+    assert Path("one.svg").read_bytes() == Path("two.svg").read_bytes()
+    assert "critical difference" in Path("one.svg").read_text()
+    assert "written as .png or .svg" in fewshot("compare", "a", "b", "--picture", "ranks.pdf").error

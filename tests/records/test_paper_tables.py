@@ -1,0 +1,205 @@
+"""The papers' tables as data, and which of our records fills which cell."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from episodes.datasets import DATASETS
+from fewshot.cli.main import cli
+from fewshot.cli.run_commands import _own_options
+from fewshot.experiments.paper_plan import Cell, Measured, evaluate_words, fill, run_words
+from fewshot.models.encoders.base import ENCODERS
+from fewshot.models.methods import METHODS
+from fewshot.models.options import checked_options, departures
+from fewshot.records.paper_tables import Column, Ours, PaperTable, PaperTableError, Row, paper_table, paper_table_names
+from fewshot.records.record import RunRecord
+from fewshot.training.recipes import Recipe, find_recipe
+from omniglot_records import of_omniglot
+
+NAMES = paper_table_names()
+every_table = pytest.mark.parametrize("name", NAMES)
+
+
+def cells_of_ours(name: str) -> list[Cell]:
+    return [cell for cell in fill(paper_table(name), []) if cell.row.ours is not None]
+
+
+def test_the_tables_of_these_papers_are_here() -> None:
+    wanted = {"snell2017-table1", "snell2017-table2", "vinyals2016-table1", "ren2018-omniglot", "ren2018-miniimagenet"}
+    wanted |= {"koch2015-table2", "lake-within-alphabet", "sung2018-table1", "sung2018-table2"}
+    assert wanted | {"fort2017", "chen2019-table2"} <= set(NAMES)
+
+
+@every_table
+def test_every_row_has_a_published_number_and_every_table_its_differences(name: str) -> None:
+    table = paper_table(name)
+    assert table.differences
+    for row in table.rows:
+        found = [table.published(row, column) for column in table.columns]
+        assert any(found), row.name
+        for number in filter(None, found):
+            assert number.source
+            assert number.status in ("verified", "recalled")
+    assert len({row.name for row in table.rows}) == len(table.rows)
+
+
+@every_table
+def test_pixels_are_those_of_the_data_set_and_split(name: str) -> None:
+    table = paper_table(name)
+    entry = DATASETS.get(table.dataset)
+    assert table.class_split in entry.class_splits
+    assert table.pixels.startswith(f"{table.dataset}-{table.class_split}-")
+    assert all(column.tolerance > 0 for column in table.columns)
+    for ours in filter(None, (row.ours for row in table.rows)):
+        assert int(table.pixels_of(ours).rpartition("-")[2]) in (*entry.sizes, 84)
+
+
+@every_table
+def test_models_options_and_trainings_are_ones_that_exist(name: str) -> None:
+    known = {item.name for item in fields(Recipe)}
+    for ours in filter(None, (row.ours for row in paper_table(name).rows)):
+        if ours.untrained:
+            continue
+        model, options = ours.tested_as
+        assert departures(METHODS.get(model), options, model) == options  # a record holds no default
+        assert ours.encoder or METHODS.get(ours.model).default_encoder == ours.encoder_name
+        checked_options(ENCODERS.get(ours.encoder_name), ours.encoder_options, "encoder")
+        assert set(ours.training) <= known
+        assert set(ours.test) <= {"as", "options", "unlabeled", "damage"}
+
+
+@every_table
+def test_every_printed_command_is_one_that_the_command_line_takes(name: str) -> None:
+    for cell in cells_of_ours(name):
+        words = run_words(cell)
+        assert words[0] in cli.commands
+        if words[0] != "run":
+            continue
+        choices = cli.commands["run"].make_context("run", words[1:]).params
+        assert cell.row.ours is not None
+        _own_options(choices["model_options"], choices["model"], cell.row.ours.encoder_name)
+        assert (choices["way"], choices["shot"]) == (cell.column.way, cell.column.shot)
+        find_recipe("fast", cell.table.dataset, cell.column.shot, cell.row.ours.model, cell.column.way)
+        if cell.row.ours.test:
+            second = evaluate_words(cell, "checkpoint.safetensors")
+            assert cli.commands["evaluate"].make_context("evaluate", second[1:]).params["way"] == (cell.column.way,)
+
+
+def test_a_printed_number_that_is_there_twice_is_an_error() -> None:
+    table = paper_table("snell2017-table1")
+    loose = Row("both", {"method": "matching", "dataset": "omniglot", "source": "Vinyals", "table": "Table 1"})
+    with pytest.raises(PaperTableError, match="2 published numbers"):
+        table.published(loose, table.columns[0])
+
+
+TABLE = replace(paper_table("snell2017-table1"), rows=paper_table("snell2017-table1").rows[:1])
+
+
+def ours_in(records: list[RunRecord], table: PaperTable = TABLE, cell: int = 0) -> Measured | None:
+    return fill(table, records)[cell].ours
+
+
+def test_a_record_fills_its_own_cell_and_no_other() -> None:
+    filled = [cell.ours is not None for cell in fill(TABLE, [of_omniglot()])]
+    assert filled == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shortened": True},
+        {"recipe": "smoke"},
+        {"model": "matching"},
+        {"readout": "nearest"},
+        {"num_episodes": 500},
+        {"protocol": "omniglot-vinyals-28/5w1s/q15@v0"},
+        {"protocol": "omniglot-lake-28/5w1s/q15@v1"},
+        {"training": {"labeled_share": 0.1}},
+        {"config": {"model_options": {"distance": "cosine"}}},
+        {"config": {"encoder": "koch"}},
+        {"config": {"encoder_options": {"width": 8}}},
+        {"config": {"damage": 0.5}},
+        {"config": {"unlabeled": 5}},
+        {"config": {"trained_as": {"model": "matching"}}},
+    ],
+    ids=str,
+)
+def test_what_was_trained_or_tested_otherwise_fills_no_cell(changes: dict[str, Any]) -> None:
+    assert ours_in([of_omniglot(**changes)]) is None
+
+
+def test_the_papers_recipe_comes_first_then_more_seeds_whatever_the_accuracy() -> None:
+    fast = [of_omniglot(0.99, seed=seed) for seed in range(2)]
+    longer = [of_omniglot(0.5, training={"train_episodes": 9000})]
+    paper = [of_omniglot(0.7, recipe="paper", training={"name": "paper"})]
+    found = ours_in(fast + longer)
+    assert found is not None
+    assert found.accuracy == pytest.approx(99)
+    with_paper = ours_in(fast + longer + paper)
+    assert with_paper is not None
+    assert with_paper.accuracy == pytest.approx(70)
+
+
+def test_a_training_at_another_shot_fills_a_cell_only_until_there_is_one_at_its_own() -> None:
+    other = of_omniglot(0.99, recipe="paper", training={"name": "paper", "train_shot": 5})
+    alone, beside = ours_in([other]), ours_in([other, of_omniglot(0.7)])
+    assert alone is not None
+    assert beside is not None
+    assert (alone.accuracy, beside.accuracy) == pytest.approx((99, 70))
+    fixed = replace(TABLE.rows[0], ours=Ours("proto", training={"train_shot": 1}))
+    assert ours_in([other], replace(TABLE, rows=(fixed,))) is None
+
+
+def test_from_three_seeds_on_the_interval_covers_them() -> None:
+    records = [of_omniglot(0.90 + 0.01 * seed, seed=seed, ci95=0.004) for seed in range(3)]
+    two, three = ours_in(records[:2]), ours_in(records)
+    assert two is not None
+    assert three is not None
+    assert (two.accuracy, two.ci95) == pytest.approx((90, 0.4))
+    assert two.covers == "episodes; seed 0"
+    over_seeds = 4.302653 * 1 / 3**0.5  # Student's t with 2 degrees of freedom, standard deviation 1 point
+    assert three.accuracy == pytest.approx(91)
+    assert three.ci95 == pytest.approx(np.hypot(over_seeds, 0.4), rel=1e-5)
+    assert "3 seeds" in three.covers
+
+
+SNELL_MINI = paper_table("snell2017-table2")
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [(49.42, "matches"), (48.62, "matches"), (48.60, "below"), (50.22, "matches"), (50.24, "above")],
+)
+def test_the_verdict_weighs_the_intervals_of_both_sides(ours: float, verdict: str) -> None:
+    """49.42 ± 0.78 published and ± 0.18 ours: the bound is sqrt(0.78² + 0.18²) = 0.8005."""
+    row, column = SNELL_MINI.rows[0], SNELL_MINI.columns[0]
+    measured = Measured(ours, 0.18, "episodes", ())
+    assert Cell(SNELL_MINI, row, column, SNELL_MINI.published(row, column), measured).verdict == verdict
+
+
+@pytest.mark.parametrize(("ours", "within"), [(98.45, True), (98.39, False), (99.15, True), (99.25, False)])
+def test_without_a_published_interval_the_gap_is_held_against_the_tolerance(ours: float, within: bool) -> None:
+    row, column = TABLE.rows[0], TABLE.columns[0]
+    cell = Cell(TABLE, row, column, TABLE.published(row, column), Measured(ours, 0.05, "episodes", ()))
+    assert (cell.verdict, cell.within_tolerance) == ("no interval published", within)
+
+
+def test_a_second_rule_in_the_test_is_a_second_command() -> None:
+    ours = Ours("proto", training={"labeled_share": 0.1}, test={"as": "soft-kmeans-proto", "unlabeled": 5})
+    table = paper_table("ren2018-omniglot")
+    cell = Cell(table, replace(table.rows[0], ours=ours), Column(5, 1, 1.0, query=14, distractors=5), None, None)
+    run, evaluate = cell.as_dict()["commands"]
+    assert run == "fewshot run --model proto --way 5 --shot 1 --query 14 --labeled-share 0.1"
+    assert evaluate.startswith("fewshot evaluate CHECKPOINT --way 5 --shot 1 --as soft-kmeans-proto --query 14")
+    assert evaluate.endswith("--unlabeled 5 --distractors 5")
+
+
+def test_rows_of_one_table_ask_for_different_records() -> None:
+    for name in NAMES:
+        asked = [str(row.ours) for row in paper_table(name).rows if row.ours]
+        assert not [pair for pair in itertools.combinations(asked, 2) if pair[0] == pair[1]], name

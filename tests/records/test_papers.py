@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import itertools
+from importlib import resources
+
+import pytest
+
+from fewshot.models.methods import METHODS
+from fewshot.records.protocols import STANDARD_PIXELS
+from fewshot.records.published import (
+    COMPARABLE_PIXELS,
+    PAPER_OF_MODEL,
+    Published,
+    published,
+    published_target,
+    target_of,
+)
+from omniglot_records import of_omniglot
+
+OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "way", "shot", "accuracy", "ci95"),
+    [
+        (OMNIGLOT, 5, 1, 98.8, None),
+        (OMNIGLOT, 5, 5, 99.7, None),
+        (OMNIGLOT, 20, 1, 96.0, None),
+        (OMNIGLOT, 20, 5, 98.9, None),
+        (MINI, 5, 1, 49.42, 0.78),
+        (MINI, 5, 5, 68.20, 0.66),
+    ],
+)
+def test_prototypical_networks_are_held_against_the_tables_of_their_paper(
+    pixels: str, way: int, shot: int, accuracy: float, ci95: float | None
+) -> None:
+    """Snell et al. 2017, tables 1 and 2."""
+    target = published_target("proto", pixels, way, shot)
+    assert target is not None
+    assert (target.accuracy, target.ci95, target.kind) == (accuracy, ci95, "original")
+    assert "Snell" in target.source
+
+
+@pytest.mark.parametrize(
+    ("model", "pixels", "way", "shot"),
+    [
+        ("proto", OMNIGLOT, 7, 1),
+        ("proto", OMNIGLOT, 5, 2),
+        ("proto", "omniglot-lake-28", 5, 1),
+        ("proto", "strokes-standard-28", 5, 1),
+        ("proto", "omniglot-vinyals-105", 5, 1),
+        ("no such model", OMNIGLOT, 5, 1),
+    ],
+)
+def test_where_the_paper_has_no_number_for_the_cell_there_is_none(model: str, pixels: str, way: int, shot: int) -> None:
+    assert published_target(model, pixels, way, shot) is None
+
+
+@pytest.mark.parametrize("model", PAPER_OF_MODEL)
+def test_every_model_that_names_a_paper_is_ours_and_finds_a_number_in_it(model: str) -> None:
+    assert model in METHODS
+    method, source, variant = PAPER_OF_MODEL[model]
+    any_found = False
+    for pixels, way, shot, word in itertools.product(COMPARABLE_PIXELS, (5, 20), (1, 5), ("no", "with")):
+        target = published_target(model, pixels, way, shot, distractors=word == "with")
+        if target is not None:
+            any_found = True
+            assert (target.method, target.way, target.shot) == (method, way, shot)
+            assert target.source.startswith(source)
+            assert target.variant.startswith(variant.format(distractors=word))
+    assert any_found
+
+
+def test_distractors_change_the_number_that_semi_supervised_models_are_held_against() -> None:
+    plain = published_target("masked-proto", MINI, 5, 1)
+    distracted = published_target("masked-proto", MINI, 5, 1, distractors=True)
+    assert plain is not None
+    assert distracted is not None
+    assert (plain.variant, distracted.variant) == (
+        "masked soft k-means, no distractors",
+        "masked soft k-means, with distractors",
+    )
+    assert plain.accuracy > distracted.accuracy
+
+
+def test_pixels_that_tables_are_held_against_are_of_a_standard_protocol() -> None:
+    assert set(COMPARABLE_PIXELS) <= set(STANDARD_PIXELS)
+    assert set(COMPARABLE_PIXELS.values()) <= {row.dataset for row in published()}
+
+
+def test_every_complete_row_of_the_table_is_read() -> None:
+    text = resources.files("fewshot.records").joinpath("published_data", "numbers.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    complete = [row for row in rows if row["way"] and row["shot"] and row["accuracy"]]
+    assert len(published()) == len(complete) > 300
+    assert all(None not in row and None not in row.values() for row in rows), "as many fields as the head has"
+
+
+def test_every_number_is_possible_and_names_its_source() -> None:
+    for row in published():
+        assert 0 < row.accuracy <= 100
+        assert row.ci95 is None or 0 < row.ci95 < 20
+        assert row.way >= 2
+        assert row.shot >= 1
+        assert row.source
+        assert row.status in ("verified", "recalled")
+
+
+def test_a_number_is_shown_with_interval_source_table_and_doubt() -> None:
+    row = Published(
+        "m", "euclidean", "Conv4", "omniglot", 5, 1, 98.8, None, "", "", "Snell 2017", "Table 1", "original", "verified"
+    )
+    assert str(row) == "98.80 % (Snell 2017, Table 1, euclidean)"
+    recalled = Published(
+        "m", "cosine", "Conv4", "mini", 5, 1, 49.42, 0.78, "", "", "Snell 2017", "Table 2", "original", "recalled"
+    )
+    assert str(recalled) == "49.42 ± 0.78 % (Snell 2017, Table 2, cosine, from memory)"
+
+
+@pytest.mark.parametrize(("model", "printed"), [("siamese", 92.0), ("proto", 86.3), ("hausdorff", 61.2), ("gan", None)])
+def test_lakes_runs_are_held_against_the_tables_of_that_task(model: str, printed: float | None) -> None:
+    record = of_omniglot(model=model, protocol="omniglot-lake-105/20w1s/runs@v1", config={"way": 20})
+    target = target_of(record)
+    assert (None if target is None else target.accuracy) == printed
+    assert target is None or target.dataset == "omniglot-within-alphabet"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "transductive", "accuracy", "source"),
+    [
+        (OMNIGLOT, True, 99.6, "Sung"),
+        (OMNIGLOT, False, 98.02, "PaddleFSL"),
+        (MINI, True, 50.44, "Sung"),
+        (MINI, False, 49.31, "Chen"),
+    ],
+)
+def test_relation_without_the_statistics_of_the_test_is_held_against_who_measured_it_so(
+    pixels: str, transductive: bool, accuracy: float, source: str
+) -> None:
+    target = target_of(of_omniglot(model="relation", protocol=f"{pixels}/5w1s/q15@v1", transductive=transductive))
+    assert target is not None
+    assert target.accuracy == accuracy
+    assert target.source.startswith(source)
+    assert target.backbone.startswith("Conv4")
+
+
+@pytest.mark.parametrize(("shot", "accuracy"), [(1, 43.4), (5, 51.09)])
+def test_matching_on_miniimagenet_is_held_against_who_measured_it_on_these_classes(shot: int, accuracy: float) -> None:
+    """Vinyals et al. divided the classes otherwise; Ravi and Larochelle's numbers stand in Snell's table."""
+    record = of_omniglot(model="matching", protocol=f"{MINI}/5w{shot}s/q15@v1", config={"shot": shot})
+    target = target_of(record)
+    assert target is not None
+    assert (target.accuracy, target.source) == (accuracy, "Snell et al. NeurIPS 2017")

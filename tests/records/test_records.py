@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import math
+import os
+import zlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewshot.records.record import (
+    RecordError,
+    RunRecord,
+    pack_counts,
+    read_record,
+    read_records,
+    unpack_counts,
+    write_record,
+)
+from fewshot.statistics.intervals import CI95_FORMULA, interval_over_episodes
+
+ROOT = Path(__file__).parents[2]
+COUNTS = np.asarray([70, 75, 71, 75, 60], np.uint16)
+
+
+def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> RunRecord:
+    """A record whose accuracy and interval are those of its counts."""
+    interval = interval_over_episodes(counts / np.float64(num_queries))
+    record = RunRecord(
+        model="proto",
+        protocol="omniglot-vinyals-28/5w1s/q15@v1",
+        accuracy=interval.mean,
+        ci95=interval.ci95,
+        num_episodes=len(counts),
+        num_queries=num_queries,
+        correct=pack_counts(counts),
+        episodes_digest="digest",
+        episode_seed=0,
+        recipe="fast",
+        shortened=False,
+        seed=3,
+        transductive=False,
+        uses_unlabeled=False,
+        num_parameters=111_936,
+        config={"way": 5, "shot": 1, "recipe": {"train_way": 60}},
+        training={"history": [{"episode": 1, "loss": 0.5}]},
+        seconds={"training": 1.5},
+        commit="c",
+        versions={"torch": "2"},
+        machine={"cores": 2},
+        command="fewshot run",
+        date="2026-01-01T00:00:00+00:00",
+        ci_formula=CI95_FORMULA,
+        notes=["ä ± 1"],
+    )
+    return replace(record, **changes)
+
+
+@given(st.lists(st.integers(0, 2**16 - 1), max_size=50))
+def test_counts_come_back_as_they_were_packed(counts: list[int]) -> None:
+    unpacked = unpack_counts(pack_counts(np.asarray(counts, np.uint16)))
+    assert unpacked.tolist() == counts
+    assert unpacked.dtype == np.uint16
+
+
+def test_packed_counts_are_plain_text_of_a_few_kilobytes_and_the_same_on_every_machine() -> None:
+    counts = np.random.default_rng(0).binomial(75, 0.98, 10_000).astype(np.uint16)
+    packed = pack_counts(counts)
+    assert packed.isascii()
+    assert len(packed) < 8_000
+    content = zlib.decompress(base64.b64decode(pack_counts(np.asarray([1, 256], np.uint16))))
+    assert content == b"\x01\x00\x00\x01", "little-endian, whatever the machine is"
+
+
+def test_a_record_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    record = a_record()
+    path = write_record(record, tmp_path / "new" / "record.json")
+    assert read_record(path) == record
+    assert read_record(path).counts.tolist() == COUNTS.tolist()
+    assert record.percent() == "93.60 ± 7.18 %"
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert "ä ± 1" in text, "legible, not escaped"
+    assert list(json.loads(text)) == sorted(asdict(record)), "sorted, so that two records can be compared by eye"
+
+
+def test_a_record_of_one_episode_has_an_infinite_interval_and_still_comes_back(tmp_path: Path) -> None:
+    record = a_record(COUNTS[:1])
+    assert record.ci95 == math.inf
+    assert read_record(write_record(record, tmp_path / "record.json")) == record
+
+
+def test_fields_that_this_version_does_not_know_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(asdict(a_record()) | {"gone": 1}), encoding="utf-8")
+    assert read_record(path) == a_record()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accuracy": 0.99},
+        {"accuracy": math.nan},
+        {"ci95": 0.001},
+        {"num_episodes": 6},
+        {"num_queries": 76},
+        {"num_queries": 0},
+        {"correct": pack_counts(np.asarray([70, 75, 71, 75, 61], np.uint16))},
+        {"correct": pack_counts(np.asarray([66, 80, 70, 75, 60], np.uint16))},
+    ],
+)
+def test_a_record_that_contradicts_its_own_counts_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = write_record(replace(a_record(), **changes), tmp_path / "record.json")
+    with pytest.raises(RecordError, match=r"record\.json contradicts itself"):
+        read_record(path)
+
+
+WHOLE = asdict(a_record())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '"text"',
+        "\udcff",
+        json.dumps(WHOLE)[:-20],
+        json.dumps({name: value for name, value in WHOLE.items() if name != "correct"}),
+        json.dumps(WHOLE | {"correct": "not packed"}),
+        json.dumps(WHOLE | {"correct": pack_counts(COUNTS)[:-8]}),
+        json.dumps(WHOLE | {"correct": 7}),
+        json.dumps(WHOLE | {"accuracy": "high"}),
+        json.dumps(WHOLE | {"num_queries": None}),
+        json.dumps(WHOLE | {"correct": pack_counts(COUNTS[:0]), "num_episodes": 0}),
+    ],
+)
+def test_what_is_no_record_is_named_in_one_clear_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(RecordError, match=r"record\.json is not a run record"):
+        read_record(path)
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"there is no record .*absent\.json: `fewshot run` writes one"):
+        read_record(tmp_path / "absent.json")
+
+
+def test_records_are_read_in_the_order_of_their_names_and_an_absent_folder_holds_none(tmp_path: Path) -> None:
+    for name, seed in (("b", 2), ("a", 1), ("c", 3)):
+        write_record(a_record(seed=seed), tmp_path / f"{name}.json")
+    (tmp_path / "README.md").write_text("no record")
+    assert [record.seed for record in read_records([tmp_path / "absent", tmp_path])] == [1, 2, 3]
+
+
+def test_a_full_disk_is_explained_and_leaves_the_former_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_record(a_record(), tmp_path / "record.json")
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(RecordError, match=r"cannot write .*record\.json: No space left on device"):
+        write_record(a_record(seed=4), path)
+    assert read_record(path).seed == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_names_its_cell_of_a_published_table() -> None:
+    assert a_record().pixels_way_shot == ("omniglot-vinyals-28", 5, 1)
+
+
+def test_every_committed_record_can_be_read_and_is_no_smoke_test() -> None:
+    records = read_records([ROOT / "results" / "runs"])
+    assert records
+    for record in records:
+        assert record.recipe != "smoke"
+        assert record.ci_formula.startswith(CI95_FORMULA)  # a protocol may say what its episodes are
+        assert len(record.episodes_digest) == 64
+        assert not record.commit.endswith("+changes"), f"{record.protocol}: code that no commit holds"

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_comparison import measured, published
+
+from command_line import Fewshot
+from episodes.errors import UserError
+from fewshot.records.ranking import best_of_models, missing, standings
+from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.leaderboard import END, START, check_files, documents, headline, render, write_files
+
+ROOT = Path(__file__).parents[2]
+
+
+def rows_of(table: str, word: str) -> list[list[str]]:
+    """The cells of the Markdown rows that hold a word."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if word in line]
+
+
+def csv_rows(results: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(documents(results)[results / "leaderboard.csv"])))
+
+
+def with_config(record: RunRecord, **changes: Any) -> RunRecord:
+    return replace(record, config=record.config | changes)
+
+
+def test_a_row_holds_the_cells_of_one_configuration_with_its_ranks() -> None:
+    table = render([measured("proto", 0), measured("proto", 0, shot=5), measured("relation", 5)])
+    heads, *_ = rows_of(table, "| model |")
+    assert heads == ["model", "readout", "encoder", "recipe", "5-way 1-shot", "5-way 5-shot"]
+    (row,) = rows_of(table, "| proto |")
+    assert row[:4] == ["proto", "its own", "conv4", "fast: 60-way"]
+    assert row[4].endswith("(2)")
+    assert row[5].startswith("**")
+    assert row[5].endswith("(1)**"), "bold: nobody is surely better"
+
+
+def test_rows_are_sorted_by_accuracy_and_those_that_no_test_separates_share_ranks() -> None:
+    names = ("worst", "twin", "other-twin")
+    table = render([measured(name, extra) for name, extra in zip(names, (0, 4, 4), strict=True)])
+    rows = [row for row in rows_of(table, "fast") if row[0] in names]
+    assert [row[4].rpartition("(")[2].strip("*)") for row in rows] == ["1–2", "1–2", "3"]
+    assert rows[-1][0] == "worst"
+    assert all(row[4].startswith("**") for row in rows[:2])
+
+
+def test_seeds_are_one_row_with_their_number_and_interval(tmp_path: Path) -> None:
+    results = published(tmp_path, *(measured("proto", seed, seed=seed) for seed in range(3)))
+    (row,) = csv_rows(results)
+    assert row["seeds"] == "3"
+    assert float(row["ci95_seeds"]) > float(row["ci95"])
+    (line,) = rows_of(documents(results)[results / "leaderboard.md"].partition("In detail")[2], "| proto |")
+    assert line[6:9] == [f"{float(row['ci95_classes']):.2f}", f"{float(row['ci95_seeds']):.2f}", "3"]
+
+
+def test_smoke_tests_are_left_out_and_ranked_only_among_themselves() -> None:
+    smoke, real = measured("proto", recipe="smoke"), measured("relation")
+    assert "No records yet" in render([smoke])
+    assert "proto" not in render([smoke, real])
+    alone = render([smoke, real], smoke=True)
+    assert "| proto |" in alone
+    assert "relation" not in alone
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"shortened": True}, "Not ranked: shortened training"),
+        ({"protocol": "omniglot-vinyals-28-damaged-75/5w1s/q15@v1"}, "Not ranked: damaged images"),
+        ({"protocol": "omniglot-vinyals-28/5w1s/q15@v0"}, "Not ranked: older version of the protocol"),
+    ],
+)
+def test_what_is_no_plain_result_stands_apart_and_moves_no_rank(changes: dict[str, Any], title: str) -> None:
+    other = measured("relation", 9, **changes)
+    if other.shortened:
+        other = with_config(other, recipe={"train_way": 60, "train_episodes": 10})
+    ranked, heading, apart = render([measured("proto"), other]).partition(f"## {title}\n")
+    assert heading
+    assert "(1)**" in ranked
+    assert "relation" not in ranked
+    assert "| relation |" in apart
+
+
+@pytest.mark.parametrize(
+    ("flags", "block"),
+    [
+        ({"transductive": True}, "Transductive"),
+        ({"uses_unlabeled": True}, "Semi-supervised"),
+        ({"self_supervised": True}, "Self-supervised"),
+    ],
+)
+def test_rows_that_are_not_comparable_stand_in_a_table_of_their_own(flags: dict[str, bool], block: str) -> None:
+    table = render([measured("proto"), measured("relation", 9, **flags)])
+    inductive, _, other = table.partition(f"{block}: ")
+    assert "| relation |" not in inductive
+    assert "(1)**" in inductive
+    assert "| relation |" in other
+
+
+def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is_held_against_no_paper() -> None:
+    standing, own = standings([measured("proto", 5, readout="logistic regression"), measured("proto")])
+    assert standing.block == "inductive"
+    assert standing.target is None
+    assert own.target is not None
+    assert rows_of(render([standing.entry.first]), "| proto |")[0][1] == "logistic regression"
+
+
+def test_the_headline_shows_the_row_that_stands_beside_the_papers_number_before_a_better_readout() -> None:
+    better_readout, own = measured("proto", 5, readout="logistic regression"), measured("proto")
+    found = standings([better_readout, own])
+    assert found[0].entry.interval.mean > found[1].entry.interval.mean
+    (shown,) = best_of_models(found)["proto"].values()
+    assert shown.entry.first.readout == own.readout
+    (alone,) = best_of_models(found[:1])["proto"].values()
+    assert alone.entry.first.readout == "logistic regression"
+
+
+def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
+    one = with_config(measured("proto"), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
+    five = with_config(measured("proto", shot=5), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
+    (row,) = rows_of(render([one, five]), "| proto |")
+    assert row[3] == "fast: 60-way"
+    assert all(row[4:6])
+    schedules = [standing.entry.schedule for standing in standings([one, five])]
+    assert schedules == ["fast: 60-way, 3,000 episodes", "fast: 60-way 1-shot, 3,000 episodes"]
+    batches = with_config(measured("supcon"), recipe={"train_way": None, "batch_size": 256, "train_episodes": 4000})
+    assert standings([batches])[0].entry.schedule == "fast: batches of 256, 4,000 batches"
+
+
+def test_what_was_trained_on_other_images_names_them() -> None:
+    other = with_config(measured("proto"), pixels="strokes-standard-28")
+    (row,) = rows_of(render([other]), "| proto |")
+    assert row[4] == "fast: 60-way, on strokes-standard-28"
+
+
+def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best(tmp_path: Path) -> None:
+    short, long = (
+        with_config(measured("proto", extra), recipe={"train_way": 60, "train_episodes": episodes})
+        for extra, episodes in ((0, 3000), (5, 6000))
+    )
+    results = published(tmp_path, short, long)
+    (row,) = rows_of(render([short, long]), "| proto |")
+    assert row[4].endswith("(1)**")
+    details = documents(results)[results / "leaderboard.md"].partition("In detail")[2]
+    assert [line[4] for line in rows_of(details, "| proto |")] == [
+        "fast: 60-way, 6,000 episodes",
+        "fast: 60-way, 3,000 episodes",
+    ]
+
+
+def test_the_csv_holds_what_the_tables_say_and_more(tmp_path: Path) -> None:
+    results = published(tmp_path, measured("proto", seconds={"training": 61.0}), measured("relation", shortened=True))
+    rows = csv_rows(results)
+    wanted = (
+        "model dataset protocol way shot query readout recipe accuracy ci95 episodes seeds transductive unlabeled "
+        "parameters train_seconds published source"
+    )
+    assert set(wanted.split()) <= set(rows[0])
+    proto, relation = rows
+    assert (proto["dataset"], proto["way"], proto["shot"], proto["query"]) == ("omniglot-vinyals-28", "5", "1", "15")
+    assert (proto["published"], proto["source"]) == ("98.80", "Snell et al. NeurIPS 2017, Table 1")
+    assert float(proto["gap"]) == pytest.approx(float(proto["accuracy"]) - 98.8, abs=1e-4)
+    assert (proto["train_seconds"], proto["rank"]) == ("61.0", "1")
+    assert 300 < int(proto["classes"]) <= 423, "characters that 200 episodes drew"
+    assert float(proto["low"]) < float(proto["accuracy"]) < float(proto["high"])
+    assert (relation["rank"], relation["apart"]) == ("", "shortened training")
+
+
+def test_cells_that_a_paper_has_and_the_records_lack_are_named() -> None:
+    lacking = missing(standings([measured("proto"), measured("mine", shot=5), measured("relation", shortened=True)]))
+    cells = lacking["omniglot-vinyals-28"]
+    assert cells["proto"] == [(5, 5), (20, 1), (20, 5)]
+    assert cells["mine"] == [(5, 1), (20, 1), (20, 5)]
+    assert (5, 1) in cells["relation"], "a shortened training fills no cell"
+    assert lacking["miniimagenet-ravi-84"]["proto"] == [(5, 1), (5, 5)]
+
+
+def test_four_files_and_the_readme_are_written_and_checked_byte_for_byte(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    (tmp_path / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    published(results, measured("proto"), measured("proto", 3, recipe="paper"), measured("a_b & <c>", 1))
+    written = write_files(results)
+    assert [path.name for path in written] == [
+        *(f"leaderboard.{end}" for end in ("md", "csv", "html", "tex")),
+        "README.md",
+    ]
+    contents = [path.read_bytes() for path in written]
+    assert [path.read_bytes() for path in write_files(results)] == contents, "the same each time"
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    (row,) = rows_of(text, "| proto |")
+    assert row[1].endswith("(98.80)**"), "the best recipe of the model, and its paper's number"
+    check_files(results)
+    for path, content in zip(written, contents, strict=True):
+        path.write_bytes(content.replace(b"proto", b"porto"))
+        with pytest.raises(UserError, match=rf"{path.name} is not what .* `make leaderboard`"):
+            check_files(results)
+        path.write_bytes(content)
+    check_files(results)
+
+
+def test_html_and_tex_escape_what_would_be_markup(tmp_path: Path) -> None:
+    results = published(tmp_path, measured("a_b & <c>", 1))
+    contents = documents(results)
+    page, tex = contents[results / "leaderboard.html"], contents[results / "leaderboard.tex"]
+    assert "a_b &amp; &lt;c&gt;" in page
+    assert "<c>" not in page
+    assert r"a\_b \& $<$c$>$" in tex
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
+    assert r"$\pm$" in tex
+    assert "http" not in page, "the page needs no network"
+
+
+def test_the_committed_tables_say_what_the_committed_records_say() -> None:
+    check_files(ROOT / "results")
+
+
+@pytest.mark.slow
+def test_every_model_is_trained_and_ranked_on_the_spot_with_one_line_each(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fewshot.cli import leaderboard_commands
+
+    monkeypatch.setattr(leaderboard_commands, "METHODS", {name: _methods()[name] for name in _methods()})
+    outcome = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
+    assert outcome.status == 0, outcome.err
+    lines = [line for line in outcome.err.splitlines() if "/3 " in line]
+    assert [line.split()[1] for line in lines] == ["masked-proto", "proto", "siamese"]
+    assert "s left" in lines[0]
+    assert "strokes-standard-28-c50, q15@v1, 20 episodes" in outcome.out
+    assert "Semi-supervised" in outcome.out
+    assert not Path("results").exists()
+    again = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
+    assert again.out == outcome.out, "what is finished is not trained again"
+    assert "leave out --write" in fewshot("leaderboard", "--dataset", "strokes", "--write").error
+
+
+def _methods() -> dict[str, Any]:
+    from fewshot.models.methods import METHODS
+
+    return {name: METHODS.get(name) for name in ("masked-proto", "proto", "siamese")}
+
+
+def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
+    committed = read_records([ROOT / "results" / "runs"])
+    text = headline(standings(committed))
+    titles = [line for line in text.splitlines() if line.startswith("**")]
+    assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
+    assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
+    assert any(line.startswith("**omniglot-lake-105") for line in titles), "the only table of these images"
+    assert not any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row"

@@ -1,0 +1,79 @@
+"""results/recipes.md: what the fast recipes save."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from episodes.errors import UserError
+from fewshot.records.record import RunRecord
+from fewshot.reports.pages.recipe_costs import PAGE, check_recipe_costs, costs, page_text, write_recipe_costs
+from fewshot.training.recipes import find_recipe
+from omniglot_records import of_omniglot
+
+TRAINING = {"train_way": 60, "train_shot": 1, "train_query": 5, "train_episodes": 1000}
+IMAGES = 60 * (1 + 5) * 1000
+OF_SNELL = 60 * (1 + 5) * 20_000
+
+
+def fast(accuracy: float, **changes: object) -> RunRecord:
+    return replace(of_omniglot(accuracy, training=TRAINING, recipe="fast"), **changes)  # type: ignore[arg-type]
+
+
+def test_the_best_fast_training_is_held_against_number_and_length_of_the_paper() -> None:
+    (cost,) = costs([fast(0.97), fast(0.99), fast(0.98), replace(fast(1.0), recipe="paper"), fast(1.0, readout="svm")])
+    assert cost.record.accuracy == 0.99
+    assert cost.published is not None
+    assert cost.published.accuracy == 98.8
+    assert cost.reached == "yes, +0.20"
+    assert (cost.images, cost.paper_images) == (IMAGES, OF_SNELL)
+
+
+def test_unlabeled_images_and_distractors_count_as_images() -> None:
+    training = {"train_way": 60, "train_query": 1, "train_episodes": 550, "unlabeled": 5, "distractors": 5}
+    (cost,) = costs([replace(of_omniglot(0.98, training=training, recipe="fast"), model="masked-proto")])
+    assert cost.images == 550 * (60 * (1 + 1 + 5) + 5 * 5)
+    assert cost.paper_images == 20_000 * (5 * (1 + 1 + 5) + 5 * 5)
+
+
+def test_todays_fast_recipe_comes_before_an_older_one_that_was_more_accurate() -> None:
+    today = find_recipe("fast", "omniglot", 1)
+    names = ("train_way", "train_query", "train_episodes", "learning_rate", "turns", "optimizer", "augment")
+    training = {name: getattr(today, name) for name in names}
+    current = replace(of_omniglot(0.97, training=training, recipe="fast"))
+    for records in ([fast(0.99), current], [current, fast(0.99)]):
+        (cost,) = costs(records)
+        assert cost.record is current
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "ci95", "said"), [(0.98, 0.0, "no, -0.80"), (0.98, 0.01, "within intervals, -0.80")]
+)
+def test_a_number_that_is_not_reached_is_said_so_unless_the_intervals_meet(
+    accuracy: float, ci95: float, said: str
+) -> None:
+    (cost,) = costs([fast(accuracy, ci95=ci95)])
+    assert cost.reached == said
+
+
+def test_shortened_and_damaged_trainings_and_images_of_no_paper_are_left_out() -> None:
+    damaged = of_omniglot(0.9, training=TRAINING, recipe="fast", config={"damage": 0.75})
+    others = fast(0.9, protocol="strokes-standard-28/5w1s/q15@v1")
+    assert costs([fast(0.9, shortened=True), damaged, others]) == []
+    assert page_text([]) == ""
+
+
+def test_where_no_paper_gives_a_recipe_there_is_no_length(tmp_path: Path) -> None:
+    records = [fast(0.99), fast(0.99, model="matching")]
+    found = {cost.record.model: cost.paper_images for cost in costs(records)}
+    assert found == {"matching": None, "proto": OF_SNELL}
+    assert write_recipe_costs(records, tmp_path) == [tmp_path / PAGE]
+    page = (tmp_path / PAGE).read_text()
+    assert "Of 2 cells with a published number 2 reach it" in page
+    assert "Of 1 cells whose paper gives a recipe, 1" in page
+    assert "| 360,000 | 7,200,000 | 5.0 % |" in page
+    check_recipe_costs(records, tmp_path)
+    with pytest.raises(UserError, match="make leaderboard"):
+        check_recipe_costs(records[:1], tmp_path)

@@ -1,0 +1,167 @@
+"""The page as a browser shows it: headless Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from fewshot.records.record import read_records
+from fewshot.reports.html.gallery import read_closeups
+from fewshot.reports.html.page import render
+from report_records import several
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install fewshot-bench[dev]")
+RESULTS = Path(__file__).parents[2] / "results"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass
+class Seen:
+    """An open page and what it did that nobody asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_api.sync_playwright() as driver:
+        own = Path(driver.chromium.executable_path)
+        found = next(filter(None, map(shutil.which, BROWSERS)), str(own) if own.is_file() else None)
+        if found is None:
+            pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed, nor Playwright's own")
+        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The page of made-up records, and that of the published ones with their closeups."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "several.html").write_text(render(several()), encoding="utf-8")
+    published = render(read_records([RESULTS / "runs"]), read_closeups(RESULTS / "closeups.json"))
+    (folder / "published.html").write_text(published, encoding="utf-8")
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+def opened(browser: Browser, path: Path, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Seen:
+    seen = Seen(browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme))
+    seen.page.on("console", lambda message: seen.complaints.append(message.text))
+    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    seen.page.on("request", lambda request: seen.requests.append(request.url))
+    seen.page.goto(path.as_uri())
+    return seen
+
+
+@pytest.mark.parametrize("name", ["several", "published"])
+def test_the_page_opens_without_a_complaint_and_asks_the_network_for_nothing(
+    browser: Browser, pages: dict[str, Path], name: str
+) -> None:
+    seen = opened(browser, pages[name])
+    seen.page.evaluate("document.querySelectorAll('details').forEach(more => more.open = true)")
+    assert seen.complaints == []
+    assert [url for url in seen.requests if not url.startswith("data:")] == [pages[name].as_uri()]
+    seen.page.close()
+
+
+@pytest.mark.parametrize("name", ["several", "published"])
+def test_every_picture_is_there(browser: Browser, pages: dict[str, Path], name: str) -> None:
+    page = opened(browser, pages[name]).page
+    page.evaluate("document.querySelectorAll('details').forEach(more => more.open = true)")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map(svg => { const box = svg.getBBox();"
+        " return [svg.clientWidth, svg.clientHeight, box.width, box.height, svg.getAttribute('aria-label')]; })"
+    )
+    assert len(sizes) > 10
+    assert all(min(size[:4]) > 20 and size[4] for size in sizes)
+    dangling = "[...document.querySelectorAll('use')].filter(use => !document.querySelector(use.getAttribute('href')))"
+    assert page.evaluate(f"{dangling}.length") == 0
+    decoded = page.evaluate(
+        "Promise.all([...document.querySelectorAll('symbol image')].map(async image => { const picture = new Image();"
+        " picture.src = image.getAttribute('href'); await picture.decode(); return picture.naturalWidth; }))"
+    )
+    assert all(width >= 28 for width in decoded)
+    assert bool(decoded) == (name == "published" and (RESULTS / "closeups.json").is_file())
+    page.close()
+
+
+def test_pressing_a_heading_sorts_the_table_and_pressing_it_again_turns_it_around(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    page = opened(browser, pages["several"]).page
+    table = page.locator("#leaderboard table").first
+    heading = table.get_by_role("columnheader", name="20-way 1-shot")
+    column = [head.strip() for head in table.locator("thead th").all_inner_texts()].index("20-way 1-shot")
+
+    def shown() -> list[float]:
+        texts = [row.split("\t")[column] for row in table.locator("tbody tr").all_inner_texts()]
+        return [float(text.split("±")[0]) for text in texts]
+
+    for order in ("descending", "ascending"):
+        heading.get_by_role("button").click()
+        assert heading.get_attribute("aria-sort") == order
+        assert shown() == sorted(shown(), reverse=order == "descending")
+    assert len(set(shown())) > 2
+    words = table.get_by_role("columnheader", name="model")
+    words.get_by_role("button").press("Enter")
+    names = [text.strip() for text in table.locator("tbody th").all_inner_texts()]
+    assert names == sorted(names)
+    assert heading.get_attribute("aria-sort") is None
+    page.close()
+
+
+def test_rows_without_a_number_stay_last(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "gaps.html"
+    records = [record for record in several() if (record.model, record.config["shot"]) != ("relation", 5)]
+    path.write_text(render(records), encoding="utf-8")
+    page = opened(browser, path).page
+    table = page.locator("#leaderboard table").first
+    for _ in range(2):
+        table.get_by_role("columnheader", name="5-way 5-shot").first.get_by_role("button").click()
+        assert table.locator("tbody th").last.inner_text() == "relation"
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["several", "published"])
+@pytest.mark.parametrize("width", [320, 360, 768])
+def test_a_narrow_screen_never_scrolls_sideways(
+    browser: Browser, pages: dict[str, Path], name: str, width: int
+) -> None:
+    page = opened(browser, pages[name], width).page
+    page.evaluate("document.querySelectorAll('details').forEach(more => more.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_who_prefers_the_dark_gets_a_dark_page(browser: Browser, pages: dict[str, Path]) -> None:
+    colors = {}
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page = opened(browser, pages["several"], scheme=scheme).page
+        colors[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.close()
+    light, dark = (sum(map(int, color[4:-1].split(","))) for color in (colors["light"], colors["dark"]))
+    assert light > 600
+    assert dark < 150
+
+
+def test_the_short_answer_stands_on_the_first_screen(browser: Browser, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["several"]).page
+    card = page.locator(".card").first
+    box = card.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 900
+    words = card.inner_text()
+    for question in ("Which model is best?", "Surely better than the next?", "As its paper says?", "What did it cost?"):
+        assert question in words
+    page.close()

@@ -1,0 +1,110 @@
+"""docs/speed.md says what speed.json and scaling.json say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Fewshot
+from episodes.errors import UserError
+from fewshot.reports.pages.speed import check_page, speed_page, write_speed
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {"name": "a processor", "cores": 2, "device": "cpu"}
+
+
+def line(name: str, step_ms: float, test_s: float) -> dict[str, Any]:
+    told = {"title": name, "training": "as it goes", "testing": "one by one", "version": "1.0"}
+    return told | {"name": name, "setting": "s", "pixels": "real images", "step_ms": step_ms, "test_s": test_s}
+
+
+def measured(**more: Any) -> dict[str, Any]:
+    shares = {"convolution": 60.0, "batch norm": 25.0, "pooling": 10.0, "other": 5.0}
+    loop = {"setting": "s", "precision": "bf16", "bare_ms": 100.0, "loop_ms": 102.0, "overhead_percent": 2.0}
+    for kind in ("training", "embedding"):
+        loop |= {f"{kind}_images_per_s": 3000.0, f"{kind}_gflops": 150.0, f"{kind}_shares": shares}
+    return {
+        "machine": MACHINE,
+        "load": 0.1,
+        "contenders": [line("ours", 100.0, 10.0), line("easyfsl", 430.0, 500.0)],
+        "loops": [loop],
+        "peak": {"side": 4096, "bf16_gflops": 300.0, "fp32_gflops": 100.0},
+        "measurements": [{"name": "peak memory", "value": 1234.0, "unit": "MB", "what": "resident"}],
+    } | more
+
+
+def goal(model: str, accuracy: float) -> dict[str, Any]:
+    settings = {"model": model, "pixels": "omniglot", "way": 5, "shot": 1, "recipe": "fast", "num_episodes": 10_000}
+    medians = {"median_training_seconds": 200.0, "median_seconds_without_validation": 180.0}
+    found = {"target": 0.988, "median_accuracy": accuracy, "median_command_seconds": 220.0, "seeds_that_met_it": 2}
+    goal = settings | medians | found | {"trainings": [{}, {}, {}]}
+    return {"machine": MACHINE, "load": 0.1, "measurements": [], "time_to_accuracy": goal}
+
+
+def test_the_committed_page_is_what_its_figures_generate() -> None:
+    check_page(ROOT / "docs")
+    assert (ROOT / "docs" / "scaling.svg").is_file() == (ROOT / "docs" / "scaling.json").is_file()
+
+
+def test_ratios_and_shares_are_computed_from_the_figures(tmp_path: Path) -> None:
+    page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
+    assert "| easyfsl 1.0 | 430 | 4.3 times | 500 | 50.0 times |" in page
+    assert "50 % (bf16) | convolution 60 %, batch norm 25 %, pooling 10 % |" in page
+    assert "| s | 100 | 102 | +2.0 % |" in page
+    assert "| peak memory | 1,234 | MB | resident |" in page
+    assert "busy" not in page
+
+
+def test_a_busy_machine_is_said_to_have_been_busy(tmp_path: Path) -> None:
+    write_speed(tmp_path, measured(load=3.0))
+    assert "**The machine was busy with other work (load 3.0 on 2 cores" in speed_page(tmp_path)
+
+
+def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) -> None:
+    write_speed(tmp_path, measured())
+    write_speed(tmp_path, goal("proto", 0.980))
+    write_speed(tmp_path, goal("matching", 0.979))
+    write_speed(tmp_path, goal("proto", 0.989))
+    page = write_speed(tmp_path, measured(load=0.2)).read_text(encoding="utf-8")
+    assert page.count("proto on omniglot, 5-way 1-shot") == 1
+    assert "| fast | 98.80 % | 98.90 % | 2 of 3 seeds | 200 | 180 | 220 |" in page
+    assert "matching on omniglot" in page
+    assert "| easyfsl 1.0 |" in page
+    assert [found["model"] for found in json.loads((tmp_path / "speed.json").read_text())["times_to_accuracy"]] == [
+        "matching",
+        "proto",
+    ]
+
+
+def test_a_page_that_was_changed_by_hand_is_found_out(tmp_path: Path) -> None:
+    page = write_speed(tmp_path, measured())
+    check_page(tmp_path)
+    page.write_text(page.read_text(encoding="utf-8").replace("4.3 times", "5.3 times"), encoding="utf-8")
+    with pytest.raises(UserError, match="fewshot bench --write"):
+        check_page(tmp_path)
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_measured(fewshot: Fewshot) -> None:
+    assert "one after the other" in fewshot("bench", "--scaling", "--time-to-accuracy").error
+    assert "leave out --write" in fewshot("bench", "--model", "proto", "--write").error
+
+
+def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_anew(tmp_path: Path) -> None:
+    seconds = {"name": "relation: 10,000 episodes 5w1s15q", "value": 9.5, "unit": "s", "what": "embedding 2.0 s, real"}
+    memory = {"name": "relation: peak memory at 20w5s15q", "value": 0.6, "unit": "GB", "what": "resident"}
+    of_more = {
+        "name": "relation: 10,000 episodes 20w1s15q",
+        "value": 28.1,
+        "unit": "s",
+        "what": "embedding 2.0 s, real",
+    }
+    step = {"name": "relation: training step", "value": 71.25, "unit": "ms", "what": "5,053 images/s, 360 a step"}
+    figures = [seconds, of_more, memory, step]
+    models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": figures}
+    write_speed(tmp_path, models)
+    page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
+    assert "| relation | 71.2 | 5,053 | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
+    assert "| peak memory | 1,234 | MB | resident |" in page

@@ -1,0 +1,155 @@
+"""Episodic networks beside baselines: the page and the picture, from records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from episodes.errors import UserError
+from fewshot.records.record import RunRecord, pack_counts, read_records
+from fewshot.reports.pages.training_styles import (
+    check_training_styles,
+    comparable,
+    images_seen,
+    page_text,
+    style_of,
+    verdicts,
+    write_training_styles,
+)
+from fewshot.reports.plots.training_styles import plot_training_styles
+from fewshot.statistics.intervals import interval_over_episodes
+
+COMMITTED = Path(__file__).parents[2] / "results" / "runs"
+BATCHES = {"name": "fast", "train_episodes": 2000, "batch_size": 256}
+EPISODES = {"name": "fast", "train_episodes": 3000, "train_way": 60, "train_shot": 1, "train_query": 5}
+NOTHING = {"name": "none", "train_episodes": 0}
+NUM_EPISODES = 200
+
+
+def record_of(model: str, recipe: dict[str, object], rate: float, readout: str = "", **changes: object) -> RunRecord:
+    """A record of 75 queries an episode, right at ``rate``; the episodes are as hard for one model as for another."""
+    base = next(r for r in read_records([COMMITTED]) if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
+    hard = np.random.default_rng(0).random((NUM_EPISODES, 75))
+    counts = (hard < rate).sum(1).astype(np.uint16)
+    interval = interval_over_episodes(counts / np.float64(75))
+    values = {
+        "model": model,
+        "config": base.config | {"recipe": recipe, "encoder": "conv4", "model_options": {}},
+        "correct": pack_counts(counts),
+        "num_episodes": NUM_EPISODES,
+        "num_queries": 75,
+        "accuracy": interval.mean,
+        "ci95": interval.ci95,
+        "readout": readout,
+        "recipe": str(recipe["name"]),
+    }
+    return replace(base, **(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def records() -> list[RunRecord]:
+    return [
+        record_of("proto", EPISODES, 0.95),
+        record_of("relation", EPISODES, 0.9),
+        record_of("softmax", BATCHES, 0.9),
+        record_of("softmax", BATCHES, 0.97, "cosine"),
+        record_of("softmax", BATCHES, 0.92, "simpleshot"),
+        record_of("nt-xent", BATCHES, 0.8, self_supervised=True),
+        record_of("untrained", NOTHING, 0.5),
+    ]
+
+
+def rows_under(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its head."""
+    lines = text.partition(heading)[2].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.split("|")[1:-1]])
+    return rows
+
+
+def test_a_style_follows_from_what_the_record_says(records: Sequence[RunRecord]) -> None:
+    found = {record.model: style_of(record) for record in records}
+    assert found == {
+        "proto": "episodic",
+        "relation": "episodic",
+        "softmax": "baseline",
+        "nt-xent": "self-supervised",
+        "untrained": "floor",
+    }
+    assert style_of(replace(records[0], transductive=True)) is None
+    assert style_of(replace(records[0], uses_unlabeled=True)) is None
+
+
+def test_the_verdict_pairs_the_best_of_each_side_and_its_sign_is_episodic_minus_baseline(
+    records: Sequence[RunRecord],
+) -> None:
+    (group,) = comparable(records)
+    (of_all,), (fixed,) = verdicts(group), verdicts(group, "simpleshot")
+    assert (of_all.episodic.entry.first.model, of_all.baseline.entry.first.readout) == ("proto", "cosine")
+    assert of_all.difference.mean == pytest.approx(records[0].accuracy - records[3].accuracy)
+    assert fixed.difference.mean == pytest.approx(records[0].accuracy - records[4].accuracy)
+    assert of_all.words(0.01) == "episodic training does not pay"
+    assert fixed.words(0.01) == "episodic training pays"
+    assert fixed.words(0.2) == "not separable"
+
+
+def test_the_page_counts_its_verdicts_and_shows_every_readout(records: Sequence[RunRecord]) -> None:
+    text = page_text(records)
+    assert "Of 2 comparisons episodic training is surely ahead in 1, surely behind in 1." in text
+    matrix = rows_under(text, "#### 5-way 1-shot")
+    assert [row[0] for row in matrix] == ["softmax", "proto", "relation", "nt-xent", "untrained conv4"]
+    assert [bool(cell) for cell in matrix[0][2:]] == [True, True, True], "own, cosine, simpleshot"
+    assert matrix[0][3] == f"**{100 * records[3].accuracy:.2f} ± {_half(records[3])}**", "the best of the row is bold"
+
+
+def _half(record: RunRecord) -> str:
+    (group,) = comparable([record, record_of("proto", EPISODES, 0.5), record_of("softmax", BATCHES, 0.5)])
+    (half,) = {
+        f"{100 * s.entry.interval.half_width:.2f}" for s in group if s.entry.first.readout == record.readout != ""
+    }
+    return half
+
+
+def test_costs_count_the_images_that_passed_the_encoder(records: Sequence[RunRecord]) -> None:
+    by_model = {record.model: images_seen(record) for record in records}
+    assert by_model["proto"] == 3000 * 60 * 6
+    assert by_model["softmax"] == 2000 * 256
+    assert by_model["nt-xent"] == 2 * 2000 * 256
+    assert by_model["untrained"] == 0
+    costs = {row[0]: row for row in rows_under(page_text(records), "### What it costs")}
+    assert costs["proto"][4] == "1,080,000"
+
+
+def test_there_is_no_page_where_one_side_is_missing(records: Sequence[RunRecord], tmp_path: Path) -> None:
+    assert page_text(records[:2]) == ""
+    assert write_training_styles(records[:2], tmp_path) == []
+
+
+def test_the_page_must_say_what_the_records_say(records: Sequence[RunRecord], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make leaderboard"):
+        check_training_styles(records, tmp_path)
+    assert [path.name for path in write_training_styles(records, tmp_path)] == [
+        "training-styles.md",
+        "training-styles.svg",
+    ]
+    check_training_styles(records, tmp_path)
+    with pytest.raises(UserError, match="make leaderboard"):
+        check_training_styles(records[:-1], tmp_path)
+
+
+def test_the_picture_names_every_model_and_is_the_same_each_time(records: Sequence[RunRecord], tmp_path: Path) -> None:
+    (group,) = comparable(records)
+    first = plot_training_styles(group, tmp_path / "one.svg").read_bytes()
+    assert plot_training_styles(group, tmp_path / "two.svg").read_bytes() == first
+    for name in ("proto", "softmax", "nt-xent", "untrained conv4"):
+        assert f">{name}<".encode() in first
+    assert len(Image.open(plot_training_styles(group, tmp_path / "x.png")).convert("RGB").getcolors(1 << 20) or []) > 10

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from episodes.errors import UserError
+from fewshot.experiments.config import DEFAULT_UNLABELED
+from fewshot.training.recipes import RECIPES, SEMI_SUPERVISED, Recipe, RecipeName, find_recipe
+
+HALVING = Recipe("paper", "", 60, 5, 10_000, 1e-3, "halving", halve_every=2000)
+COSINE = Recipe("fast", "", 60, 5, 1000, 1e-2, "cosine", warmup=100)
+
+
+@pytest.mark.parametrize(("episode", "rate"), [(0, 1e-3), (1999, 1e-3), (2000, 5e-4), (3999, 5e-4), (8000, 6.25e-5)])
+def test_the_learning_rate_is_halved_every_2000_episodes(episode: int, rate: float) -> None:
+    assert HALVING.learning_rate_at(episode) == pytest.approx(rate)
+
+
+def test_the_cosine_rises_over_the_warmup_and_falls_to_nearly_nothing() -> None:
+    rates = [COSINE.learning_rate_at(episode) for episode in range(1000)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == rates[100] == pytest.approx(1e-2)
+    assert rates[99] == pytest.approx(1e-2)
+    assert rates[550] == pytest.approx(5e-3)
+    assert rates[-1] < 1e-6
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_the_papers_recipe_of_protonet_on_omniglot() -> None:
+    recipe = find_recipe("paper", "omniglot", shot=1)
+    assert (recipe.train_way, recipe.train_query, recipe.learning_rate) == (60, 5, 1e-3)
+    assert (recipe.schedule, recipe.halve_every, recipe.weight_decay) == ("halving", 2000, 0)
+
+
+@pytest.mark.parametrize(("shot", "way"), [(1, 30), (5, 20)])
+def test_the_papers_recipe_of_protonet_on_miniimagenet_depends_on_the_shot(shot: int, way: int) -> None:
+    recipe = find_recipe("paper", "miniimagenet", shot)
+    assert (recipe.train_way, recipe.train_query) == (way, 15)
+
+
+@pytest.mark.parametrize(("way", "shot", "queries"), [(5, 1, 19), (5, 5, 15), (20, 1, 10), (20, 5, 5)])
+def test_the_papers_recipe_of_relation_has_its_queries(way: int, shot: int, queries: int) -> None:
+    assert find_recipe("paper", "omniglot", shot, "relation", way).train_query == queries
+
+
+@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet", "strokes", "folder"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_names_itself_and_its_source(name: str, dataset: str) -> None:
+    if (name, dataset) == ("paper", "folder"):
+        with pytest.raises(UserError, match="use --recipe fast"):
+            find_recipe("paper", dataset, 1)
+        return
+    recipe = find_recipe(name, dataset, 1)  # type: ignore[arg-type]
+    assert recipe.name == name
+    assert recipe.source
+
+
+@pytest.mark.parametrize("model", ["proto", "matching"])
+@pytest.mark.parametrize(("shot", "queries"), [(1, 5), (5, 1), (10, 1)])
+def test_six_photos_of_a_class_are_seen_in_turns_at_one_shot_and_at_five(shot: int, queries: int, model: str) -> None:
+    recipe = find_recipe("fast", "miniimagenet", shot, model)
+    assert (recipe.train_way, recipe.train_query, recipe.turns, recipe.augment) == (20, queries, True, "flip")
+    assert find_recipe("fast", "omniglot", shot).train_way == 120
+    assert find_recipe("fast", "miniimagenet", shot, "relation").turns is None
+
+
+def test_a_smoke_test_is_short_and_says_what_it_is() -> None:
+    recipe = find_recipe("smoke", "omniglot", 1)
+    assert recipe.train_episodes <= 20
+    assert "no paper" in recipe.source
+
+
+def test_every_field_of_a_recipe_can_be_replaced() -> None:
+    assert replace(COSINE, learning_rate=1.0).learning_rate_at(100) == pytest.approx(1.0)
+
+
+def test_chens_baselines_are_trained_on_batches_of_16_for_400_epochs() -> None:
+    recipe = find_recipe("paper", "miniimagenet", 1, "softmax")
+    assert recipe == find_recipe("paper", "miniimagenet", 5, "cosine-softmax")
+    assert recipe.train_episodes == 400 * 64 * 600 // 16
+    assert (recipe.batch_size, recipe.learning_rate_at(959_999), recipe.augment) == (16, 1e-3, "photo")
+
+
+@pytest.mark.parametrize("model", ["nt-xent", "triplet", "softmax", "gan"])
+def test_a_smoke_test_on_images_is_of_one_kind_for_every_test(model: str) -> None:
+    assert find_recipe("smoke", "strokes", 1, model, 5) == find_recipe("smoke", "strokes", 5, model, 20)
+
+
+def test_kochs_twin_has_a_fast_recipe_of_its_own_and_other_encoders_change_nothing() -> None:
+    plain = find_recipe("fast", "omniglot", 1, "siamese", 20)
+    assert find_recipe("fast", "omniglot", 1, "siamese", 20, "conv4") == plain
+    koch = find_recipe("fast", "omniglot", 1, "siamese", 20, "koch")
+    assert (koch.optimizer, koch.learning_rate, koch.train_way) == (None, 1e-4, 20)
+    assert koch.turns == plain.turns
+    assert plain.optimizer == "muon"
+
+
+@pytest.mark.parametrize("model", ["proto", "gaussian-proto", "matching"])
+def test_one_training_serves_every_shot_on_omniglot(model: str) -> None:
+    one, five = (find_recipe("fast", "omniglot", shot, model) for shot in (1, 5))
+    assert one == five
+    assert (one.train_way, one.train_shot, one.train_query) == (120, 1, 2)
+
+
+@pytest.mark.parametrize("model", SEMI_SUPERVISED)
+def test_the_fast_recipe_of_few_labels_passes_a_third_of_the_papers_images_or_less(model: str) -> None:
+    def images(name: RecipeName) -> int:
+        recipe = find_recipe(name, "omniglot", 1, model)
+        assert recipe.train_way is not None
+        return recipe.train_episodes * recipe.train_way * (1 + recipe.train_query + DEFAULT_UNLABELED)
+
+    assert images("fast") <= images("paper") / 3
