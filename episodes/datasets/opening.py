@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from episodes.datasets.base import DATASETS, Dataset
 from episodes.errors import UserError
@@ -13,6 +13,7 @@ DEFAULT_DATASET = "omniglot"
 FALLBACK_DATASET = "strokes"
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told what happens while a data set is opened."""
 

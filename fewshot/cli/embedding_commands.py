@@ -10,7 +10,7 @@ import click
 from episodes.corruption import damage
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
-from episodes.export import export_images
+from episodes.images.export import export_images
 from episodes.spec import EpisodeSpec
 from episodes.types import SPLITS
 from fewshot.cli.progress import TerminalReporter

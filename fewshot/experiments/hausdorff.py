@@ -16,8 +16,8 @@ from scipy.spatial import KDTree
 
 from episodes.datasets import Dataset
 from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS
-from episodes.sampler import EpisodeSampler
 from episodes.images.array_cache import Progress, silent
+from episodes.sampler import EpisodeSampler
 from fewshot.evaluation.evaluate import Evaluation
 from fewshot.experiments.measure import OWN_RULE, Cell, Outcome, new_record, record_path
 from fewshot.progress import Reporter

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from command_line import Fewshot
-from episodes.export import export_images
+from episodes.images.export import export_images
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import DataError
