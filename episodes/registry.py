@@ -1,16 +1,27 @@
-"""A name for everything that can be chosen: datasets, methods, encoders, losses."""
+"""A name for everything that can be chosen (data sets, methods, losses, ...), here and in installed packages."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 import importlib
+import inspect
+import logging
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from functools import partial
+from importlib.metadata import Distribution, entry_points
+from pathlib import Path
+from typing import Generic, TypeVar, cast
 
 from episodes.errors import UserError
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_DISTRIBUTIONS: dict[str, Distribution] = {}  # by module: of what entry points brought
 
 
 class UnknownNameError(UserError):
@@ -26,11 +37,18 @@ def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Maps names to objects; refuses duplicates, answers a typo with near names, iterates sorted."""
+    """Maps names to objects; refuses duplicates, answers a typo with near names, iterates sorted.
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    With a ``group`` (``fewshot.methods``) an installed package adds entries by entry points of that group: its name is
+    the name here, its object is what is filed. They are loaded when a name is looked for that is not one of our own, or
+    when all names are; a package that fails, gives no subclass of ``base``, or takes a name that is taken, is one
+    warning and stops nothing else.
+    """
+
+    def __init__(self, kind: str, group: str = "", base: Callable[[], type] = lambda: object) -> None:
+        self.kind, self._base = kind, base
         self._entries: dict[str, T] = {}
+        self._more: list[Callable[[], Iterable[tuple[str, T]]]] = [partial(self._plugged, group)] if group else []
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an object under ``name``. Raises ValueError when the name is taken."""
@@ -43,21 +61,79 @@ class Registry(Generic[T]):
 
         return add
 
+    def own(self) -> tuple[str, ...]:
+        """The names registered so far, without those of installed packages."""
+        return tuple(sorted(self._entries))
+
+    def add_later(self, more: Callable[[], Iterable[tuple[str, T]]]) -> None:
+        """Entries to be asked for together with those of installed packages."""
+        self._more.append(more)
+
     def get(self, name: str) -> T:
         """The object called ``name``. Raises UnknownNameError with the valid names."""
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(unknown_name_message(self.kind, name, self._entries)) from None
+        if name not in self:
+            raise UnknownNameError(unknown_name_message(self.kind, name, self._entries))
+        return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._all()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted(self._all()))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._all())
+
+    def _all(self) -> dict[str, T]:
+        while self._more:  # taken off first: what is loaded may look for names, too
+            for name, entry in self._more.pop(0)():
+                taken = self._entries.setdefault(name, entry)
+                if taken is not entry:
+                    ours, theirs = (origin_of(one).get("package", "fewshot-bench") for one in (taken, entry))
+                    log.warning("warning: %s %r of %s is left out: %s has that name", self.kind, name, theirs, ours)
+        return self._entries
+
+    def _plugged(self, group: str) -> Iterator[tuple[str, T]]:
+        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+            try:
+                entry = point.load()
+                _refuse_unfit(entry, self._base())
+            except Exception as error:  # it is not ours, and may fail in any way
+                package = point.dist.name if point.dist else point.module
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                log.warning("warning: %s %r of %s cannot be used: %s", self.kind, point.name, package, reason)
+                continue
+            if point.dist:
+                _DISTRIBUTIONS[entry.__module__] = point.dist
+            yield point.name, entry
+
+
+def _refuse_unfit(entry: object, base: type) -> None:
+    """Raises TypeError for what is no class of this base, or lacks what the base leaves open."""
+    if not (isinstance(entry, type) and issubclass(entry, base)):
+        raise TypeError(f"{entry!r} is no subclass of {base.__name__}")
+    lacking = sorted(getattr(entry, "__abstractmethods__", ()))
+    lacking += [name for name, kind in base.__annotations__.items() if "ClassVar" in kind and not hasattr(entry, name)]
+    if lacking:
+        raise TypeError(f"{entry.__name__} lacks {', '.join(lacking)}")
+
+
+def origin_of(entry: object) -> dict[str, str]:
+    """Where a class comes from that is none of ours: ``package``, ``version`` and ``sha256`` of its source file.
+
+    Empty for a class of this project. Where no package is known, it is the module, without a version.
+    """
+    module = entry.__module__
+    if module.partition(".")[0] in ("episodes", "fewshot"):
+        return {}
+    distribution = _DISTRIBUTIONS.get(module)
+    origin = {
+        "package": distribution.name if distribution else module,
+        "version": distribution.version if distribution else "",
+    }
+    with contextlib.suppress(OSError, TypeError):  # a class typed in at a prompt has no file
+        origin["sha256"] = hashlib.sha256(Path(inspect.getfile(cast(type, entry))).read_bytes()).hexdigest()
+    return origin
 
 
 def import_submodules(package: str, path: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from episodes.registry import Registry, unknown_name_message
 from episodes.sampler import EpisodeSampler
 from episodes.types import DataError, ImageSet, Split
 
-DATASETS: Registry[type[Dataset]] = Registry("data set")
+DATASETS: Registry[type[Dataset]] = Registry("data set", "fewshot.datasets", lambda: Dataset)
 
 
 class Dataset(ABC):

@@ -46,7 +46,7 @@ def models() -> list[Described]:
 
 def encoders() -> list[Described]:
     """Every encoder of ours."""
-    return _sorted(_registered("ENCODERS", "encoders.py"))
+    return _sorted(_registered("ENCODERS", "encoders"))
 
 
 def readouts() -> list[Described]:

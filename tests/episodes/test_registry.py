@@ -1,27 +1,99 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
-from episodes.registry import Registry, UnknownNameError
+from episodes.registry import Registry, UnknownNameError, origin_of
+from installed_package import install
+
+
+class Fruit(ABC):
+    title: ClassVar[str]
+
+    @abstractmethod
+    def taste(self) -> str: ...
+
+
+def filled() -> Registry[int]:
+    registry: Registry[int] = Registry("model")
+    for name in ("relation", "proto", "anil"):
+        registry.register(name)(0)
+    return registry
 
 
 def test_a_typo_is_answered_with_the_near_name_and_all_valid_ones() -> None:
-    registry: Registry[int] = Registry("model")
-    registry.register("proto")(1)
-    registry.register("relation")(2)
-    with pytest.raises(
-        UnknownNameError, match=r"unknown model 'porto'\. Did you mean 'proto'\? Valid: proto, relation"
-    ):
-        registry.get("porto")
+    wanted = r"unknown model 'porto'\. Did you mean 'proto'\? Valid: anil, proto, relation"
+    with pytest.raises(UnknownNameError, match=wanted):
+        filled().get("porto")
 
 
 def test_a_name_is_given_once() -> None:
-    registry: Registry[int] = Registry("model")
-    registry.register("proto")(1)
     with pytest.raises(ValueError, match="registered twice"):
-        registry.register("proto")
+        filled().register("proto")
 
 
 def test_iteration_is_sorted() -> None:
-    registry: Registry[int] = Registry("model")
-    for name in ("b", "a", "c"):
-        registry.register(name)(0)
-    assert list(registry) == ["a", "b", "c"]
+    assert list(filled()) == ["anil", "proto", "relation"]
+
+
+@pytest.fixture
+def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[type[Fruit]]:
+    """A registry with one entry of ours, and installed packages of which most do something wrong."""
+    plum = (
+        "from test_registry import Fruit\nclass Plum(Fruit):\n  title = 'a plum'\n  def taste(self): return 'sweet'\n"
+    )
+    install(tmp_path, "orchard", {"orchard": plum}, {"fruits": "plum = orchard:Plum\napple = orchard:Plum"})
+    install(tmp_path, "rotten", {"rotten": "raise OSError('worms\\ninside')"}, {"fruits": "pear = rotten:Pear"})
+    stone = "from test_registry import Fruit\nclass Stone(Fruit): ..."
+    install(tmp_path, "quarry", {"quarry": stone}, {"fruits": "stone = quarry:Stone\nsand = quarry:Fruit.__name__"})
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("orchard", "rotten", "quarry"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    registry: Registry[type[Fruit]] = Registry("fruit", "fruits", lambda: Fruit)
+
+    @registry.register("apple")
+    class Apple(Fruit):
+        title = "an apple"
+
+        def taste(self) -> str:
+            return "sour"
+
+    return registry
+
+
+def test_installed_packages_add_entries_and_the_faults_of_one_stop_no_other(
+    fruits: Registry[type[Fruit]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fruits.get("apple")().taste() == "sour"
+    assert not caplog.records, "for a name of ours nothing else is loaded"
+    assert fruits.get("plum")().taste() == "sweet"
+    assert [*fruits] == ["apple", "plum"]
+    assert len(fruits) == 2
+    assert "pear" not in fruits
+    assert {record.getMessage() for record in caplog.records} == {
+        f"warning: fruit 'apple' of orchard is left out: {__name__} has that name",
+        "warning: fruit 'pear' of rotten cannot be used: OSError: worms inside",
+        "warning: fruit 'stone' of quarry cannot be used: TypeError: Stone lacks taste, title",
+        "warning: fruit 'sand' of quarry cannot be used: TypeError: 'Fruit' is no subclass of Fruit",
+    }
+    assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+def test_an_entry_knows_the_package_it_comes_from(fruits: Registry[type[Fruit]], tmp_path: Path) -> None:
+    sha256 = hashlib.sha256((tmp_path / "orchard.py").read_bytes()).hexdigest()
+    assert origin_of(fruits.get("plum")) == {"package": "orchard", "version": "1.2", "sha256": sha256}
+    assert origin_of(Registry) == {}
+    assert origin_of(fruits.get("apple"))["package"] == __name__
+
+
+def test_more_entries_are_asked_for_when_all_are(fruits: Registry[type[Fruit]]) -> None:
+    quince: type[Fruit] = type("Quince", (Fruit,), {"title": "a quince"})
+    fruits.add_later(lambda: [("quince", quince)])
+    assert fruits.own() == ("apple",)
+    assert [*fruits] == ["apple", "plum", "quince"]

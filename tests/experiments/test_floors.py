@@ -12,7 +12,7 @@ from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.models.encoders.base import Pixels
+from fewshot.models.encoders.pixels import Pixels
 from fewshot.models.factory import build_method
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from episodes.errors import UserError
 from episodes.registry import Registry
 
-ENCODERS: Registry[type[Encoder]] = Registry("encoder")
+ENCODERS: Registry[type[Encoder]] = Registry("encoder", "fewshot.encoders", lambda: Encoder)
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -55,17 +55,3 @@ class Encoder(nn.Module):
     def dim(self) -> int:
         """Numbers in one embedding."""
         return int(torch.Size(self.feature_shape).numel())
-
-
-@ENCODERS.register("pixels")
-class Pixels(Encoder):
-    """The normalized pixels themselves, flattened: nothing to train, for `--model untrained`."""
-
-    title = "the pixels as they are, flattened: nothing is learned (for untrained)"
-
-    def __init__(self, image_shape: ImageShape) -> None:
-        super().__init__(image_shape)
-        self.feature_shape = (torch.Size(image_shape).numel(),)
-
-    def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
-        return self.normalize(images).flatten(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from episodes.registry import Registry
 
-LOSSES: Registry[type[Loss]] = Registry("loss")
+LOSSES: Registry[type[Loss]] = Registry("loss", "fewshot.losses", lambda: Loss)
 
 
 class Loss(nn.Module, ABC):

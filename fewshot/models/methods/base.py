@@ -17,7 +17,7 @@ from fewshot.models.batches import EpisodeImages, LabeledImages
 from fewshot.models.distances import full_precision, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 
-METHODS: Registry[type[Method]] = Registry("model")
+METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
 
 
 class UntrainedError(UserError):

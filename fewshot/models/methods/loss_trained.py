@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -51,10 +52,17 @@ class MetricMethod(NearestMean):
 
 
 def _method_of(loss_class: type[Loss]) -> type[MetricMethod]:
-    described = {name: getattr(loss_class, name) for name in ("title", "source", "self_supervised", "views", "__doc__")}
+    words = ("title", "source", "self_supervised", "views", "__doc__", "__module__")  # the module tells whose it is
+    described = {name: getattr(loss_class, name) for name in words}
     name = f"{loss_class.__name__}Method"
     return type(name, (MetricMethod,), described | {"loss_class": loss_class, "options_from": loss_class})
 
 
-for _name in LOSSES:
+def _of_installed_packages() -> Iterator[tuple[str, type[MetricMethod]]]:
+    return ((name, _method_of(LOSSES.get(name))) for name in LOSSES if name not in _OURS)
+
+
+_OURS = LOSSES.own()
+for _name in _OURS:
     METHODS.register(_name)(_method_of(LOSSES.get(_name)))
+METHODS.add_later(_of_installed_packages)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from episodes.registry import Registry
 
-READOUTS: Registry[type[Readout]] = Registry("read-out")
+READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lambda: Readout)
 
 
 class Readout(ABC):
