@@ -101,7 +101,8 @@ def centers_command(
     dataset: str, weights: tuple[float, ...], classes: int, steps: int, picture: Path, data: Path | None
 ) -> None:
     """fewshot centers."""
-    from fewshot.experiments.center_loss_demo import few_classes, plot_planes, train_plane
+    from fewshot.experiments.center_loss_demo import few_classes, train_plane
+    from fewshot.reports.plots.center_loss import plot_planes
 
     keep_freed_memory()
     with TerminalReporter() as reporter:

@@ -1,16 +1,13 @@
-"""What the weight of the center loss does: embeddings of two numbers, drawn (after Wen et al. 2016, figure 3)."""
+"""What the weight of the center loss does to embeddings in the plane (after Wen et al. 2016, figure 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from episodes.files import put_in_place, scratch_file
 from episodes.sampler import ClassBatchSampler
 from episodes.types import EpisodeError, ImageSet
 from fewshot.evaluation.evaluate import embed_all
@@ -72,28 +69,3 @@ def train_plane(image_set: ImageSet, weight: float, steps: int, reporter: Report
     )
     embeddings = embed_all(method, image_set.images, "fp32").numpy()
     return Plane(weight, embeddings, method.state_dict()["criterion.centers"].numpy())
-
-
-def plot_planes(planes: Sequence[Plane], image_set: ImageSet, path: Path) -> Path:
-    """Draw the embeddings, a panel for each weight, a color for each class, its center as a cross."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    form = path.suffix.removeprefix(".").lower() or "png"
-    colors = mpl.colormaps["tab10"](image_set.class_ids.numpy() % 10)
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes every time
-        figure = Figure(figsize=(3.6 * len(planes), 3.9), dpi=120, layout="constrained")
-        for axes, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
-            axes.scatter(*plane.embeddings.T, s=7, c=colors, linewidths=0)
-            if plane.weight:
-                axes.scatter(*plane.centers.T, s=60, c="black", marker="x", linewidths=1.4)
-            axes.set_title(f"λ = {plane.weight:g}", fontsize=11)
-            axes.set_aspect("equal", adjustable="datalim")
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-        what = f"{image_set.num_classes} training classes of {image_set.dataset}"
-        figure.suptitle(f"Center loss: embeddings of two numbers, {what}; a cross is a center", fontsize=11)
-        with scratch_file(path.parent) as scratch:
-            figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else None)
-            put_in_place(scratch, path)
-    return path

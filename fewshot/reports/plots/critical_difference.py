@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from episodes.errors import UserError
+from fewshot.reports.plots.style import save
 from fewshot.statistics.ranks import RankTable
 
 _INK, _GRAY, _BAR = "#202020", "#6A6A6A", "#D55E00"
@@ -23,8 +22,6 @@ def draw_critical_difference(table: RankTable, path: Path, title: str) -> Path:
     The best mean rank is on the left; bars join the methods closer than Nemenyi's critical difference. The warning of
     the table, where it has one, stands in the picture. Raises UserError for another suffix.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise UserError(f"{path}: a picture is written as .png or .svg")
     groups = table.groups()
     num_methods = len(table.methods)
     num_rows = (num_methods + 1) // 2
@@ -45,10 +42,7 @@ def draw_critical_difference(table: RankTable, path: Path, title: str) -> Path:
     axes.text((1 + num_methods) / 2, -_HEAD + 0.12, title, ha="center", va="top", fontsize=11, fontweight="bold")
     for line, text in enumerate(warning):
         figure.text(0.5, (below - 0.22 - 0.22 * line) / height, text, ha="center", fontsize=8.5, color=_BAR)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
-    return path
+    return save(figure, path)
 
 
 def _draw_scale(axes: Axes, table: RankTable, num_methods: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
-from episodes.files import put_in_place, scratch_file
-from episodes.types import DataError, Episode, EpisodeError, ImageSet
+from episodes.types import Episode, EpisodeError, ImageSet
+from fewshot.reports.plots.style import picture_file, save
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -59,7 +59,9 @@ def draw_episodes(image_set: ImageSet, episode: Episode, path: Path, title: str)
             f"{len(blocks)} episodes make a picture {sheet.height} pixels tall, and {_TALLEST} is the limit: "
             "draw fewer episodes or lower the way"
         )
-    return _write(path, sheet.draw().save)
+    with picture_file(path) as scratch:
+        sheet.draw().save(scratch, "PNG")
+    return path
 
 
 def _class_rows(image_set: ImageSet, episode: Episode, index: int) -> list[_ClassRow]:
@@ -223,7 +225,7 @@ def plot_history(history: Sequence[Mapping[str, float]], path: Path, title: str)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    return _write(path, lambda file, form: figure.savefig(file, format=form))
+    return save(figure, path)
 
 
 def _plot_loss(axes: Axes, episodes: npt.NDArray[np.float64], loss: npt.NDArray[np.float64]) -> None:
@@ -243,13 +245,3 @@ def _plot_accuracy(
     chosen = f"chosen: {accuracy[best]:.2f} ± {ci95[best]:.2f} % after {int(episodes[best]):,} episodes"
     axes.scatter(episodes[best], accuracy[best], s=90, facecolors="none", edgecolors=_DARK, label=chosen, zorder=3)
     axes.legend(loc="best", frameon=False, handletextpad=0.1)
-
-
-def _write(path: Path, save: Callable[[Path, str], None]) -> Path:
-    """Write a whole PNG file or none: ``save(scratch file, "PNG")``, then rename."""
-    if path.is_dir():
-        raise DataError(f"{path} is a folder: name a file for the picture, such as {path / 'episodes.png'}")
-    with scratch_file(path.parent) as scratch:
-        save(scratch, "PNG")
-        put_in_place(scratch, path)
-    return path

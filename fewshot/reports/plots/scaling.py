@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from episodes.files import put_in_place, scratch_file
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from fewshot.reports.plots.style import save
 
 _TITLES = {
     "classes": "classes of the set",
@@ -22,27 +22,18 @@ _DRAWING, _GATHERING, _MEMORY, _LIMIT = "#0072B2", "#D55E00", "#007A5A", "#6A6A6
 
 def plot_scaling(content: dict[str, Any], path: Path) -> Path:
     """Draw the points of ``content`` into ``path`` (.svg or .png)."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    form = path.suffix.removeprefix(".").lower() or "svg"
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes every time
-        figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained")
-        panels = figure.subplots(2, 3).flatten()
-        for axes, (axis, title) in zip(panels, _TITLES.items(), strict=False):
-            _draw_axis(axes, [point for point in content["points"] if point["axis"] == axis], title)
-            ratio = content["largest_over_smallest"].get(axis)
-            axes.set_title(f"largest / smallest: {ratio:.2f}" if ratio else "grows with the images drawn", fontsize=10)
-        panels[0].legend(frameon=False, fontsize=9)
-        _draw_memory(panels[-1], content["scoring"], content["scoring_ceiling_mb"])
-        for axes in panels:
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_file(path.parent) as scratch:
-            figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else None)
-            put_in_place(scratch, path)
-    return path
+    figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained")
+    panels = figure.subplots(2, 3).flatten()
+    for axes, (axis, title) in zip(panels, _TITLES.items(), strict=False):
+        _draw_axis(axes, [point for point in content["points"] if point["axis"] == axis], title)
+        ratio = content["largest_over_smallest"].get(axis)
+        axes.set_title(f"largest / smallest: {ratio:.2f}" if ratio else "grows with the images drawn", fontsize=10)
+    panels[0].legend(frameon=False, fontsize=9)
+    _draw_memory(panels[-1], content["scoring"], content["scoring_ceiling_mb"])
+    for axes in panels:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return save(figure, path)
 
 
 def _draw_axis(axes: Axes, points: list[dict[str, Any]], title: str) -> None:
