@@ -8,21 +8,37 @@ import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from episodes.errors import UserError
 from episodes.files import write_atomically
+from fewshot.records.schema import (
+    Cost,
+    EpisodeSettings,
+    ExternalEmbeddings,
+    Hardware,
+    History,
+    RecordError,
+    Trained,
+    upgrade,
+)
 from fewshot.statistics.intervals import interval_over_episodes
 
 SCHEMA = 1
 
 
-class RecordError(UserError):
-    """A record that cannot be read or written. The message says which and why."""
+class _Parts(msgspec.Struct, kw_only=True):
+    trained: Trained
+    test: EpisodeSettings
+    history: History
+    cost: Cost
+    hardware: Hardware
+    embeddings: ExternalEmbeddings | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,40 @@ class RunRecord:
     readout: str = ""  # how frozen embeddings were classified; empty where the method has its own rule
     self_supervised: bool = False  # no label was used in training
     schema: int = SCHEMA
+
+    @cached_property
+    def _parts(self) -> _Parts:
+        return msgspec.convert(upgrade(asdict(self)), _Parts)
+
+    @property
+    def trained(self) -> Trained:
+        """What was trained, on which images, and how."""
+        return self._parts.trained
+
+    @property
+    def test(self) -> EpisodeSettings:
+        """The test episodes, and the images that they were drawn from."""
+        return self._parts.test
+
+    @property
+    def history(self) -> History:
+        """The course of the training."""
+        return self._parts.history
+
+    @property
+    def cost(self) -> Cost:
+        """Seconds of training and test."""
+        return self._parts.cost
+
+    @property
+    def hardware(self) -> Hardware:
+        """The machine."""
+        return self._parts.hardware
+
+    @property
+    def embeddings(self) -> ExternalEmbeddings | None:
+        """The file of embeddings made elsewhere; None where the model is one of this program's."""
+        return self._parts.embeddings
 
     @property
     def counts(self) -> npt.NDArray[np.uint16]:

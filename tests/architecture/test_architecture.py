@@ -51,7 +51,7 @@ OUTSIDERS = {
         *("torch", "torchvision", "timm", "pytorch_metric_learning", "learn2learn", "jaxtyping"),
         *("numpy", "safetensors"),
     },
-    "fewshot.records": {"numpy"},
+    "fewshot.records": {"numpy", "msgspec"},
     "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "tensorboard"},
     "fewshot.evaluation": {"torch", "numpy", "jaxtyping"},
 }

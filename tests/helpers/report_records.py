@@ -44,7 +44,11 @@ def a_record(model: str = "proto", accuracy: float = 0.95, way: int = 5, shot: i
         config={
             "way": way, "shot": shot, "encoder": "conv4", "encoder_options": {}, "pixels": pixels, "model_options": {},
             "checkpoint": f"runs/checkpoints/{model}-{seed}/checkpoint.safetensors", "dataset": pixels.split("-")[0],
-            "recipe": {"train_way": 60, "train_shot": shot, "train_episodes": episodes, "train_query": 5},
+            "query": 15, "test_pixels": pixels, "class_split": pixels.split("-")[1], "test_precision": "fp32",
+            "recipe": {
+                "name": "fast", "source": "s", "train_way": 60, "train_shot": shot, "train_episodes": episodes,
+                "train_query": 5,
+            },
         },
         training={"history": history, "val_accuracy": accuracy},
         seconds={"training": 300.0 * (1 + len(model)), "test": 2.0},

@@ -49,9 +49,17 @@ def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> Run
         transductive=False,
         uses_unlabeled=False,
         num_parameters=111_936,
-        config={"way": 5, "shot": 1, "recipe": {"train_way": 60}},
-        training={"history": [{"episode": 1, "loss": 0.5}]},
-        seconds={"training": 1.5},
+        config={
+            "way": 5,
+            "shot": 1,
+            "query": num_queries // 5,
+            "encoder": "conv4",
+            "pixels": "omniglot-vinyals-28",
+            "test_pixels": "omniglot-vinyals-28",
+            "recipe": {"name": "fast", "source": "s", "train_way": 60},
+        },
+        training={"history": [{"episode": 1, "accuracy": 0.5, "ci95": 0.1, "loss": 0.5, "seconds": 1.0}]},
+        seconds={"training": 1.5, "test": 0.5},
         commit="c",
         versions={"torch": "2"},
         machine={"cores": 2},
@@ -177,6 +185,17 @@ def test_a_full_disk_is_explained_and_leaves_the_former_record(tmp_path: Path, m
 
 def test_a_record_names_its_cell_of_a_published_table() -> None:
     assert a_record().pixels_way_shot == ("omniglot-vinyals-28", 5, 1)
+
+
+def test_what_a_record_says_is_typed_whatever_its_schema() -> None:
+    record = a_record()
+    assert (record.test.way, record.test.dataset, record.test.class_split) == (5, "omniglot", "vinyals")
+    assert (record.trained.seed, record.trained.recipe.train_way, record.cost.training_seconds) == (3, 60, 1.5)
+    for record in read_records([ROOT / "results" / "runs"]):
+        assert record.test.dataset_id == record.protocol.split("/")[0]
+        assert record.num_queries == record.test.way * record.test.query
+        assert record.trained.model == record.model
+        assert record.trained.clean_id == record.test.clean_id
 
 
 def test_every_committed_record_can_be_read_and_is_no_smoke_test() -> None:
