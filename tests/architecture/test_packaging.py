@@ -204,7 +204,7 @@ def test_ci_script_is_executable_bash_that_stops_at_the_first_failure() -> None:
 def test_wheel_holds_every_file_of_both_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     sources = {path.relative_to(ROOT).as_posix() for path in committed_files()}
     expected = {name for name in sources if name.startswith(("episodes/", "fewshot/"))}
-    assert {"episodes/py.typed", "fewshot/py.typed", "fewshot/published.csv"} <= expected
+    assert {"episodes/py.typed", "fewshot/py.typed", "fewshot/records/published_data/numbers.csv"} <= expected
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert expected - held == set()
     assert {name.split("/")[0] for name in held} == {"episodes", "fewshot"}

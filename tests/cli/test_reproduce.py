@@ -143,7 +143,7 @@ def test_cells_that_share_a_training_pay_for_it_once() -> None:
 
 def test_the_time_left_follows_the_speed_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("fewshot.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("fewshot.cli.reproduce.time.monotonic", lambda: now)
     plan = PlanReporter([100.0, 300.0])
 
     def at(seconds: float, episode: int) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.datasets import omniglot
+from episodes.datasets.omniglot import dataset as omniglot
 from episodes.datasets.omniglot.dataset import (
     DRAWERS,
     PARTS,

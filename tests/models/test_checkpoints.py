@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> 
 
 def test_a_second_trainer_in_a_folder_is_told_who_is_there(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fewshot.models.tensor_files import sole_trainer\n"
+        "import sys; from pathlib import Path; from fewshot.training.checkpoints import sole_trainer\n"
         "with sole_trainer(Path(sys.argv[1])): print('holding', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

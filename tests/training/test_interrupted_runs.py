@@ -79,7 +79,7 @@ def test_a_second_run_of_the_same_training_is_refused_and_harms_nothing_even_wit
     state = stopped_state(tmp_path)
     before = state.read_bytes()
     code = (
-        "import sys; from pathlib import Path; from fewshot.models.tensor_files import sole_trainer\n"
+        "import sys; from pathlib import Path; from fewshot.training.checkpoints import sole_trainer\n"
         "with sole_trainer(Path(sys.argv[1])): print('holding', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(state.parent)]

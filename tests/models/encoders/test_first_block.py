@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import fewshot.models.encoders
+import fewshot.models.encoders.conv
 from fewshot.models.encoders import patched_convolution as first_block
 from fewshot.models.encoders.conv import ConvBlock, set_batch_statistics
 from fewshot.models.encoders.patched_convolution import pooled_on_patches, suits_patches
@@ -54,7 +54,7 @@ def block(padding: int = 1, dtype: torch.dtype = torch.float64) -> ConvBlock:
 @contextmanager
 def without_patches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fewshot.models.encoders, "suits_patches", lambda *_: False)
+        patch.setattr(fewshot.models.encoders.conv, "suits_patches", lambda *_: False)
         yield
 
 
@@ -172,7 +172,7 @@ def test_testing_never_comes_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(x)
         return torch.zeros(NUM_IMAGES, 32, 14, 14)
 
-    monkeypatch.setattr(fewshot.models.encoders, "pooled_on_patches", noted)
+    monkeypatch.setattr(fewshot.models.encoders.conv, "pooled_on_patches", noted)
     layer.eval()(pixels)
     assert not asked
     layer.train()(pixels)
