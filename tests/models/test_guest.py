@@ -177,7 +177,8 @@ def test_unlabeled_images_and_classes_that_are_too_small_are_refused(image_set: 
 @pytest.mark.usefixtures("learn2learn")
 def test_the_import_is_late_and_silent() -> None:
     code = (
-        "import sys; from fewshot.models import learn2learn_adapter as guest; assert 'learn2learn' not in sys.modules and 'gym' not in sys.modules;"
+        "import sys; from fewshot.models import learn2learn_adapter as guest;"
+        "assert 'learn2learn' not in sys.modules and 'gym' not in sys.modules;"
         "module = guest.import_learn2learn(); assert guest.import_learn2learn() is module; assert guest.available()"
     )
     command = [sys.executable, "-W", "error", "-c", code]
