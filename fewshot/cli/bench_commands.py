@@ -70,4 +70,4 @@ def _written(choices: Mapping[str, Any], measured: dict[str, Any]) -> list[Path]
     from fewshot.reports.pages.speed import write_scaling, write_speed
 
     docs = choices["docs"]
-    return write_scaling(docs, measured) if choices["scaling"] else [write_speed(docs, measured)]
+    return write_scaling(docs, measured) if choices["scaling"] else write_speed(docs, measured)

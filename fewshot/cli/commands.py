@@ -14,7 +14,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import SPLITS
 from fewshot.cli.progress import TerminalReporter
-from fewshot.cli.terminal import terminal
+from fewshot.cli.terminal import rich_table, terminal
 from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.options import check_choice
 
@@ -72,22 +72,27 @@ def data_command(
 def publish_command(records: tuple[Path, ...], results: Path, note: str, *, with_weights: bool) -> None:
     """fewshot publish."""
     from fewshot.experiments.publish import publish
+    from fewshot.reports.results import readme_parts, write_results
 
-    for path in publish(records, results, with_weights=with_weights, note=note):
+    readme_parts(results.parent / "README.md")  # what could not be written is refused before anything is
+    for path in (*publish(records, results, with_weights=with_weights, note=note), *write_results(results)):
         click.echo(f"written: {path}")
 
 
 def damage_command(results: Path, picture: Path | None, out: Path) -> None:
     """fewshot damage."""
     from fewshot.records.record import read_records
-    from fewshot.reports.pages.corruption import damage_curves, damage_table, plot_damage
+    from fewshot.reports.pages.corruption import corruption_curves, corruption_tables, draw
 
-    curves = damage_curves(read_records([results / "runs", out / "records"]))
+    curves = corruption_curves(read_records([results / "runs", out / "records"]))
     if not curves:
-        raise UserError("no training on damaged images yet: `fewshot run --model proto --damage 0.75` makes one")
-    click.echo(damage_table(curves))
+        raise UserError("no training on corrupted images yet: `fewshot run --model proto --damage 0.75` makes one")
+    for protocol, table in corruption_tables(curves).items():
+        terminal().print(rich_table(table, protocol))
     if picture:
-        click.echo(f"\ndrawn: {plot_damage(curves, picture)}")
+        from fewshot.reports.plots.style import save
+
+        click.echo(f"\ndrawn: {save(draw(curves), picture)}")
 
 
 def doctor_command(root: Path | None) -> None:
@@ -102,7 +107,8 @@ def centers_command(
 ) -> None:
     """fewshot centers."""
     from fewshot.experiments.center_loss_demo import few_classes, train_plane
-    from fewshot.reports.plots.center_loss import plot_planes
+    from fewshot.reports.plots.center_loss import center_loss_figure
+    from fewshot.reports.plots.style import save
 
     keep_freed_memory()
     with TerminalReporter() as reporter:
@@ -111,4 +117,4 @@ def centers_command(
         planes = [train_plane(chosen, weight, steps, reporter) for weight in weights]
     for plane in planes:
         click.echo(f"lambda {plane.weight:<8g} mean squared length of the embeddings {plane.spread:.3f}")
-    click.echo(f"drawn: {plot_planes(planes, chosen, picture)}")
+    click.echo(f"drawn: {save(center_loss_figure(planes, chosen), picture)}")

@@ -25,9 +25,10 @@ def compare_command(
                 f"the critical-difference plot ranks over protocols, and all were measured on "
                 f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
             )
-        from fewshot.reports.plots.critical_difference import draw_critical_difference
+        from fewshot.reports.plots.critical_difference import critical_difference_figure
+        from fewshot.reports.plots.style import save
 
-        draw_critical_difference(table, picture, f"Mean ranks over {len(comparisons)} protocols (1 is best)")
+        save(critical_difference_figure(table, f"Mean ranks over {len(comparisons)} protocols (1 is best)"), picture)
     if as_data:
         print_json(
             {"comparisons": [as_json(found) for found in comparisons], "ranks": None if table is None else _data(table)}

@@ -12,16 +12,13 @@ from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from fewshot.cli.overall import OverallReporter
 from fewshot.experiments.config import DEFAULT_UNLABELED, RunConfig
-from fewshot.experiments.publish import write_pages
 from fewshot.experiments.run import run
 from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.methods import METHODS
 from fewshot.models.options import check_choice
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.leaderboard import check_files, render, write_files
-from fewshot.reports.pages.corruption import check_damage
-from fewshot.reports.pages.recipe_costs import check_recipe_costs
-from fewshot.reports.pages.training_styles import check_training_styles
+from fewshot.reports.leaderboard import overview
+from fewshot.reports.results import check_results, write_results
 from fewshot.training.recipes import RECIPES, RecipeName, find_recipe
 
 
@@ -34,20 +31,15 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         keep_freed_memory()
         dataset = open_dataset(choices["dataset"], choices["data"])
         records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
-        click.echo(render(records, smoke=recipe == "smoke"))
+        click.echo(overview(records, smoke=recipe == "smoke"))
     elif write:
-        records = read_records([results / "runs"])
-        for path in (*write_files(results), *write_pages(records, results)):
+        for path in write_results(results):
             click.echo(f"written: {path}")
     elif check:
-        check_files(results)
-        records = read_records([results / "runs"])
-        check_damage(records, results)
-        check_training_styles(records, results)
-        check_recipe_costs(records, results)
-        click.echo("README.md and the leaderboard's files say what the records say")
+        check_results(results)
+        click.echo("README.md and the pages of results say what the records say")
     else:
-        click.echo(render(read_records([results / "runs", out / "records"])))
+        click.echo(overview(read_records([results / "runs", out / "records"])))
 
 
 def train_all(

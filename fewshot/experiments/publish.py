@@ -1,24 +1,20 @@
-"""A record and its weights into results/, where they are committed, and the tables made anew."""
+"""A record and its weights into results/, where they are committed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from episodes.errors import UserError
-from episodes.files import write_atomically
+from episodes.files import write_all
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
-from fewshot.records.record import RunRecord, read_record, read_records, record_bytes
-from fewshot.reports.leaderboard import write_files
-from fewshot.reports.pages.corruption import write_damage
-from fewshot.reports.pages.recipe_costs import write_recipe_costs
-from fewshot.reports.pages.training_styles import write_training_styles
+from fewshot.records.record import RunRecord, read_record, record_bytes
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 MOST_BYTES_OF_ONE = 2_000_000
@@ -44,13 +40,13 @@ def weights_path(record: RunRecord, results: Path) -> Path:
 
 
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
-    """Copy records and their weights into ``results`` and rebuild its tables; the paths written.
+    """Copy records and their weights into ``results``, all or none; the paths written.
 
     ``note`` joins the notes of the published copies. All records are looked at before any is copied. Raises
     PublishError, CheckpointError or RecordError, with nothing changed.
     """
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
-    contents: dict[Path, bytes] = {}
+    contents: dict[Path, bytes] = {}  # weights come before their record: no record ever lacks its weights
     for candidate in candidates:
         if candidate.weights is not None:
             contents[weights_path(candidate.record, results)] = weights_bytes(candidate.weights)
@@ -58,19 +54,8 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
         noted = replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
         contents[results / "runs" / candidate.source.name] = record_bytes(noted)
     _refuse_too_much(contents, results / "weights")
-    for path, content in contents.items():  # weights come before their record: no record ever lacks its weights
-        write_atomically(path, content)
-    records = read_records([results / "runs"])
-    return [*contents, *write_files(results), *write_pages(records, results)]
-
-
-def write_pages(records: Sequence[RunRecord], results: Path) -> list[Path]:
-    """Write the pages beside the leaderboard into ``results``, those that there are records for."""
-    return [
-        *write_damage(records, results),
-        *write_training_styles(records, results),
-        *write_recipe_costs(records, results),
-    ]
+    write_all(contents)
+    return list(contents)
 
 
 def weights_bytes(checkpoint: Path) -> bytes:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS, Published
 from fewshot.records.ranking import Standing, best_of_models, columns_of, missing, settings, sort_rows, standings
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.records.rows import BLOCKS, trained_on
 from fewshot.records.rows import Block as Kind
 from fewshot.reports.documents import Block, Heading, Paragraph, Table, Value, markdown, page, tex
 from fewshot.reports.leaderboard_csv import csv_text
+from fewshot.reports.pages.base import Content, Page
 from fewshot.statistics.intervals import CoveringInterval, spread
 
-START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
 _NOTHING = Paragraph("No records yet: `fewshot run` makes one.")
 _HOW_TO_READ = Paragraph(
     "Accuracy in percent on the test classes, mean over training seeds. ± is the half width of the 95 % interval over "
@@ -28,7 +26,7 @@ _HOW_TO_READ = Paragraph(
 Rows = dict[str, dict[tuple[int, int], Standing]]
 
 
-def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
+def overview(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
     """The overview tables as Markdown: of all recipes, and what stands apart. Smoke tests only where asked for."""
     found = standings(records, smoke=smoke)
     blocks = [block for chosen in _by_settings(found) for block in _overview(chosen)]
@@ -213,12 +211,8 @@ def _lacking(found: Sequence[Standing]) -> list[Block]:
     return [heading, text, Table(("images", "model", "cells"), tuple(lines))] if lines else []
 
 
-def documents(results: Path) -> dict[Path, str]:
-    """What leaderboard.md, .csv, .html and .tex and README.md must say, by path.
-
-    README.md, beside the folder of results, is left alone where it has no place for a table.
-    """
-    found = standings(read_records([results / "runs"]))
+def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
+    found = standings(records)
     groups = _by_settings(found)
     overview = [block for chosen in groups for block in _overview(chosen)] or [_NOTHING]
     details = [
@@ -227,33 +221,12 @@ def documents(results: Path) -> dict[Path, str]:
     rest = [*_apart(found), *_lacking(found)]
     generated = Paragraph("Generated from the records in `runs/` by `make leaderboard`; do not edit.")
     whole = [Heading(1, "Leaderboard"), generated, _HOW_TO_READ, *overview, *rest, *details]
-    contents = {
-        results / "leaderboard.md": markdown(whole) + "\n",
-        results / "leaderboard.csv": csv_text(found),
-        results / "leaderboard.html": page(whole, "Leaderboard"),
-        results / "leaderboard.tex": tex([generated, *overview]),
+    return {
+        "leaderboard.md": markdown(whole) + "\n",
+        "leaderboard.csv": csv_text(found),
+        "leaderboard.html": page(whole, "Leaderboard"),
+        "leaderboard.tex": tex([generated, *overview]),
     }
-    readme = results.parent / "README.md"
-    if readme.is_file():
-        text = readme.read_text(encoding="utf-8")
-        before, start, rest_of_text = text.partition(START)
-        _, end, after = rest_of_text.partition(END)
-        if start and end:
-            contents[readme] = f"{before}{START}\n\n{headline(found)}\n\n{END}{after}"
-    return contents
 
 
-def write_files(results: Path) -> list[Path]:
-    """Write the tables in ``results`` and that of README.md; the paths written."""
-    contents = documents(results)
-    for path, text in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-    return list(contents)
-
-
-def check_files(results: Path) -> None:
-    """Raise UserError when a file does not say what the records say."""
-    for path, text in documents(results).items():
-        if not path.is_file() or path.read_bytes() != text.encode():
-            raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make leaderboard`")
+PAGE = Page("leaderboard", _render)

@@ -62,9 +62,9 @@ def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monk
     for part in (found["small"], found["large"]):
         assert 0 < part["step_ms"] < 60_000
         assert 50 < part["own_mb"] < 50_000
-    page = write_speed(tmp_path, measured).read_text()
+    page = write_speed(tmp_path, measured)[0].read_text()
     assert "Training from an image file of 0.0 GB" in page
-    later = write_speed(tmp_path, {"machine": found["machine"], "measurements": []}).read_text()
+    later = write_speed(tmp_path, {"machine": found["machine"], "measurements": []})[0].read_text()
     assert "Training from an image file" in later  # kept until it is measured anew
 
 

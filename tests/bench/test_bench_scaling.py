@@ -12,7 +12,8 @@ from episodes.spec import EpisodeSpec
 from fewshot.bench import scaling as bench_scaling
 from fewshot.bench.scaling import QUICK, Point, Sizes, image_file, image_set, measure_point, measure_scaling, points_of
 from fewshot.progress import Reporter
-from fewshot.reports.plots.scaling import plot_scaling
+from fewshot.reports.plots.scaling import scaling_figure
+from fewshot.reports.plots.style import save
 from toy_bench import called_here
 
 TINY = Sizes(
@@ -74,7 +75,7 @@ def test_classes_are_of_equal_size_and_a_better_time_replaces_a_worse_one() -> N
 
 
 def test_the_picture_has_a_panel_for_each_axis(measured: Any, tmp_path: Path) -> None:
-    text = plot_scaling(measured, tmp_path / "scaling.svg").read_text(encoding="utf-8")
+    text = save(scaling_figure(measured), tmp_path / "scaling.svg").read_text(encoding="utf-8")
     for word in (
         "classes of the set",
         "images of the set",
@@ -84,5 +85,5 @@ def test_the_picture_has_a_panel_for_each_axis(measured: Any, tmp_path: Path) ->
         "memory",
     ):
         assert word in text
-    assert plot_scaling(measured, tmp_path / "again.svg").read_text(encoding="utf-8") == text
-    assert plot_scaling(measured, tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert save(scaling_figure(measured), tmp_path / "again.svg").read_text(encoding="utf-8") == text
+    assert save(scaling_figure(measured), tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

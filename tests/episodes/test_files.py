@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from episodes.errors import DataError
-from episodes.files import put_in_place, scratch_file, write_atomically
+from episodes.files import put_in_place, scratch_file, write_all, write_atomically
 
 
 def test_a_file_is_written_into_folders_that_are_made_for_it(tmp_path: Path) -> None:
@@ -35,6 +35,19 @@ def test_a_write_that_fails_leaves_the_former_content_and_nothing_else(
         write_atomically(target, b"latter")
     assert target.read_bytes() == b"former"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError):
+        write_all({tmp_path / "first": b"1", tmp_path / "file" / "below": b"2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    write_all({tmp_path / "first": b"1", tmp_path / "second": b"2"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "file": b"",
+        "first": b"1",
+        "second": b"2",
+    }
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,11 @@ import pytest
 from test_comparison import measured, published
 
 from command_line import Fewshot
-from episodes.errors import UserError
 from fewshot.records.ranking import best_of_models, missing, standings
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.leaderboard import END, START, check_files, documents, headline, render, write_files
+from fewshot.reports.leaderboard import headline
+from fewshot.reports.leaderboard import overview as render
+from fewshot.reports.results import files_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ def rows_of(table: str, word: str) -> list[list[str]]:
 
 
 def csv_rows(results: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(documents(results)[results / "leaderboard.csv"])))
+    return list(csv.DictReader(io.StringIO(str(files_of(results)[results / "leaderboard.csv"]))))
 
 
 def with_config(record: RunRecord, **changes: Any) -> RunRecord:
@@ -56,7 +57,7 @@ def test_seeds_are_one_row_with_their_number_and_interval(tmp_path: Path) -> Non
     (row,) = csv_rows(results)
     assert row["seeds"] == "3"
     assert float(row["ci95_seeds"]) > float(row["ci95"])
-    (line,) = rows_of(documents(results)[results / "leaderboard.md"].partition("In detail")[2], "| proto |")
+    (line,) = rows_of(str(files_of(results)[results / "leaderboard.md"]).partition("In detail")[2], "| proto |")
     assert line[6:9] == [f"{float(row['ci95_classes']):.2f}", f"{float(row['ci95_seeds']):.2f}", "3"]
 
 
@@ -148,7 +149,7 @@ def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the
     results = published(tmp_path, short, long)
     (row,) = rows_of(render([short, long]), "| proto |")
     assert row[4].endswith("(1)**")
-    details = documents(results)[results / "leaderboard.md"].partition("In detail")[2]
+    details = str(files_of(results)[results / "leaderboard.md"]).partition("In detail")[2]
     assert [line[4] for line in rows_of(details, "| proto |")] == [
         "fast: 60-way, 6,000 episodes",
         "fast: 60-way, 3,000 episodes",
@@ -182,35 +183,9 @@ def test_cells_that_a_paper_has_and_the_records_lack_are_named() -> None:
     assert lacking["miniimagenet-ravi-84"]["proto"] == [(5, 1), (5, 5)]
 
 
-def test_four_files_and_the_readme_are_written_and_checked_byte_for_byte(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    (tmp_path / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    published(results, measured("proto"), measured("proto", 3, recipe="paper"), measured("a_b & <c>", 1))
-    written = write_files(results)
-    assert [path.name for path in written] == [
-        *(f"leaderboard.{end}" for end in ("md", "csv", "html", "tex")),
-        "README.md",
-    ]
-    contents = [path.read_bytes() for path in written]
-    assert [path.read_bytes() for path in write_files(results)] == contents, "the same each time"
-    text = (tmp_path / "README.md").read_text()
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "old" not in text
-    (row,) = rows_of(text, "| proto |")
-    assert row[1].endswith("(98.80)**"), "the best recipe of the model, and its paper's number"
-    check_files(results)
-    for path, content in zip(written, contents, strict=True):
-        path.write_bytes(content.replace(b"proto", b"porto"))
-        with pytest.raises(UserError, match=rf"{path.name} is not what .* `make leaderboard`"):
-            check_files(results)
-        path.write_bytes(content)
-    check_files(results)
-
-
 def test_html_and_tex_escape_what_would_be_markup(tmp_path: Path) -> None:
     results = published(tmp_path, measured("a_b & <c>", 1))
-    contents = documents(results)
+    contents = {path: str(content) for path, content in files_of(results).items()}
     page, tex = contents[results / "leaderboard.html"], contents[results / "leaderboard.tex"]
     assert "a_b &amp; &lt;c&gt;" in page
     assert "<c>" not in page
@@ -218,10 +193,6 @@ def test_html_and_tex_escape_what_would_be_markup(tmp_path: Path) -> None:
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     assert r"$\pm$" in tex
     assert "http" not in page, "the page needs no network"
-
-
-def test_the_committed_tables_say_what_the_committed_records_say() -> None:
-    check_files(ROOT / "results")
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_the_committed_page_is_what_its_figures_generate() -> None:
 
 
 def test_ratios_and_shares_are_computed_from_the_figures(tmp_path: Path) -> None:
-    page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
+    page = write_speed(tmp_path, measured())[0].read_text(encoding="utf-8")
     assert "| easyfsl 1.0 | 430 | 4.3 times | 500 | 50.0 times |" in page
     assert "50 % (bf16) | convolution 60 %, batch norm 25 %, pooling 10 % |" in page
     assert "| s | 100 | 102 | +2.0 % |" in page
@@ -68,7 +68,7 @@ def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) 
     write_speed(tmp_path, goal("proto", 0.980))
     write_speed(tmp_path, goal("matching", 0.979))
     write_speed(tmp_path, goal("proto", 0.989))
-    page = write_speed(tmp_path, measured(load=0.2)).read_text(encoding="utf-8")
+    page = write_speed(tmp_path, measured(load=0.2))[0].read_text(encoding="utf-8")
     assert page.count("proto on omniglot, 5-way 1-shot") == 1
     assert "| fast | 98.80 % | 98.90 % | 2 of 3 seeds | 200 | 180 | 220 |" in page
     assert "matching on omniglot" in page
@@ -80,7 +80,7 @@ def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) 
 
 
 def test_a_page_that_was_changed_by_hand_is_found_out(tmp_path: Path) -> None:
-    page = write_speed(tmp_path, measured())
+    page, _ = write_speed(tmp_path, measured())
     check_page(tmp_path)
     page.write_text(page.read_text(encoding="utf-8").replace("4.3 times", "5.3 times"), encoding="utf-8")
     with pytest.raises(UserError, match="fewshot bench --write"):
@@ -105,6 +105,6 @@ def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_an
     figures = [seconds, of_more, memory, step]
     models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": figures}
     write_speed(tmp_path, models)
-    page = write_speed(tmp_path, measured()).read_text(encoding="utf-8")
+    page = write_speed(tmp_path, measured())[0].read_text(encoding="utf-8")
     assert "| relation | 71.2 | 5,053 | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
     assert "| peak memory | 1,234 | MB | resident |" in page

@@ -1,22 +1,19 @@
-"""What a confidence is good for: accuracy against the share of damaged test images (Fort 2017, section 5)."""
+"""Accuracy against the share of corrupted test images (Fort 2017, section 5)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from episodes.errors import UserError
-from episodes.files import write_atomically
+import pandas as pd
+
 from fewshot.records.record import RunRecord
+from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.rendering import Section, render, table_of
 
-_HEAD = (
-    "# Accuracy against the share of damaged images\n\n"
-    "A damaged image is down-sampled four times and brought back to its size (28x28 keeps 7x7 numbers), after Fort "
-    "2017. A method that knows how sure it is of an image can lean on the others. Generated from the records in "
-    "`runs/` by `make leaderboard`; do not edit.\n\n"
-)
-_MARKERS, _COLORS = "osD^v", ("#0072B2", "#D55E00", "#007A5A", "#AA4499", "#6A6A6A")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,12 @@ class Curve:
     model: str
     trained_share: float
     seed: int
-    protocol: str  # without its damage
-    points: Mapping[float, RunRecord]  # by share of damaged test images
+    protocol: str  # of whole images
+    points: Mapping[float, RunRecord]  # by share of corrupted test images
 
 
-def damage_curves(records: Iterable[RunRecord]) -> list[Curve]:
-    """The trainings on damaged images, their tests by share; sorted by protocol and name."""
+def corruption_curves(records: Iterable[RunRecord]) -> list[Curve]:
+    """The trainings on corrupted images, their tests by share; sorted by protocol and name."""
     found: dict[tuple[str, str, float, int], dict[float, RunRecord]] = {}
     for record in records:
         if record.config.get("damage") and record.recipe != "smoke" and not record.readout:
@@ -45,72 +42,54 @@ def damage_curves(records: Iterable[RunRecord]) -> list[Curve]:
     ]
 
 
-def damage_table(curves: Sequence[Curve]) -> str:
-    """A Markdown table for each protocol: a row per training, a column per share of damaged test images."""
-    blocks = []
+def corruption_tables(curves: Sequence[Curve]) -> dict[str, pd.DataFrame]:
+    """A table for each protocol: a row per training, a column per share of corrupted test images."""
+    tables = {}
     for protocol in dict.fromkeys(curve.protocol for curve in curves):
         chosen = [curve for curve in curves if curve.protocol == protocol]
         shares = sorted({share for curve in chosen for share in curve.points})
-        lines = [
-            f"**{protocol}**",
-            "",
-            f"| model | trained with damage | {' | '.join(f'{100 * share:g} % damaged' for share in shares)} |",
-            f"|---|---:|{'---:|' * len(shares)}",
+        rows = [
+            {
+                "model": curve.model,
+                "corrupted in training": f"{100 * curve.trained_share:g} %",
+                **{
+                    f"{100 * share:g} % corrupted": curve.points[share].percent() if share in curve.points else ""
+                    for share in shares
+                },
+            }
+            for curve in chosen
         ]
-        for curve in chosen:
-            cells = [curve.points[share].percent() if share in curve.points else "" for share in shares]
-            lines.append(f"| {curve.model} | {100 * curve.trained_share:g} % | {' | '.join(cells)} |")
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+        tables[protocol] = table_of(rows)
+    return tables
 
 
-def plot_damage(curves: Sequence[Curve], path: Path) -> Path:
-    """Draw the curves, a panel per protocol, 95 % intervals as bars, into ``path`` (.svg or .png)."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+def draw(curves: Sequence[Curve]) -> Figure:
+    """The curves, a panel per protocol."""
+    from fewshot.reports.plots.corruption import corruption_figure
 
-    from episodes.files import put_in_place, scratch_file
-
-    protocols = list(dict.fromkeys(curve.protocol for curve in curves))
-    form = path.suffix.removeprefix(".").lower() or "svg"
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes every time
-        figure = Figure(figsize=(5.2 * len(protocols), 4), dpi=120, layout="constrained")
-        panels = figure.subplots(1, len(protocols), squeeze=False)[0]
-        for axes, protocol in zip(panels, protocols, strict=True):
-            chosen = [curve for curve in curves if curve.protocol == protocol]
-            for curve, color, marker in zip(chosen, _COLORS, _MARKERS, strict=False):
-                shares = [100 * share for share in curve.points]
-                means = [100 * record.accuracy for record in curve.points.values()]
-                halves = [100 * record.ci95 for record in curve.points.values()]
-                label = f"{curve.model}, trained with {100 * curve.trained_share:g} %"
-                axes.errorbar(shares, means, halves, color=color, marker=marker, markersize=5, capsize=3, label=label)
-            axes.set_title(protocol, fontsize=10)
-            axes.set_xlabel("damaged test images")
-            axes.set_ylabel("accuracy (%)")
-            axes.xaxis.set_major_formatter(PercentFormatter(decimals=0))
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize=9)
-        with scratch_file(path.parent) as scratch:
-            figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else None)
-            put_in_place(scratch, path)
-    return path
+    points = [
+        {
+            "protocol": curve.protocol,
+            "training": f"{curve.model}, trained with {100 * curve.trained_share:g} %",
+            "share": 100 * share,
+            "accuracy": 100 * record.accuracy,
+            "ci95": 100 * record.ci95,
+        }
+        for curve in curves
+        for share, record in curve.points.items()
+    ]
+    return corruption_figure(pd.DataFrame(points))
 
 
-def write_damage(records: Iterable[RunRecord], results: Path) -> list[Path]:
-    """Write damage.md and damage.svg into ``results``; nothing where no training was on damaged images."""
-    curves = damage_curves(records)
+def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
+    curves = corruption_curves(records)
     if not curves:
-        return []
-    picture = plot_damage(curves, results / "damage.svg")
-    text = f"{_HEAD}{damage_table(curves)}\n\n![accuracy against the share of damaged images](damage.svg)\n"
-    write_atomically(results / "damage.md", text.encode())
-    return [results / "damage.md", picture]
+        return {}
+    sections = [
+        Section(text=f"**{protocol}**", table=table, numbers=frozenset(table.columns[1:]))
+        for protocol, table in corruption_tables(curves).items()
+    ]
+    return {"damage.md": render("corruption.md", sections=sections), "damage.svg": lambda: draw(curves)}
 
 
-def check_damage(records: Iterable[RunRecord], results: Path) -> None:
-    """Raise UserError when damage.md does not say what the records say."""
-    curves, page = damage_curves(records), results / "damage.md"
-    if curves and (not page.is_file() or damage_table(curves) not in page.read_text(encoding="utf-8")):
-        raise UserError(f"{page} is not what the records in {results / 'runs'} say: run `make leaderboard`")
+PAGE = Page("corruption", _render)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from episodes.errors import UserError
-from episodes.files import write_atomically
 from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of
 from fewshot.records.record import RunRecord
-from fewshot.reports.documents import Block, Heading, Paragraph, Table, Value, markdown
-from fewshot.reports.pages.training_styles import images_seen
+from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.rendering import render, table_of
 from fewshot.training.recipes import find_recipe
 
-PAGE = "recipes.md"
-_INTRODUCTION = (
-    "Each model's fast recipe beside the recipe of its paper, by the images that go through the encoder in training "
-    "(every image as often as it passes). Ours is the record of today's fast recipe, by the model's own rule, or where "
-    "there is none yet the most accurate one of an older fast recipe; where no paper gives a whole recipe there is no "
-    "length to hold it against. Generated from the records in `runs/` by `make leaderboard`; do not edit."
-)
 _WITHIN = "within intervals"
 
 
@@ -99,65 +90,54 @@ def _images_of_paper(model: str, record: RunRecord) -> int | None:
     return images_seen(replace(record, config=record.config | {"recipe": whole}))
 
 
-def page_text(records: Iterable[RunRecord]) -> str:
-    """The page as Markdown; empty where there is nothing to show."""
-    found = costs(records)
-    if not found:
-        return ""
-    blocks: list[Block] = [
-        Heading(1, "What the fast recipes save"),
-        Paragraph(_INTRODUCTION),
-        Paragraph(_summary(found)),
-    ]
-    columns = (
-        *("model", "protocol", "ours", "published", "reached", "training"),
-        *("minutes", "images", "images of the paper's recipe", "share"),
-    )
-    rows = tuple(tuple(Value(text) for text in _row(cost)) for cost in found)
-    blocks.append(Table(columns, rows, frozenset((*columns[2:4], *columns[6:]))))
-    return markdown(blocks) + "\n"
+def images_seen(record: RunRecord) -> int | None:
+    """Images that went through the encoder in training, the two views of an image counted twice; None if unknown."""
+    recipe = record.config["recipe"]
+    steps = recipe.get("train_episodes")
+    if not steps:
+        return 0
+    if recipe.get("batch_size"):
+        return int(steps * recipe["batch_size"] * (2 if record.self_supervised and record.model != "gan" else 1))
+    if not recipe.get("train_way"):
+        return None
+    shot, unlabeled = recipe.get("train_shot") or record.config["shot"], recipe.get("unlabeled") or 0
+    of_classes = recipe["train_way"] * (shot + recipe["train_query"] + unlabeled)
+    return int(steps * (of_classes + unlabeled * (recipe.get("distractors") or 0)))
 
 
-def _row(cost: Cost) -> tuple[str, ...]:
+def _row(cost: Cost) -> dict[str, str]:
     record, recipe, paper = cost.record, cost.record.config["recipe"], cost.paper_images
     optimizer = str(recipe.get("optimizer") or "adam").title()
-    seconds = record.seconds.get("training", 0.0)
-    return (
-        record.model,
-        record.protocol,
-        record.percent(),
-        "" if cost.published is None else f"{cost.published.accuracy:.2f}",
-        cost.reached,
-        f"{recipe['train_way']}-way {recipe['train_shot']}-shot, {optimizer}, {recipe['train_episodes']:,} episodes",
-        f"{seconds / 60:.1f}",
-        f"{cost.images:,}",
-        "" if paper is None else f"{paper:,}",
-        "" if paper is None else f"{100 * cost.images / paper:.1f} %",
-    )
+    return {
+        "model": record.model,
+        "protocol": record.protocol,
+        "ours": record.percent(),
+        "published": "" if cost.published is None else f"{cost.published.accuracy:.2f}",
+        "reached": cost.reached,
+        "training": f"{recipe['train_way']}-way {recipe['train_shot']}-shot, {optimizer}, "
+        f"{recipe['train_episodes']:,} episodes",
+        "minutes": f"{record.seconds.get('training', 0.0) / 60:.1f}",
+        "images": f"{cost.images:,}",
+        "images of the paper's recipe": "" if paper is None else f"{paper:,}",
+        "share": "" if paper is None else f"{100 * cost.images / paper:.1f} %",
+    }
 
 
-def _summary(found: Sequence[Cost]) -> str:
+def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
+    found = costs(records)
+    if not found:
+        return {}
     held = [cost for cost in found if cost.published is not None]
-    reached = [cost for cost in held if not cost.reached.startswith("no")]
     shares = [cost.images / cost.paper_images for cost in found if cost.paper_images]
-    text = f"Of {len(held)} cells with a published number {len(reached)} reach it or lie within the intervals."
-    if shares:
-        short = sum(share <= 1 / 3 for share in shares)
-        text += f" Of {len(shares)} cells whose paper gives a recipe, {short} take a third of its images or less."
-    return text
+    text = render(
+        "recipes.md",
+        table=table_of(map(_row, found)),
+        num_published=len(held),
+        num_reached=sum(not cost.reached.startswith("no") for cost in held),
+        num_recipes=len(shares),
+        num_short=sum(share <= 1 / 3 for share in shares),
+    )
+    return {"recipes.md": text}
 
 
-def write_recipe_costs(records: Sequence[RunRecord], results: Path) -> list[Path]:
-    """Write the page into ``results``; nothing where there is nothing to show."""
-    text = page_text(records)
-    if not text:
-        return []
-    write_atomically(results / PAGE, text.encode())
-    return [results / PAGE]
-
-
-def check_recipe_costs(records: Sequence[RunRecord], results: Path) -> None:
-    """Raise UserError when the page does not say what the records say."""
-    text, path = page_text(records), results / PAGE
-    if text and (not path.is_file() or path.read_bytes() != text.encode()):
-        raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make leaderboard`")
+PAGE = Page("recipe costs", _render)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from episodes.errors import UserError
-from episodes.files import write_atomically
-from fewshot.reports.documents import Block, Heading, Paragraph, Table, Value, markdown
+import pandas as pd
 
-_FASTER = ("who", "training step (ms)", "ours is faster", "10,000 test episodes (s)", "ours is faster by")
+from fewshot.reports.pages.base import Content, check_files, write_files
+from fewshot.reports.rendering import render, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _BUSY = 0.5  # of the cores taken by other work before anything was measured
 
 
-def write_speed(docs: Path, measured: dict[str, Any]) -> Path:
-    """Take up what was measured into speed.json under ``docs`` and write speed.md anew; the page.
+def write_speed(docs: Path, measured: dict[str, Any]) -> list[Path]:
+    """Take up what was measured into speed.json under ``docs`` and write the page anew; the files.
 
     Times to accuracy are kept side by side, the newest of each goal; what training and testing cost model by model,
     and training from a large file, are kept until they are measured anew; all else is replaced.
@@ -33,48 +36,49 @@ def write_speed(docs: Path, measured: dict[str, Any]) -> Path:
     else:
         content = measured | {name: before[name] for name in ("models", "large_file") if name in before}
     content = content | {"times_to_accuracy": [goals[name] for name in sorted(goals)]}
-    _write_json(docs / "speed.json", content)
-    return write_page(docs)
+    scaling = _read(docs / "scaling.json")
+    return write_files({docs / "speed.md": _page(content, scaling), docs / "speed.json": _json(content)})
 
 
 def write_scaling(docs: Path, measured: dict[str, Any]) -> list[Path]:
     """Write scaling.json, its picture, and the page about speed, which shows both; the files."""
-    from fewshot.reports.plots.scaling import plot_scaling
 
-    _write_json(docs / "scaling.json", measured)
-    return [plot_scaling(measured, docs / "scaling.svg"), write_page(docs)]
+    def draw() -> Figure:
+        from fewshot.reports.plots.scaling import scaling_figure
 
+        return scaling_figure(measured)
 
-def write_page(docs: Path) -> Path:
-    """Write speed.md of what lies in ``docs``."""
-    write_atomically(docs / "speed.md", speed_page(docs).encode())
-    return docs / "speed.md"
+    files: dict[Path, Content] = {docs / "scaling.json": _json(measured), docs / "scaling.svg": draw}
+    return write_files(files | {docs / "speed.md": speed_page(docs, measured)})
 
 
 def check_page(docs: Path) -> None:
     """Raises UserError where speed.md is not what the figures beside it say."""
-    page = docs / "speed.md"
-    if not page.is_file() or page.read_text(encoding="utf-8") != speed_page(docs):
-        raise UserError(f"{page} is not what speed.json and scaling.json say: run `fewshot bench --write`")
+    check_files({docs / "speed.md": speed_page(docs)}, "`fewshot bench --write`")
 
 
-def speed_page(docs: Path) -> str:
+def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
     """The page, from the files in ``docs``."""
-    content, scaling = _read(docs / "speed.json"), _read(docs / "scaling.json")
-    blocks: list[Block] = [
-        Heading(1, "Speed"),
-        Paragraph(
-            "Generated from `speed.json` and `scaling.json` by `fewshot bench --write`; do not edit. Every figure was "
-            "measured on the spot, ratios side by side in one run; another machine gives other figures."
+    return _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
+
+
+def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
+    return render(
+        "speed.md",
+        content=content,
+        scaling=scaling,
+        number=_number,
+        busy=_busy,
+        goal_warnings="".join(dict.fromkeys(_busy(goal) for goal in content.get("times_to_accuracy", []))),
+        against_others=_against_others(content.get("contenders", [])),
+        limits=_limits(content) if content.get("loops") and content.get("peak") else None,
+        goals=_goals(content.get("times_to_accuracy", [])),
+        models=_models(content.get("models", {}).get("measurements", [])),
+        figures=table_of(
+            {"what": line["name"], "value": _number(line["value"]), "unit": line["unit"], "how": line["what"]}
+            for line in content.get("measurements", [])
         ),
-    ]
-    if content.get("machine"):
-        blocks += [Paragraph(_machine_line(content)), *_against_others(content), *_limits(content)]
-    blocks += [*_times_to_accuracy(content.get("times_to_accuracy", [])), *_models(content.get("models"))]
-    blocks += [*_scale(scaling), *_large_file(content.get("large_file"))]
-    if content.get("measurements"):
-        blocks += _all_figures(content["measurements"])
-    return markdown(blocks) + "\n"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,18 +86,12 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _goal_name(goal: dict[str, Any]) -> str:
     return f"{goal['pixels']} {goal['model']} {goal['way']:03}w{goal['shot']:03}s {goal['recipe']}"
-
-
-def _machine_line(content: dict[str, Any]) -> str:
-    machine, versions = content["machine"], content.get("versions", {})
-    where = f"{machine['name']}, {machine['cores']} cores, {machine['device']}, PyTorch {versions.get('torch', '?')}"
-    return f"Measured on: {where}, commit {content.get('commit', '?')[:12]}.{_busy(content)}"
 
 
 def _busy(content: dict[str, Any]) -> str:
@@ -111,177 +109,90 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _rows(lines: Sequence[Sequence[str]]) -> tuple[tuple[Value, ...], ...]:
-    return tuple(tuple(Value(text) for text in line) for line in lines)
-
-
-def _against_others(content: dict[str, Any]) -> list[Block]:
-    lines = content.get("contenders", [])
-    if not lines:
-        return []
-    blocks: list[Block] = [
-        Heading(2, "Against other libraries, on the same work"),
-        Paragraph(
-            "Prototypical Networks on Conv4-64, all images in memory, each in a process of its own, the better of two "
-            "rounds in turns. A step is everything from drawing the episode to the optimizer: Adam for all others, "
-            "that of the fast recipe for ours."
-        ),
-    ]
+def _against_others(lines: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """A table for each setting: every library's times, and how many times as fast ours is."""
+    tables = {}
     for setting in dict.fromkeys(line["setting"] for line in lines):
         here = [line for line in lines if line["setting"] == setting]
         ours = next(line for line in here if line["name"] == "ours")
         rows = []
         for line in here:
-            faster = ("step_ms", "test_s")
-            ratios = ["" if line is ours else f"{line[key] / ours[key]:.1f} times" for key in faster]
-            name = f"{line['title']} {line['version']}" if line is not ours else line["title"]
-            rows.append((name, _number(line["step_ms"]), ratios[0], _number(line["test_s"]), ratios[1]))
-        blocks += [Heading(3, f"{setting} ({ours['pixels']})"), Table(_FASTER, _rows(rows), frozenset(_FASTER[1:]))]
-    described = {line["title"]: line for line in lines}.values()
-    return [
-        *blocks,
-        *(Paragraph(f"{line['title']}: {line['training']}. Test: {line['testing']}.") for line in described),
-    ]
+            ratios = ["" if line is ours else f"{line[key] / ours[key]:.1f} times" for key in ("step_ms", "test_s")]
+            row = {
+                "who": line["title"] if line is ours else f"{line['title']} {line['version']}",
+                "training step (ms)": _number(line["step_ms"]),
+                "ours is faster": ratios[0],
+                "10,000 test episodes (s)": _number(line["test_s"]),
+                "ours is faster by": ratios[1],
+            }
+            rows.append(row)
+        tables[f"{setting} ({ours['pixels']})"] = table_of(rows)
+    return tables
 
 
-def _limits(content: dict[str, Any]) -> list[Block]:
-    loops, peak = content.get("loops", []), content.get("peak")
-    if not loops or not peak:
-        return []
-    blocks: list[Block] = [
-        Heading(2, "What limits it, and how far the machine's peak is"),
-        Paragraph(
-            f"The peak is that of a matrix product of {peak['side']}x{peak['side']} in the same run: "
-            f"{_number(peak['bf16_gflops'])} GFLOP/s in bf16, {_number(peak['fp32_gflops'])} in fp32. Rates count the "
-            "products of the convolutions alone, over the whole time. Shares of time are those of PyTorch's profiler."
-        ),
-    ]
-    head = ("what", "images/s", "GFLOP/s", "of the peak", "most of the time goes into")
+def _limits(content: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """What the time goes into, and what the training loop adds to a bare step."""
+    loops, peak = content["loops"], content["peak"]
     rows = []
     for loop in loops:
         best = peak[f"{loop['precision']}_gflops"]
         for kind in ("training", "embedding"):
             rate = loop[f"{kind}_gflops"]
             shares = sorted(loop[f"{kind}_shares"].items(), key=lambda item: -item[1])[:3]
-            spent = ", ".join(f"{name} {share:.0f} %" for name, share in shares)
-            line = (f"{loop['setting']}: {kind}", _number(loop[f"{kind}_images_per_s"]), _number(rate))
-            rows.append((*line, f"{100 * rate / best:.0f} % ({loop['precision']})", spent))
-    blocks.append(Table(head, _rows(rows), frozenset(head[1:4])))
-    columns = ("setting", "bare step (ms)", "step within train() (ms)", "overhead")
-    lines = [
-        (loop["setting"], _number(loop["bare_ms"]), _number(loop["loop_ms"]), f"{loop['overhead_percent']:+.1f} %")
+            row = {
+                "what": f"{loop['setting']}: {kind}",
+                "images/s": _number(loop[f"{kind}_images_per_s"]),
+                "GFLOP/s": _number(rate),
+                "of the peak": f"{100 * rate / best:.0f} % ({loop['precision']})",
+                "most of the time goes into": ", ".join(f"{name} {share:.0f} %" for name, share in shares),
+            }
+            rows.append(row)
+    overhead = (
+        {
+            "setting": loop["setting"],
+            "bare step (ms)": _number(loop["bare_ms"]),
+            "step within train() (ms)": _number(loop["loop_ms"]),
+            "overhead": f"{loop['overhead_percent']:+.1f} %",
+        }
         for loop in loops
-    ]
-    told = (
-        "What the loop adds: drawing, gathering, learning rate, random state, looks at the loss, progress, saved state."
     )
-    return [*blocks, Paragraph(told), Table(columns, _rows(lines), frozenset(columns[1:]))]
+    return {"rates": table_of(rows), "overhead": table_of(overhead)}
 
 
-def _times_to_accuracy(goals: Sequence[dict[str, Any]]) -> list[Block]:
-    head = (
-        "what",
-        "recipe",
-        "target",
-        "accuracy",
-        "target met",
-        "training (s)",
-        "without validation (s)",
-        "command (s)",
-    )
-    blocks: list[Block] = [Heading(2, "Time to the published accuracy")]
-    if not goals:
-        return [*blocks, Paragraph("Not measured yet: `fewshot bench --time-to-accuracy --write`.")]
-    rows = [
-        (
-            f"{goal['model']} on {goal['pixels']}, {goal['way']}-way {goal['shot']}-shot",
-            goal["recipe"],
-            f"{100 * goal['target']:.2f} %",
-            f"{100 * goal['median_accuracy']:.2f} %",
-            f"{goal['seeds_that_met_it']} of {len(goal['trainings'])} seeds",
-            _number(goal["median_training_seconds"]),
-            _number(goal["median_seconds_without_validation"]),
-            _number(goal["median_command_seconds"]),
-        )
+def _goals(goals: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    return table_of(
+        {
+            "what": f"{goal['model']} on {goal['pixels']}, {goal['way']}-way {goal['shot']}-shot",
+            "recipe": goal["recipe"],
+            "target": f"{100 * goal['target']:.2f} %",
+            "accuracy": f"{100 * goal['median_accuracy']:.2f} %",
+            "target met": f"{goal['seeds_that_met_it']} of {len(goal['trainings'])} seeds",
+            "training (s)": _number(goal["median_training_seconds"]),
+            "no validation (s)": _number(goal["median_seconds_without_validation"]),
+            "command (s)": _number(goal["median_command_seconds"]),
+        }
         for goal in goals
-    ]
-    told = (
-        "Medians over seeds; every seed trains the whole recipe from nothing and is tested on "
-        f"{goals[0]['num_episodes']:,} episodes of the test classes. Weights are chosen on the validation classes. The "
-        "command is everything from process start to the written record."
     )
-    head = ("what", "recipe", "target", "accuracy", "target met", "training (s)", "no validation (s)", "command (s)")
-    busy = "".join(dict.fromkeys(_busy(goal) for goal in goals))
-    return [*blocks, Paragraph(told + busy), Table(head, _rows(rows), frozenset(head[2:]))]
 
 
-def _models(found: dict[str, Any] | None) -> list[Block]:
+def _models(measurements: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Of each model a training step, the seconds of a test at five ways and at twenty, and the memory."""
-    blocks: list[Block] = [Heading(2, "Training and testing, model by model")]
-    if not found:
-        return [*blocks, Paragraph("Not measured yet: `fewshot bench --model all --write`.")]
     by_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for figure in found["measurements"]:
+    for figure in measurements:
         model, _, rest = figure["name"].partition(": ")
         kind = rest.split()[-1] if figure["unit"] == "s" else {"ms": "step"}.get(figure["unit"], "memory")
         by_model.setdefault(model, {})[kind] = figure
     rows = []
     for model, figures in by_model.items():
         few, more, step = figures["5w1s15q"], figures.get("20w1s15q"), figures.get("step")
-        line = (
-            model,
-            *(("", "") if step is None else (_number(step["value"]), step["what"].split(" ")[0])),
-            _number(few["value"]),
-            few["what"].split(",")[0],
-            "-" if more is None else _number(more["value"]),
-        )
-        rows.append((*line, _number(figures["memory"]["value"])))
-    told = (
-        "A training step of the fast recipe on 360 labeled images of Omniglot (60-way 1-shot 5-query, or a batch; with "
-        "unlabeled images or second views there are more of them), everything of the loop included. Seconds for 10,000 "
-        "test episodes, 1-shot with 15 queries, embedding included; memory of a process that embeds and scores, 20-way "
-        f"5-shot too. Commit {found['commit'][:12]}.{_busy(found)}"
-    )
-    head = ("model", "training step (ms)", "images/s", "5-way (s)", "of these", "20-way (s)", "memory (GB)")
-    return [*blocks, Paragraph(told), Table(head, _rows(rows), frozenset((*head[1:4], *head[5:])))]
-
-
-def _scale(scaling: dict[str, Any]) -> list[Block]:
-    blocks: list[Block] = [Heading(2, "Scale")]
-    if not scaling:
-        return [*blocks, Paragraph("Not measured yet: `fewshot bench --scaling --write`.")]
-    flat = "; ".join(
-        f"along {axis} the dearest costs {ratio:.2f} times the cheapest"
-        for axis, ratio in scaling["largest_over_smallest"].items()
-    )
-    worst = max(line["added_mb"] for line in scaling["scoring"])
-    shape, size, ceiling = "x".join(map(str, scaling["image_shape"])), scaling["file_mb"], scaling["scoring_ceiling_mb"]
-    told = (
-        f"What an episode costs to draw and gather, from a memory-mapped file of {size:,.0f} MB (images of {shape}): "
-        f"{flat}. Scoring adds {worst:,.0f} MB at most to a process that holds the table of embeddings; its ceiling is "
-        f"{ceiling:,} MB.{_busy(scaling)}"
-    )
-    picture = "![cost of an episode against classes, images, way, shot and episodes](scaling.svg)"
-    return [*blocks, Paragraph(told), Paragraph(picture)]
-
-
-def _large_file(found: dict[str, Any] | None) -> list[Block]:
-    if not found:
-        return [
-            Paragraph("Training from a file larger than memory is not measured yet: `fewshot bench --large-file 50`.")
-        ]
-    small, large = found["small"], found["large"]
-    told = (
-        f"Training from an image file of {large['file_gb']:.1f} GB on a machine with {found['memory_gb']:.1f} GB of "
-        f"memory ({found['setting']}; {found['steps']:,} steps): {_number(large['step_ms'])} ms a step and "
-        f"{large['own_mb']:,.0f} MB of the process's own, against {_number(small['step_ms'])} ms and "
-        f"{small['own_mb']:,.0f} MB from its first {small['file_gb']:.1f} GB. Commit {found['commit'][:12]}."
-        f"{_busy(found)}"
-    )
-    return [Paragraph(told)]
-
-
-def _all_figures(measurements: Sequence[dict[str, Any]]) -> list[Block]:
-    head = ("what", "value", "unit", "how")
-    rows = [(line["name"], _number(line["value"]), line["unit"], line["what"]) for line in measurements]
-    return [Heading(2, "Every figure of the run"), Table(head, _rows(rows), frozenset(("value",)))]
+        row = {
+            "model": model,
+            "training step (ms)": "" if step is None else _number(step["value"]),
+            "images/s": "" if step is None else step["what"].split(" ")[0],
+            "5-way (s)": _number(few["value"]),
+            "of these": few["what"].split(",")[0],
+            "20-way (s)": "-" if more is None else _number(more["value"]),
+            "memory (GB)": _number(figures["memory"]["value"]),
+        }
+        rows.append(row)
+    return table_of(rows)

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from episodes.errors import UserError
-from episodes.files import write_atomically
+import pandas as pd
+
 from fewshot.records.ranking import COLUMNS, Standing, settings, standings
 from fewshot.records.record import RunRecord
-from fewshot.reports.documents import Block, Heading, Paragraph, Table, Value, markdown
+from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.pages.recipe_costs import images_seen
+from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
 
-Style = Literal["episodic", "baseline", "self-supervised", "floor"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Style = Literal["episodic", "baseline", "self-supervised", "untrained"]
 STYLES: dict[Style, str] = {
     "episodic": "trained on episodes",
     "baseline": "a loss on batches of labeled images",
     "self-supervised": "a loss on batches, no label used",
-    "floor": "not trained at all",
+    "untrained": "not trained at all",
 }
-PAGE, PICTURE = "training-styles.md", "training-styles.svg"
 OWN_RULE = "own"
 _FIXED = "simpleshot"  # the read-out that the papers of transfer baselines settled on, whatever the test says
-_INTRODUCTION = (
-    "Everything here shares images, classes and the very test episodes. What differs is the training: episodes that "
-    "look like the test, or batches of images under a loss, after which the frozen embeddings are read out. Generated "
-    "from the records in `runs/` by `make leaderboard`; do not edit."
-)
-_HOW_TO_READ = (
-    "Accuracy in percent. A difference is that of two rows on the same episodes, episodic minus baseline, with its "
-    "95 % interval over episodes (closed: these classes, these trainings) and a paired t test, Holm-corrected over all "
-    "comparisons of this page. The best of several read-outs was chosen on the very episodes that it is shown for, "
-    f"which favors the baselines; `{_FIXED}` was not chosen. An episodic network decides by its own rule, and the best "
-    "one was chosen likewise, among fewer."
-)
 
 
 @dataclass(frozen=True)
@@ -46,6 +37,16 @@ class Verdict:
     episodic: Standing
     baseline: Standing
     difference: PairedDifference
+
+    @property
+    def cell(self) -> str:
+        """``5-way 1-shot``."""
+        return _head(self.way_shot)
+
+    @property
+    def baseline_name(self) -> str:
+        """Model and read-out of the baseline."""
+        return _name(self.baseline)
 
     def words(self, p: float) -> str:
         """What the difference says at the Holm-corrected ``p``."""
@@ -59,7 +60,7 @@ def style_of(record: RunRecord) -> Style | None:
     if record.uses_unlabeled or record.transductive or "encoder" not in record.config:
         return None
     if record.model == "untrained":
-        return "floor"
+        return "untrained"
     if record.config["recipe"].get("batch_size"):
         return "self-supervised" if record.self_supervised else "baseline"
     return "episodic" if record.config["recipe"].get("train_episodes") else None
@@ -106,99 +107,53 @@ def verdicts(group: Sequence[Standing], readout: str | None = None) -> list[Verd
     return found
 
 
-def blocks_of(groups: Sequence[Sequence[Standing]]) -> list[Block]:
-    """The page."""
-    blocks: list[Block] = [Heading(1, "Where does episodic training pay?"), Paragraph(_INTRODUCTION)]
-    blocks += [Paragraph(f"![error of every model, by training style]({PICTURE})"), Paragraph(_HOW_TO_READ)]
-    for group in groups:
-        pixels, queries, episodes, seed = settings(group[0])
-        blocks.append(Heading(2, f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})"))
-        blocks += [*_verdict_blocks(group), *_cost_blocks(group), *_matrix_blocks(group)]
-    return blocks
-
-
-def _verdict_blocks(group: Sequence[Standing]) -> list[Block]:
+def _group_of_page(group: Sequence[Standing]) -> dict[str, Any]:
+    """What the page says of one group."""
+    pixels, queries, episodes, seed = settings(group[0])
     found = [*verdicts(group), *verdicts(group, _FIXED)]
     corrected = [float(p) for p in holm([verdict.difference.p for verdict in found])]
-    rows = [
-        (
-            Value(_head(verdict.way_shot)),
-            Value(f"{_name(verdict.episodic)} {_percent(verdict.episodic)}"),
-            Value(f"{_name(verdict.baseline)} {_percent(verdict.baseline)}"),
-            Value(verdict.difference.percent()),
-            Value(verdict.words(p), bold=p < 0.05),
-        )
+    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if p < 0.05]
+    sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
+    return {
+        "title": f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})",
+        "verdicts": _verdict_table(found, corrected),
+        "num_verdicts": len(found),
+        "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
+        "behind": [verdict for verdict in sure if verdict.difference.mean < 0],
+        "costs": _cost_table(group),
+        "readouts": {_head(column): _readout_table(_cell(group, column)) for column in COLUMNS},
+    }
+
+
+def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.DataFrame:
+    return table_of(
+        {
+            "cell": verdict.cell,
+            "best episodic network": f"{_name(verdict.episodic)} {_percent(verdict.episodic)}",
+            "best baseline with labels": f"{_name(verdict.baseline)} {_percent(verdict.baseline)}",
+            "difference": verdict.difference.percent(),
+            "verdict": (Bold if p < 0.05 else str)(verdict.words(p)),
+        }
         for verdict, p in zip(found, corrected, strict=True)
-    ]
-    columns = ("cell", "best episodic network", "best baseline with labels", "difference", "verdict")
-    return [
-        Heading(3, "The verdict"),
-        Paragraph(f"First against the best of all read-outs, then against `{_FIXED}` alone."),
-        Table(columns, tuple(rows), frozenset({"difference"})),
-        Paragraph(_summary(found, corrected)),
-    ]
+    )
 
 
-def _summary(found: Sequence[Verdict], corrected: Sequence[float]) -> str:
-    """The answer in a sentence or two, counted."""
-    strict = [(verdict, p) for verdict, p in zip(found, corrected, strict=True) if p < 0.05]
-    pays = [verdict for verdict, _ in strict if verdict.difference.mean > 0]
-    costs = [verdict for verdict, _ in strict if verdict.difference.mean < 0]
-    sentences = [
-        f"Of {len(found)} comparisons episodic training is surely ahead in {len(pays)}, surely behind in {len(costs)}."
-    ]
-    if pays:
-        most = max(pays, key=lambda verdict: verdict.difference.mean)
-        least = min(pays, key=lambda verdict: verdict.difference.mean)
-        sentences.append(
-            f"It gains most at {_head(most.way_shot)} ({100 * most.difference.mean:.2f} points over "
-            f"{_name(most.baseline)}), least at {_head(least.way_shot)} ({100 * least.difference.mean:.2f} over "
-            f"{_name(least.baseline)})."
-        )
-    if costs:
-        worst = min(costs, key=lambda verdict: verdict.difference.mean)
-        sentences.append(
-            f"It loses most at {_head(worst.way_shot)} ({-100 * worst.difference.mean:.2f} points to "
-            f"{_name(worst.baseline)})."
-        )
-    return " ".join(sentences)
-
-
-def _cost_blocks(group: Sequence[Standing]) -> list[Block]:
+def _cost_table(group: Sequence[Standing]) -> pd.DataFrame:
     """What each training was given, beside what came out under its own rule."""
     rows = []
     for name, standing in _one_a_model(group).items():
         entry, passed = standing.entry, images_seen(standing.entry.first)
-        cells = [_ruled(_cell(group, column), name, standing) for column in COLUMNS]
-        rows.append(
-            (
-                *(Value(text) for text in (name, _style(standing), entry.encoder, entry.schedule)),
-                Value("" if passed is None else f"{passed:,}"),
-                Value("" if entry.train_seconds is None else f"{entry.train_seconds / 60:.1f}"),
-                *(Value("" if cell is None else _percent(cell)) for cell in cells),
-            )
-        )
-    text = (
-        "Each model under its own rule (a baseline's is the nearest class mean); recipe and cost are those of its most "
-        "accurate row at the first cell it has. Images count as often as they passed through the encoder."
-    )
-    columns = ("model", "style", "encoder", "recipe", "images", "minutes", *map(_head, COLUMNS))
-    return [Heading(3, "What it costs"), Paragraph(text), Table(columns, tuple(rows), frozenset(columns[4:]))]
-
-
-def images_seen(record: RunRecord) -> int | None:
-    """Images that went through the encoder in training, the two views of an image counted twice; None if unknown."""
-    recipe = record.config["recipe"]
-    steps = recipe.get("train_episodes")
-    if not steps:
-        return 0
-    if recipe.get("batch_size"):
-        return int(steps * recipe["batch_size"] * (2 if record.self_supervised and record.model != "gan" else 1))
-    if not recipe.get("train_way"):
-        return None
-    shot, unlabeled = recipe.get("train_shot") or record.config["shot"], recipe.get("unlabeled") or 0
-    of_classes = recipe["train_way"] * (shot + recipe["train_query"] + unlabeled)
-    return int(steps * (of_classes + unlabeled * (recipe.get("distractors") or 0)))
+        cells = {_head(column): _ruled(_cell(group, column), name, standing) for column in COLUMNS}
+        row = {
+            "model": name,
+            "style": _style(standing),
+            "encoder": entry.encoder,
+            "recipe": entry.schedule,
+            "images": "" if passed is None else f"{passed:,}",
+            "minutes": "" if entry.train_seconds is None else f"{entry.train_seconds / 60:.1f}",
+        }
+        rows.append(row | {head: "" if cell is None else _percent(cell) for head, cell in cells.items()})
+    return table_of(rows)
 
 
 def _one_a_model(group: Sequence[Standing]) -> dict[str, Standing]:
@@ -227,21 +182,20 @@ def _ruled(cell: Sequence[Standing], name: str, standing: Standing) -> Standing 
     return found if found is not None or _style(standing) == "episodic" else _best(cell, name, "prototype")
 
 
-def _matrix_blocks(group: Sequence[Standing]) -> list[Block]:
-    """Every model with every read-out, a table for each cell, best models first, the best of each row in bold."""
-    blocks: list[Block] = [Heading(3, "Every model with every read-out")]
-    for column in COLUMNS:
-        cell = _cell(group, column)
-        readouts = tuple(dict.fromkeys([OWN_RULE, *sorted({readout_of(standing) for standing in cell})]))
-        rows = []
-        for name in dict.fromkeys(map(row_name, cell)):
-            found = [_best(cell, name, readout) for readout in readouts]
-            there = [standing for standing in found if standing is not None]
-            most = max(standing.entry.interval.mean for standing in there)
-            values = [Value("") if s is None else Value(_percent(s), bold=s.entry.interval.mean == most) for s in found]
-            rows.append((Value(name), Value(_style(there[0])), *values))
-        blocks += [Heading(4, _head(column)), Table(("model", "style", *readouts), tuple(rows), frozenset(readouts))]
-    return blocks
+def _readout_table(cell: Sequence[Standing]) -> pd.DataFrame:
+    """Every model with every read-out, best models first, the best of each row in bold."""
+    readouts = list(dict.fromkeys([OWN_RULE, *sorted({readout_of(standing) for standing in cell})]))
+    rows = []
+    for name in dict.fromkeys(map(row_name, cell)):
+        found = {readout: _best(cell, name, readout) for readout in readouts}
+        there = [standing for standing in found.values() if standing is not None]
+        most = max(standing.entry.interval.mean for standing in there)
+        values = {
+            readout: "" if s is None else (Bold if s.entry.interval.mean == most else str)(_percent(s))
+            for readout, s in found.items()
+        }
+        rows.append({"model": name, "style": _style(there[0])} | values)
+    return table_of(rows)
 
 
 def _head(way_shot: tuple[int, int]) -> str:
@@ -258,25 +212,31 @@ def _percent(standing: Standing) -> str:
     return f"{100 * interval.mean:.2f} ± {100 * interval.half_width:.2f}"
 
 
-def page_text(records: Iterable[RunRecord]) -> str:
-    """The page as Markdown; empty where no records of both styles share their episodes."""
+def draw(group: Sequence[Standing]) -> Figure:
+    """The errors of a group."""
+    from fewshot.reports.plots.training_styles import training_styles_figure
+
+    rows = [
+        {
+            "cell": _head(standing.way_shot),
+            "name": row_name(standing),
+            "style": _style(standing),
+            "own_rule": readout_of(standing) == OWN_RULE,
+            "error": 100 * max(1e-4, 1 - standing.entry.interval.mean),  # drawn on a logarithmic axis
+        }
+        for column in COLUMNS
+        for standing in group
+        if standing.way_shot == column
+    ]
+    return training_styles_figure(pd.DataFrame(rows), {str(style): what for style, what in STYLES.items()})
+
+
+def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     groups = comparable(records)
-    return markdown(blocks_of(groups)) + "\n" if groups else ""
+    if not groups:
+        return {}
+    text = render("training-styles.md", groups=[_group_of_page(group) for group in groups], fixed=_FIXED)
+    return {"training-styles.md": text, "training-styles.svg": lambda: draw(groups[0])}
 
 
-def write_training_styles(records: Sequence[RunRecord], results: Path) -> list[Path]:
-    """Write page and picture into ``results``; nothing where there is nothing to compare."""
-    from fewshot.reports.plots.training_styles import plot_training_styles
-
-    text = page_text(records)
-    if not text:
-        return []
-    write_atomically(results / PAGE, text.encode())
-    return [results / PAGE, plot_training_styles(comparable(records)[0], results / PICTURE)]
-
-
-def check_training_styles(records: Sequence[RunRecord], results: Path) -> None:
-    """Raise UserError when the page does not say what the records say."""
-    text, path = page_text(records), results / PAGE
-    if text and (not path.is_file() or path.read_bytes() != text.encode()):
-        raise UserError(f"{path} is not what the records in {results / 'runs'} say: run `make leaderboard`")
+PAGE = Page("training styles", _render)

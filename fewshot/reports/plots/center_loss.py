@@ -1,20 +1,19 @@
-"""Embeddings in the plane under several weights of the center loss (after Wen et al. 2016, figure 3)."""
+"""What the weight of the center loss does, drawn (after Wen et al. 2016, figure 3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from episodes.types import ImageSet
 from fewshot.experiments.center_loss_demo import Plane
-from fewshot.reports.plots.style import save
+from fewshot.reports.plots.style import plain
 
 
-def plot_planes(planes: Sequence[Plane], image_set: ImageSet, path: Path) -> Path:
-    """Draw the embeddings, a panel for each weight, a color for each class, its center as a cross."""
+def center_loss_figure(planes: Sequence[Plane], image_set: ImageSet) -> Figure:
+    """The embeddings, a panel for each weight, a color for each class, its center as a cross."""
     colors = mpl.colormaps["tab10"](image_set.class_ids.numpy() % 10)
     figure = Figure(figsize=(3.6 * len(planes), 3.9), dpi=120, layout="constrained")
     for axes, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
@@ -23,8 +22,7 @@ def plot_planes(planes: Sequence[Plane], image_set: ImageSet, path: Path) -> Pat
             axes.scatter(*plane.centers.T, s=60, c="black", marker="x", linewidths=1.4)
         axes.set_title(f"λ = {plane.weight:g}", fontsize=11)
         axes.set_aspect("equal", adjustable="datalim")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     what = f"{image_set.num_classes} training classes of {image_set.dataset}"
     figure.suptitle(f"Center loss: embeddings of two numbers, {what}; a cross is a center", fontsize=11)
-    return save(figure, path)
+    return figure

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fewshot.reports.plots.style import save
 from fewshot.statistics.ranks import RankTable
 
 _INK, _GRAY, _BAR = "#202020", "#6A6A6A", "#D55E00"
@@ -16,11 +14,11 @@ _ROW = 0.36  # inches for the name of a method
 _HEAD = 0.95  # inches for title and scale of the critical difference
 
 
-def draw_critical_difference(table: RankTable, path: Path, title: str) -> Path:
-    """Draw the diagram of Demšar 2006, Figure 1, as PNG or SVG, by the suffix of ``path``; returns ``path``.
+def critical_difference_figure(table: RankTable, title: str) -> Figure:
+    """The diagram of Demšar 2006, Figure 1.
 
     The best mean rank is on the left; bars join the methods closer than Nemenyi's critical difference. The warning of
-    the table, where it has one, stands in the picture. Raises UserError for another suffix.
+    the table, where it has one, stands in the picture.
     """
     groups = table.groups()
     num_methods = len(table.methods)
@@ -42,7 +40,7 @@ def draw_critical_difference(table: RankTable, path: Path, title: str) -> Path:
     axes.text((1 + num_methods) / 2, -_HEAD + 0.12, title, ha="center", va="top", fontsize=11, fontweight="bold")
     for line, text in enumerate(warning):
         figure.text(0.5, (below - 0.22 - 0.22 * line) / height, text, ha="center", fontsize=8.5, color=_BAR)
-    return save(figure, path)
+    return figure
 
 
 def _draw_scale(axes: Axes, table: RankTable, num_methods: int) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fewshot.reports.plots.style import save
+from fewshot.reports.plots.style import plain
 
 _TITLES = {
     "classes": "classes of the set",
@@ -20,8 +19,8 @@ _TITLES = {
 _DRAWING, _GATHERING, _MEMORY, _LIMIT = "#0072B2", "#D55E00", "#007A5A", "#6A6A6A"
 
 
-def plot_scaling(content: dict[str, Any], path: Path) -> Path:
-    """Draw the points of ``content`` into ``path`` (.svg or .png)."""
+def scaling_figure(content: dict[str, Any]) -> Figure:
+    """The points of ``content``, what `fewshot bench --scaling` measured."""
     figure = Figure(figsize=(12, 6.6), dpi=110, layout="constrained")
     panels = figure.subplots(2, 3).flatten()
     for axes, (axis, title) in zip(panels, _TITLES.items(), strict=False):
@@ -31,9 +30,8 @@ def plot_scaling(content: dict[str, Any], path: Path) -> Path:
     panels[0].legend(frameon=False, fontsize=9)
     _draw_memory(panels[-1], content["scoring"], content["scoring_ceiling_mb"])
     for axes in panels:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    return save(figure, path)
+        plain(axes)
+    return figure
 
 
 def _draw_axis(axes: Axes, points: list[dict[str, Any]], title: str) -> None:

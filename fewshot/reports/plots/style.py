@@ -1,31 +1,51 @@
-"""What all drawn figures share: one way to a file."""
+"""How every figure looks and is saved: the same bytes each time, whole or not at all."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from episodes.errors import DataError, UserError
 from episodes.files import put_in_place, scratch_file
 
+COLORS = ("#0072B2", "#D55E00", "#007A5A", "#AA4499", "#6A6A6A")
+"""Told apart in every kind of color vision."""
+
 SAME_BYTES = {"svg.hashsalt": "fewshot", "svg.fonttype": "none"}
 """Under these settings the same figure is the same SVG, with its text as text."""
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as SVG or PNG, by the suffix of ``path``: whole or not at all, the same bytes every time.
+def plain(axes: Axes) -> None:
+    """A pale grid, and no frame above and to the right."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
-    Returns ``path``. Raises UserError for another suffix, DataError where it cannot be written.
-    """
+
+def encode(figure: Figure, path: Path) -> bytes:
+    """The file of a figure, SVG or PNG by the suffix of ``path``. Raises UserError for another suffix."""
     form = path.suffix.lower().removeprefix(".")
     if form not in ("png", "svg"):
         raise UserError(f"{path}: a picture is written as .png or .svg")
-    with mpl.rc_context(SAME_BYTES), picture_file(path) as scratch:
-        figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else {"Software": None})
+    content = io.BytesIO()
+    with mpl.rc_context(SAME_BYTES):
+        figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else {"Software": None})
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as SVG or PNG, by the suffix of ``path``: whole or not at all.
+
+    Returns ``path``. Raises UserError for another suffix, DataError where it cannot be written.
+    """
+    content = encode(figure, path)
+    with picture_file(path) as scratch:
+        scratch.write_bytes(content)
     return path
 
 

@@ -2,69 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from episodes.files import put_in_place, scratch_file
-from fewshot.records.ranking import COLUMNS, Standing
-from fewshot.reports.pages.training_styles import OWN_RULE, STYLES, Style, readout_of, row_name, style_of
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-_COLORS: dict[Style, str] = {
-    "episodic": "#0072B2",
-    "baseline": "#D55E00",
-    "self-supervised": "#AA4499",
-    "floor": "#6A6A6A",
-}
+from fewshot.reports.plots.style import plain
+
+_COLORS = ("#0072B2", "#D55E00", "#AA4499", "#6A6A6A")
 _TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50)  # errors in percent
 
 
-def plot_training_styles(group: Sequence[Standing], path: Path) -> Path:
-    """Draw the error of every row of one group, a panel for each cell, into ``path`` (.svg or .png).
+def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str]) -> Figure:
+    """The error of every row, a panel for each cell, a line of it for each model, best on top.
 
-    A model is a line of its panel, best on top: a dot is its own rule, a ring one of the read-outs.
+    ``errors`` has the columns ``cell`` (the title of its panel), ``name``, ``style``, ``own_rule`` and ``error`` (in
+    percent, positive); ``styles`` describes each style. A dot is a model's own rule, a ring one of the read-outs.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    columns = [column for column in COLUMNS if any(standing.way_shot == column for standing in group)]
-    most = max(len({row_name(s) for s in group if s.way_shot == column}) for column in columns)
-    form = path.suffix.removeprefix(".").lower() or "svg"
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes every time
-        figure = Figure(figsize=(11, 1.6 + 0.44 * most), dpi=120, layout="constrained")
-        for axes, column in zip(figure.subplots(2, -(-len(columns) // 2), squeeze=False).flat, columns, strict=False):
-            _draw_cell(axes, [standing for standing in group if standing.way_shot == column])
-            axes.set_title(f"{column[0]}-way {column[1]}-shot", fontsize=10)
-        marks = [
-            Line2D([], [], color=_COLORS[style], marker="o", linestyle="", label=f"{style}: {what}")
-            for style, what in STYLES.items()
-        ]
-        marks.append(Line2D([], [], color="#333", marker="o", fillstyle="none", linestyle="", label="a read-out"))
-        figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        with scratch_file(path.parent) as scratch:
-            figure.savefig(scratch, format=form, metadata={"Date": None} if form == "svg" else None)
-            put_in_place(scratch, path)
-    return path
+    cells = list(dict.fromkeys(errors["cell"]))
+    most = int(errors.groupby("cell")["name"].nunique().max())
+    colors = dict(zip(styles, _COLORS, strict=True))
+    figure = Figure(figsize=(11, 1.6 + 0.44 * most), dpi=120, layout="constrained")
+    for axes, cell in zip(figure.subplots(2, -(-len(cells) // 2), squeeze=False).flat, cells, strict=False):
+        _draw_cell(axes, errors[errors["cell"] == cell], colors)
+        axes.set_title(cell, fontsize=10)
+    marks = [
+        Line2D([], [], color=colors[style], marker="o", linestyle="", label=f"{style}: {what}")
+        for style, what in styles.items()
+    ]
+    marks.append(Line2D([], [], color="#333", marker="o", fillstyle="none", linestyle="", label="a read-out"))
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
 
 
-def _draw_cell(axes: object, cell: Sequence[Standing]) -> None:
-    from matplotlib.axes import Axes
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    assert isinstance(axes, Axes)
-    errors: dict[str, list[tuple[float, Standing]]] = {}
-    for standing in cell:
-        error = 100 * max(1e-4, 1 - standing.entry.interval.mean)  # drawn on a logarithmic axis
-        errors.setdefault(row_name(standing), []).append((error, standing))
-    names = sorted(errors, key=lambda name: min(error for error, _ in errors[name]))
+def _draw_cell(axes: Axes, errors: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    names = errors.groupby("name", sort=False)["error"].min().sort_values(kind="stable").index
     for place, name in enumerate(names):
-        found = errors[name]
-        style = style_of(found[0][1].entry.first)
-        assert style is not None
-        color, values = _COLORS[style], [error for error, _ in found]
-        axes.plot([min(values), max(values)], [place, place], color=color, linewidth=1, alpha=0.5)
-        rings = [error for error, standing in found if readout_of(standing) != OWN_RULE]
-        dots = [error for error, standing in found if readout_of(standing) == OWN_RULE]
+        found = errors[errors["name"] == name]
+        color = colors[found["style"].iloc[0]]
+        axes.plot([found["error"].min(), found["error"].max()], [place, place], color=color, linewidth=1, alpha=0.5)
+        rings, dots = found["error"][~found["own_rule"]], found["error"][found["own_rule"]]
         axes.plot(rings, [place] * len(rings), "o", color=color, markersize=4.5, fillstyle="none", linestyle="")
         axes.plot(dots, [place] * len(dots), "o", color=color, markersize=6, linestyle="")
     axes.set_xscale("log")
@@ -72,7 +52,6 @@ def _draw_cell(axes: object, cell: Sequence[Standing]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.set_xlabel("error (logarithmic)", fontsize=9)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), list(names), fontsize=8)
     axes.invert_yaxis()
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)

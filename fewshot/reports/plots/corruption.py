@@ -1,0 +1,33 @@
+"""Accuracy against the share of corrupted test images, as curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fewshot.reports.plots.style import COLORS, plain
+
+_MARKERS = "osD^v"
+
+
+def corruption_figure(points: pd.DataFrame) -> Figure:
+    """A panel for each protocol, a curve for each training, 95 % intervals over episodes as bars.
+
+    ``points`` has the columns ``protocol``, ``training`` (the name of its curve), ``share``, ``accuracy`` and ``ci95``,
+    the last three in percent.
+    """
+    protocols = list(dict.fromkeys(points["protocol"]))
+    figure = Figure(figsize=(5.2 * len(protocols), 4), dpi=120, layout="constrained")
+    for axes, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
+        curves = points[points["protocol"] == protocol].groupby("training", sort=False)
+        for (label, curve), color, marker in zip(curves, COLORS, _MARKERS, strict=False):
+            values = (curve[name].to_numpy() for name in ("share", "accuracy", "ci95"))
+            axes.errorbar(*values, color=color, marker=marker, markersize=5, capsize=3, label=str(label))
+        axes.set_title(protocol, fontsize=10)
+        axes.set_xlabel("corrupted test images")
+        axes.set_ylabel("accuracy (%)")
+        axes.xaxis.set_major_formatter(PercentFormatter(decimals=0))
+        plain(axes)
+        axes.legend(frameon=False, fontsize=9)
+    return figure

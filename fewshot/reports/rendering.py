@@ -1,0 +1,71 @@
+"""Templates filled in: tables are frames of words, every value is escaped for the format it is put into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+
+class Bold(str):
+    """A cell of a table that stands out."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page, each piece of it where there is one: a heading, a sentence, a table.
+
+    ``table`` holds words, some of them ``Bold``; the columns named in ``numbers`` are aligned to the right.
+    """
+
+    heading: str = ""
+    level: int = 2
+    text: str = ""
+    table: pd.DataFrame | None = None
+    numbers: frozenset[str] = frozenset()
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of ``templates/<template>.j2``, whose ending says the format: .md, .html or .tex."""
+    return _environment(template.rpartition(".")[2]).get_template(f"{template}.j2").render(values).strip() + "\n"
+
+
+def table_of(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+    """A table of words, from its rows: column -> word."""
+    return pd.DataFrame(list(rows), dtype=object)
+
+
+@cache
+def _environment(form: str) -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("fewshot.reports"),
+        autoescape=form == "html",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"md": markdown_escaped, "tex": tex_escaped}
+    found.tests["bold"] = lambda value: isinstance(value, Bold)
+    return found
+
+
+def markdown_escaped(text: str) -> str:
+    """Text in which nothing is markup, in one line."""
+    return re.sub(r"([\\`*\[\]<|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+_TEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "+": "$+$", "−": "$-$", "~": r"\textasciitilde{}"}
+_TEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"} | {"^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+
+
+def tex_escaped(text: str) -> str:
+    """Text in which nothing is a command of TeX, in one line."""
+    return "".join(_TEX.get(letter, letter) for letter in " ".join(text.split()))
