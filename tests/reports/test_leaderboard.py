@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_comparison import measured, published
+from test_comparison import measured
 
 from command_line import Fewshot
 from fewshot.records.ranking import best_of_models, missing, standings
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.leaderboard import headline
+from fewshot.reports.leaderboard import PAGE, headline
 from fewshot.reports.leaderboard import overview as render
-from fewshot.reports.results import files_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,8 +23,12 @@ def rows_of(table: str, word: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if word in line]
 
 
-def csv_rows(results: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(str(files_of(results)[results / "leaderboard.csv"]))))
+def page(form: str, *records: RunRecord) -> str:
+    return str(PAGE.render(records)[f"leaderboard.{form}"])
+
+
+def csv_rows(*records: RunRecord) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(page("csv", *records))))
 
 
 def with_config(record: RunRecord, **changes: Any) -> RunRecord:
@@ -52,12 +55,12 @@ def test_rows_are_sorted_by_accuracy_and_those_that_no_test_separates_share_rank
     assert all(row[4].startswith("**") for row in rows[:2])
 
 
-def test_seeds_are_one_row_with_their_number_and_interval(tmp_path: Path) -> None:
-    results = published(tmp_path, *(measured("proto", seed, seed=seed) for seed in range(3)))
-    (row,) = csv_rows(results)
+def test_seeds_are_one_row_with_their_number_and_interval() -> None:
+    records = [measured("proto", seed, seed=seed) for seed in range(3)]
+    (row,) = csv_rows(*records)
     assert row["seeds"] == "3"
     assert float(row["ci95_seeds"]) > float(row["ci95"])
-    (line,) = rows_of(str(files_of(results)[results / "leaderboard.md"]).partition("In detail")[2], "| proto |")
+    (line,) = rows_of(page("md", *records).partition("In detail")[2], "| proto |")
     assert line[6:9] == [f"{float(row['ci95_classes']):.2f}", f"{float(row['ci95_seeds']):.2f}", "3"]
 
 
@@ -141,24 +144,22 @@ def test_what_was_trained_on_other_images_names_them() -> None:
     assert row[4] == "fast: 60-way, on strokes-standard-28"
 
 
-def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best(tmp_path: Path) -> None:
+def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best() -> None:
     short, long = (
         with_config(measured("proto", extra), recipe={"train_way": 60, "train_episodes": episodes})
         for extra, episodes in ((0, 3000), (5, 6000))
     )
-    results = published(tmp_path, short, long)
     (row,) = rows_of(render([short, long]), "| proto |")
     assert row[4].endswith("(1)**")
-    details = str(files_of(results)[results / "leaderboard.md"]).partition("In detail")[2]
+    details = page("md", short, long).partition("In detail")[2]
     assert [line[4] for line in rows_of(details, "| proto |")] == [
         "fast: 60-way, 6,000 episodes",
         "fast: 60-way, 3,000 episodes",
     ]
 
 
-def test_the_csv_holds_what_the_tables_say_and_more(tmp_path: Path) -> None:
-    results = published(tmp_path, measured("proto", seconds={"training": 61.0}), measured("relation", shortened=True))
-    rows = csv_rows(results)
+def test_the_csv_holds_what_the_tables_say_and_more() -> None:
+    rows = csv_rows(measured("proto", seconds={"training": 61.0}), measured("relation", shortened=True))
     wanted = (
         "model dataset protocol way shot query readout recipe accuracy ci95 episodes seeds transductive unlabeled "
         "parameters train_seconds published source"
@@ -183,16 +184,14 @@ def test_cells_that_a_paper_has_and_the_records_lack_are_named() -> None:
     assert lacking["miniimagenet-ravi-84"]["proto"] == [(5, 1), (5, 5)]
 
 
-def test_html_and_tex_escape_what_would_be_markup(tmp_path: Path) -> None:
-    results = published(tmp_path, measured("a_b & <c>", 1))
-    contents = {path: str(content) for path, content in files_of(results).items()}
-    page, tex = contents[results / "leaderboard.html"], contents[results / "leaderboard.tex"]
-    assert "a_b &amp; &lt;c&gt;" in page
-    assert "<c>" not in page
+def test_html_and_tex_escape_what_would_be_markup() -> None:
+    html, tex = (page(form, measured("a_b & <c>", 1)) for form in ("html", "tex"))
+    assert "a_b &amp; &lt;c&gt;" in html
+    assert "<c>" not in html
     assert r"a\_b \& $<$c$>$" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     assert r"$\pm$" in tex
-    assert "http" not in page, "the page needs no network"
+    assert "http" not in html, "the page needs no network"
 
 
 @pytest.mark.slow

@@ -63,9 +63,10 @@ def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
 
 
 def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
+    optional = ("machine", "versions", "commit", "peak", "times_to_accuracy", "models", "large_file")
     return render(
         "speed.md",
-        content=content,
+        content=dict.fromkeys(optional) | content,
         scaling=scaling,
         number=_number,
         busy=_busy,

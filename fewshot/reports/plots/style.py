@@ -17,9 +17,6 @@ from episodes.files import put_in_place, scratch_file
 COLORS = ("#0072B2", "#D55E00", "#007A5A", "#AA4499", "#6A6A6A")
 """Told apart in every kind of color vision."""
 
-SAME_BYTES = {"svg.hashsalt": "fewshot", "svg.fonttype": "none"}
-"""Under these settings the same figure is the same SVG, with its text as text."""
-
 
 def plain(axes: Axes) -> None:
     """A pale grid, and no frame above and to the right."""
@@ -33,7 +30,7 @@ def encode(figure: Figure, path: Path) -> bytes:
     if form not in ("png", "svg"):
         raise UserError(f"{path}: a picture is written as .png or .svg")
     content = io.BytesIO()
-    with mpl.rc_context(SAME_BYTES):
+    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes, text as text
         figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else {"Software": None})
     return content.getvalue()
 
