@@ -47,8 +47,8 @@ def test_a_training_through_the_whole_compiler_is_the_plain_one_but_for_rounding
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         pytest.skip("needs a C++ compiler")
     ((of_loss, of_weights),) = compared("training").values()
-    assert of_loss < 1e-3
-    assert of_weights < 1e-2
+    assert of_loss < 1e-5
+    assert of_weights < 1e-5
 
 
 def test_a_compiler_that_fails_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
