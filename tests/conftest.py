@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from command_line import Fewshot
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads than that would only get in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: one thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shapes and types of every call are held to the annotations: here and not in production, where that would cost time.
