@@ -1,14 +1,38 @@
-"""Files that are whole or absent: written under another name in the same folder, then renamed. No torch in here."""
+"""Where files lie, and how they are written: whole or not at all, renamed only when they are complete. No torch."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from episodes.errors import DataError
+
+
+def data_root(chosen: Path | str | None = None) -> Path:
+    """Where data sets lie: the argument, else $FEWSHOT_DATA, else the user's data folder."""
+    chosen = chosen or os.environ.get("FEWSHOT_DATA")
+    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_data_path("fewshot")
+
+
+def cache_root(root: Path) -> Path:
+    """Where decoded arrays lie: $FEWSHOT_CACHE, else beside the data, else (read-only data) the user's cache folder."""
+    if chosen := os.environ.get("FEWSHOT_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if root.is_dir() and not os.access(root, os.W_OK):
+        return platformdirs.user_cache_path("fewshot")
+    return root / "cache"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

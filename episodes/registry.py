@@ -10,6 +10,7 @@ import inspect
 import logging
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import Distribution, entry_points
 from pathlib import Path
@@ -42,13 +43,23 @@ class Registry(Generic[T]):
     With a ``group`` (``fewshot.methods``) an installed package adds entries by entry points of that group: its name is
     the name here, its object is what is filed. They are loaded when a name is looked for that is not one of our own, or
     when all names are; a package that fails, gives no subclass of ``base``, or takes a name that is taken, is one
-    warning and stops nothing else.
+    warning and stops nothing else. ``own`` are entries of ours that are found in the same way, before those. Where
+    entries are no classes but objects (the cards of data sets), ``base`` is their class.
     """
 
-    def __init__(self, kind: str, group: str = "", base: Callable[[], type] = lambda: object) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str = "",
+        base: Callable[[], type] = lambda: object,
+        *,
+        own: Callable[[], Iterable[tuple[str, T]]] | None = None,
+    ) -> None:
         self.kind, self._base = kind, base
         self._entries: dict[str, T] = {}
-        self._more: list[Callable[[], Iterable[tuple[str, T]]]] = [partial(self._plugged, group)] if group else []
+        self._more = [own] if own else []
+        if group:
+            self.add_later(partial(self._plugged, group))
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an object under ``name``. Raises ValueError when the name is taken."""
@@ -104,12 +115,14 @@ class Registry(Generic[T]):
                 log.warning("warning: %s %r of %s cannot be used: %s", self.kind, point.name, package, reason)
                 continue
             if point.dist:
-                _DISTRIBUTIONS[entry.__module__] = point.dist
+                _DISTRIBUTIONS[_module_of(entry)] = point.dist
             yield point.name, entry
 
 
 def _refuse_unfit(entry: object, base: type) -> None:
-    """Raises TypeError for what is no class of this base, or lacks what the base leaves open."""
+    """Raises TypeError for what is no class of this base, or lacks what the base leaves open, and no object of it."""
+    if is_dataclass(base) and isinstance(entry, base):
+        return
     if not (isinstance(entry, type) and issubclass(entry, base)):
         raise TypeError(f"{entry!r} is no subclass of {base.__name__}")
     lacking = sorted(getattr(entry, "__abstractmethods__", ()))
@@ -118,12 +131,17 @@ def _refuse_unfit(entry: object, base: type) -> None:
         raise TypeError(f"{entry.__name__} lacks {', '.join(lacking)}")
 
 
+def _module_of(entry: object) -> str:
+    """The module of a class, or of the class that a data set's card names."""
+    return str(getattr(entry, "module", entry.__module__))
+
+
 def origin_of(entry: object) -> dict[str, str]:
     """Where a class comes from that is none of ours: ``package``, ``version`` and ``sha256`` of its source file.
 
     Empty for a class of this project. Where no package is known, it is the module, without a version.
     """
-    module = entry.__module__
+    module = _module_of(entry)
     if module.partition(".")[0] in ("episodes", "fewshot"):
         return {}
     distribution = _DISTRIBUTIONS.get(module)

@@ -1,10 +1,14 @@
-"""EpisodeSpec: how many classes and images an episode has. No torch, so that records and tables can use it."""
+"""Splits, and how many classes and images an episode has. No torch, so that records and tables can use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from episodes.errors import EpisodeError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from episodes.errors import DataError as DataError  # named beside the types they speak of
 from episodes.errors import EpisodeError as EpisodeError
+from episodes.spec import SPLITS as SPLITS
+from episodes.spec import Split as Split
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Rows = npt.NDArray[np.int64]
 
 

@@ -1,8 +1,1 @@
-"""One file per data set. A new file registers itself; nothing else needs to know."""
-
-from episodes.datasets.base import DATASETS, Dataset
-from episodes.registry import import_submodules
-
-import_submodules(__name__, __path__)
-
-__all__ = ["DATASETS", "Dataset"]
+"""A folder for each data set, with its card. A new folder is found by itself; nothing else needs to know."""

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from episodes.images.array_cache import Progress, data_root, silent
-from episodes.registry import Registry, unknown_name_message
-from episodes.sampler import EpisodeSampler
+from episodes.datasets.cards import DATASETS, Card
+from episodes.files import data_root
+from episodes.progress import Progress, silent
+from episodes.registry import unknown_name_message
 from episodes.types import DataError, ImageSet, Split
-
-DATASETS: Registry[type[Dataset]] = Registry("data set", "fewshot.datasets", lambda: Dataset)
 
 
 class Dataset(ABC):
-    """One data set under one class split.
+    """One data set under one class split of those on its card. Constructing one reads nothing; ``load`` does."""
 
-    ``class_splits`` names the ways in which its classes are divided into train, val and test; the first is the
-    default. Constructing one reads nothing; ``load`` does.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]  # one line for `fewshot list datasets`
-    source: ClassVar[str]  # the citation
-    class_splits: ClassVar[tuple[str, ...]]
-    image_shape: tuple[int, int, int]  # channels, height, width
+    card: Card
     sizes: ClassVar[tuple[int, ...]] = ()  # sides in pixels that `at_size` offers
     downloadable: ClassVar[bool] = False
-    damage: float = 0.0  # share of the images that lost their detail on purpose (episodes.corruption)
 
     def __init__(self, root: Path | str | None = None, class_split: str | None = None) -> None:
         self.root = data_root(root)
-        self.class_split = class_split or self.class_splits[0]
-        if self.class_split not in self.class_splits:
-            raise DataError(unknown_name_message(f"{self.name} split", self.class_split, self.class_splits))
+        self.class_split = class_split or self.card.class_splits[0]
+        self.image_shape = self.card.image_shape  # channels, height, width
+        if self.class_split not in self.card.class_splits:
+            raise DataError(unknown_name_message(f"{self.name} split", self.class_split, self.card.class_splits))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.protocol_name})"
+
+    @property
+    def name(self) -> str:
+        """As in ``--dataset``."""
+        return self.card.name
 
     @property
     def protocol_name(self) -> str:
         """The part of a protocol's name that says which pixels and which classes: ``omniglot-vinyals-28``."""
         return f"{self.name}-{self.class_split}-{self.image_shape[-1]}"
 
-    @abstractmethod
     def is_present(self) -> bool:
         """Whether the raw files are on this machine (a quick look, not a check)."""
+        return self.card.is_present(self.root)
 
-    @abstractmethod
     def location(self) -> Path | None:
         """Where the raw files lie or would lie; None where there are none."""
+        return self.card.location(self.root)
 
     @abstractmethod
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
@@ -60,10 +60,6 @@ class Dataset(ABC):
                 f"{self.name} comes in {self.image_shape[-1]}x{self.image_shape[-1]} only: leave out --size"
             )
         return self
-
-    def lake_runs(self) -> EpisodeSampler:
-        """Lake's 20 published runs as episodes. Raises DataError where the data set has none."""
-        raise DataError("Lake's 20 runs are of Omniglot: use --dataset omniglot --split lake")
 
     def download(self, progress: Progress = silent) -> None:
         """Fetch the raw files. Raises DataError where there is nothing to fetch them from."""
@@ -80,3 +76,10 @@ class Dataset(ABC):
     @abstractmethod
     def check(self, progress: Progress = silent) -> list[str]:
         """Read everything through; the problems found, one line each, none when the data are whole."""
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """The class that loads the data set of that name. Raises UnknownNameError."""
+    module, _, class_name = DATASETS.get(name).dataset.partition(":")
+    found: type[Dataset] = getattr(importlib.import_module(module), class_name)
+    return found

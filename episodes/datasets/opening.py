@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from episodes.datasets.base import DATASETS, Dataset
-from episodes.errors import UserError
-from episodes.types import DataError
+from episodes.datasets.base import Dataset, dataset_class
+from episodes.datasets.cards import DATASETS
+from episodes.errors import DataError, UserError
+from episodes.progress import Listener, Silent
 
 DEFAULT_DATASET = "omniglot"
 FALLBACK_DATASET = "strokes"
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """Who is told what happens while a data set is opened."""
-
-    def say(self, text: str) -> None:
-        """One line for the user."""
-
-    def note(self, text: str) -> None:
-        """One line for the user that the record keeps, too."""
-
-    def data_progress(self, what: str, done: int, total: int) -> None:
-        """Reading, decoding or downloading has come this far."""
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def data_progress(self, what: str, done: int, total: int) -> None:
-        """Nothing."""
 
 
 def open_dataset(
@@ -66,7 +39,7 @@ def open_dataset(
         return Folder(Path(name), class_split, image_size=size or side, channels=channels)
     if name == "folder":
         raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
-    dataset = DATASETS.get(name)(root, class_split)
+    dataset = dataset_class(name)(root, class_split)
     if not dataset.is_present():
         if not dataset.downloadable:
             raise DataError(f"{name} is not on this machine: {dataset.how_to_get()}")
@@ -103,4 +76,4 @@ def _default_dataset(root: Path | None, class_split: str | None, reporter: Liste
             f"Omniglot is neither on this machine nor downloadable ({error}); this run uses the embedded strokes "
             "instead: its numbers are not Omniglot's. `fewshot data get omniglot` fetches the real images."
         )
-        return DATASETS.get(FALLBACK_DATASET)(root)
+        return dataset_class(FALLBACK_DATASET)(root)

@@ -6,37 +6,25 @@ a reader sees a whole array or none, and two processes that build the same one a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import mmap
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import platformdirs
-import torch
 
 from episodes.errors import DataError
-from episodes.files import put_in_place, scratch_file, write_atomically
+from episodes.files import put_in_place, scratch_file, sha256_of, write_atomically
+from episodes.images.decoding import Images
+from episodes.images.mapped_files import map_images
+from episodes.progress import Progress, silent
 from episodes.types import ImageSet, Rows
 
 log = logging.getLogger(__name__)
-
-Images = npt.NDArray[np.uint8]
-_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.13 on; the number is x86's and ARM's
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(what, done, total)``; the command line draws it."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """The progress of somebody who does not want to see any."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +35,6 @@ class Decoder:
     class_starts: Rows  # (num_classes + 1,)
     class_names: tuple[str, ...]
     fill: Callable[[Images, Progress], None]  # writes into (num_images, channels, height, width)
-
-
-def data_root(chosen: Path | str | None = None) -> Path:
-    """Where data sets lie: the argument, else $FEWSHOT_DATA, else the user's data folder."""
-    chosen = chosen or os.environ.get("FEWSHOT_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_data_path("fewshot")
-
-
-def cache_root(root: Path) -> Path:
-    """Where decoded arrays lie: $FEWSHOT_CACHE, else beside the data, else (read-only data) the user's cache folder."""
-    if chosen := os.environ.get("FEWSHOT_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if root.is_dir() and not os.access(root, os.W_OK):
-        return platformdirs.user_cache_path("fewshot")
-    return root / "cache"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -163,29 +130,6 @@ def _build(directory: Path, key: str, decoder: Decoder, progress: Progress) -> _
                 array_path.unlink(missing_ok=True)  # nobody would find it
                 raise
     return index
-
-
-def machine_memory() -> int:
-    """Bytes of memory that this machine has; not for Windows."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def map_images(path: Path) -> torch.Tensor:
-    """The array of a ``.npy`` file as a tensor, read from the disk where it is looked at, also if larger than memory.
-
-    PyTorch wants writable memory: pages are copied on writing, and the file stays as it is. Linux counts such a map as
-    memory that will be needed, and refuses one larger than the machine's, unless told to reserve none.
-    """
-    images: Images = np.load(path, mmap_mode="r")
-    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows, which does not count so
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
-    assert isinstance(images, np.memmap)
-    with path.open("rb") as file:
-        flags = mmap.MAP_PRIVATE | (_MAP_NORESERVE if sys.platform == "linux" else 0)
-        pages = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    if hasattr(mmap, "MADV_RANDOM") and len(pages) > machine_memory() // 2:
-        pages.madvise(mmap.MADV_RANDOM)  # it will never be in memory as a whole: read images, not all around them
-    return torch.from_numpy(np.ndarray(images.shape, images.dtype, pages, images.offset))
 
 
 def cached_image_set(

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from episodes.images.array_cache import Images, Progress
-from episodes.types import DataError
+from episodes.errors import DataError
+from episodes.progress import Progress
 
+Images = npt.NDArray[np.uint8]
 RESIZE_FILTER = Image.Resampling.BILINEAR  # Pillow's, which averages over the source pixels when it makes smaller
 RESIZE_FILTER_NAME = "bilinear"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})

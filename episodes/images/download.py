@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from episodes.errors import DataError
 from episodes.files import put_in_place
-from episodes.images.array_cache import Progress, silent
-from episodes.types import DataError
+from episodes.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from episodes.datasets import DATASETS
+from episodes.datasets.base import dataset_class
 from episodes.errors import UserError
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet, Split
@@ -126,7 +126,7 @@ def measure_all(root: Path | None, reporter: Reporter, *, quick: bool = False) -
 
 def image_set(setting: Setting, root: Path | None, split: Split, reporter: Reporter) -> tuple[ImageSet, str]:
     """The real images where they are on this machine, else random pixels of the same shape; and which it is."""
-    dataset = DATASETS.get(setting.dataset)(root)
+    dataset = dataset_class(setting.dataset)(root)
     if dataset.is_present():
         return dataset.load(split, reporter.data_progress), "real images"
     classes, per_class = setting.stand_in

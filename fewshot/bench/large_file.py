@@ -22,7 +22,8 @@ import numpy as np
 
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
-from episodes.images.array_cache import data_root, machine_memory, map_images
+from episodes.files import data_root
+from episodes.images.mapped_files import machine_memory, map_images
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from episodes.sampler import EpisodeSampler, TrainingSampler
 from episodes.types import ImageSet
 from fewshot.bench.basics import SETTINGS, Measurement, Setting, image_set, in_a_process, setting_named, synchronized

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from episodes.errors import UserError
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from fewshot.bench.basics import SETTINGS, Measurement, in_a_process
 from fewshot.bench.libraries import CONTENDERS
 from fewshot.progress import Reporter

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet

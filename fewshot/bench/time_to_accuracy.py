@@ -15,7 +15,7 @@ from typing import Any
 
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
-from episodes.images.array_cache import data_root
+from episodes.files import data_root
 from fewshot.bench.basics import Measurement, load_before
 from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.models.methods import METHODS

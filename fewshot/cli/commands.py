@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from episodes.datasets import DATASETS
+from episodes.datasets.base import dataset_class
+from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
@@ -57,7 +58,7 @@ def data_command(
             dataset = open_dataset(name, root, reporter=reporter)
             reporter.say(f"{name} is here: {dataset.location() or 'drawn by the program itself'}")
             return
-        dataset = DATASETS.get(name)(root) if name in DATASETS and name != "folder" else open_dataset(name, root)
+        dataset = dataset_class(name)(root) if name in DATASETS and name != "folder" else open_dataset(name, root)
         problems = dataset.check(reporter.data_progress) if action == "check" else []
     if action == "path":
         click.echo(str(dataset.location() or ""))

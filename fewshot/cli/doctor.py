@@ -20,8 +20,9 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from episodes.datasets import DATASETS
-from episodes.images.array_cache import cache_root, data_root
+from episodes.datasets.base import dataset_class
+from episodes.datasets.cards import DATASETS
+from episodes.files import cache_root, data_root
 from fewshot.models import learn2learn_adapter as guest
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.hardware import choose_device, describe_machine, has_fast_bf16, keep_freed_memory
@@ -186,7 +187,7 @@ def _data_folder(folder: Path) -> Finding:
 
 
 def _dataset(name: str, folder: Path) -> Finding:
-    dataset = DATASETS.get(name)(folder)
+    dataset = dataset_class(name)(folder)
     what = f"data set {name}"
     if dataset.is_present():
         return Finding(what, "ok", str(dataset.location() or "needs no files"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from episodes.corruption import damage
+from episodes.datasets.corruption import corrupted
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.images.export import export_images
@@ -46,7 +46,7 @@ def own_embeddings_command(**choices: Any) -> None:
         outcomes = measure_own(
             choices["embeddings"],
             name,
-            damage(dataset, choices["damage"]),
+            corrupted(dataset, choices["damage"]),
             specs,
             choices["episodes"],
             choices["episode_seed"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from fewshot.cli.overall import OverallReporter

@@ -53,11 +53,12 @@ def _protocols() -> Table:
 
 
 def _datasets() -> Table:
-    from episodes.datasets import DATASETS
+    from episodes.datasets.cards import DATASETS
+    from episodes.files import data_root
 
     table = _table("name", "splits", "what", "here")
     for name in DATASETS:
-        entry = DATASETS.get(name)
-        here = "" if name == "folder" else ("yes" if entry().is_present() else "no")
-        table.add_row(name, ", ".join(entry.class_splits), entry.title, here)
+        card = DATASETS.get(name)
+        here = "" if name == "folder" else ("yes" if card.is_present(data_root()) else "no")
+        table.add_row(name, ", ".join(card.class_splits), card.title, here)
     return table

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import open_dataset
 from fewshot.cli.main import cli
 from fewshot.cli.progress import TerminalReporter
@@ -17,7 +19,6 @@ from fewshot.experiments.paper_plan import Cell, evaluate_words, run_words
 from fewshot.training.loop import Progress as TrainingProgress
 from fewshot.training.recipes import RecipeName, find_recipe
 
-_PIXELS = {"omniglot": 28 * 28, "strokes": 28 * 28, "miniimagenet": 3 * 84 * 84}
 _BAR = "all cells, %"
 _OF_TEST = ("--way", "--shot", "--query", "--readout")  # two cells that differ by these alone may share a training
 
@@ -92,7 +93,8 @@ def share_of_training(cell: Cell, recipe_name: RecipeName, seed: int = 0) -> tup
     images = way * (shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
     if chosen["batch_size"]:  # one training serves every test
         images, name = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
-    pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else _PIXELS[cell.table.dataset]
+    shape = DATASETS.get(cell.table.dataset).image_shape
+    pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else math.prod(shape)
     return name, float(chosen["train_episodes"] * images * pixels)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from episodes.corruption import damage
+from episodes.datasets.corruption import corrupted
 from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, RUNS, WAY
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
@@ -63,7 +63,7 @@ def run_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[Outcom
     choices = as_protocol(choices)
     model_options, encoder_options = _own_options(choices["model_options"], choices["model"], encoder)
     keep_freed_memory()
-    dataset = damage(
+    dataset = corrupted(
         open_dataset(
             choices["dataset"], choices["data"], choices["class_split"], reporter=reporter, size=choices["size"]
         ),
@@ -156,7 +156,7 @@ def evaluate_as_chosen(choices: Mapping[str, Any], reporter: Reporter) -> list[O
     share = choices["damage"] if choices["damage"] is not None else metadata.get("damage", 0.0)
     return evaluate_settings(
         checkpoint,
-        damage(dataset, share),
+        corrupted(dataset, share),
         test_specs(choices, metadata["recipe"], METHODS.get(model)),
         choices["episodes"],
         choices["episode_seed"],

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
 from episodes.errors import UserError
 from episodes.types import ImageSet
 from fewshot.evaluation.evaluate import embed_all

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from episodes.images.array_cache import Progress, silent
+from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from episodes.types import Episode, EpisodeError, gather
 from fewshot.models.batches import episode_images

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from episodes.augment import AUGMENTATIONS
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
 from episodes.errors import UserError
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet

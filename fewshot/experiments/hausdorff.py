@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from scipy.spatial import KDTree
 
-from episodes.datasets import Dataset
-from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS
-from episodes.images.array_cache import Progress, silent
+from episodes.datasets.base import Dataset
+from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, oneshot_runs
+from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from fewshot.evaluation.evaluate import Evaluation
 from fewshot.experiments.measure import OWN_RULE, Cell, Outcome, new_record, record_path
@@ -63,7 +63,7 @@ def _trees(drawings: Iterable[npt.NDArray[np.uint8]]) -> list[KDTree]:
 
 def measure_hausdorff(dataset: Dataset, out: Path, reporter: Reporter) -> Outcome:
     """Score Lake's 20 runs by the modified Hausdorff distance and write the record under ``out``."""
-    runs, start = dataset.lake_runs(), time.perf_counter()
+    runs, start = oneshot_runs(dataset), time.perf_counter()
     counts = correct_trials(runs, NUM_RUNS, reporter.test_progress)
     evaluation = Evaluation(counts, runs.spec.num_queries, time.perf_counter() - start)
     cell = Cell(dataset, runs, NUM_RUNS, runs.digest(NUM_RUNS))

@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.corruption import corrupted_share
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.types import ImageSet
@@ -84,7 +85,7 @@ class Cell:
             "distractors": spec.num_distractor,
             "test_pixels": self.dataset.protocol_name,
             "num_test_classes": self.sampler.image_set.num_classes,
-            "test_damage": self.dataset.damage,
+            "test_damage": corrupted_share(self.dataset),
         }
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.corruption import corrupted_share
+from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
 from episodes.errors import UserError
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.spec import EpisodeSpec
@@ -55,7 +57,7 @@ def run_readouts(
     commit()  # looked up now: what is committed while this trains is not what trains
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
-    published_runs = dataset.lake_runs() if config.runs else None  # refuses before anything is decoded
+    published_runs = oneshot_runs(dataset) if config.runs else None  # refuses before anything is decoded
     train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
     for image_set in (train_set, val_set, test_set):
         if fits := dataset.what_fits(image_set):
@@ -111,7 +113,7 @@ def obtain_training(
             "num_classes": train_set.num_classes,
             "dataset": dataset.name,
             "class_split": dataset.class_split,
-            "damage": dataset.damage,
+            "damage": corrupted_share(dataset),
             "shortened": config.shortened,
             "commit": commit(),
             "training": _training_summary(result),
@@ -224,6 +226,6 @@ def evaluate_settings(
             raise CheckpointError(
                 f"{checkpoint} was trained on characters of Lake's 20 runs: train with `fewshot run --split lake`"
             )
-        samplers = [dataset.lake_runs()]
+        samplers = [oneshot_runs(dataset)]
     chosen = choose_precision(precision, place_on)
     return measure(trained, dataset, samplers, num_episodes, out, reporter, chosen, readouts)

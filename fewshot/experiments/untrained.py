@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from episodes.datasets import Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.corruption import corrupted_share
 from episodes.errors import UserError
 from episodes.types import ImageSet
 from fewshot.experiments.config import RunConfig
@@ -43,7 +44,7 @@ def write_untrained(
         "image_shape": list(shape),
         "dataset": dataset.name,
         "class_split": dataset.class_split,
-        "damage": dataset.damage,
+        "damage": corrupted_share(dataset),
         "shortened": False,
         "commit": commit(),
         "training": {"history": [], "seconds": 0.0},

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.corruption import damage
-from episodes.datasets import DATASETS, Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.cards import DATASETS
+from episodes.datasets.corruption import corrupted
+from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
@@ -100,7 +102,7 @@ def verify(
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
     drawn_here = "/runs@" not in record.protocol
-    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else dataset.lake_runs()
+    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
     precision = choose_precision(record.config.get("test_precision", "auto"), place_on)
     with tempfile.TemporaryDirectory() as scratch:
         folder, readouts = Path(scratch), (record.readout,)
@@ -153,7 +155,7 @@ def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) ->
         )
     shape = tuple(config["image_shape"]) if "image_shape" in config else None
     dataset = open_dataset(name, root, class_split, reporter=reporter, image_shape=shape)
-    return damage(dataset, config.get("test_damage", config.get("damage", 0.0)))
+    return corrupted(dataset, config.get("test_damage", config.get("damage", 0.0)))
 
 
 def _spec(record: RunRecord) -> EpisodeSpec:

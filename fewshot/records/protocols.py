@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from episodes.datasets.cards import benchmarks
 from episodes.spec import EpisodeSpec
 
 VERSION = 1
@@ -48,15 +49,11 @@ class Protocol:
         return f"{self.pixels}/{spec.way}w{spec.shot}s/q{spec.num_query}{unlabeled}{distractors}@v{VERSION}"
 
 
-STANDARD_PIXELS = ("miniimagenet-ravi-84", "omniglot-lake-28", "omniglot-vinyals-28", "strokes-standard-28")
-
-
 def standard_protocols() -> list[Protocol]:
-    """The cells of the field's tables: 5- and 20-way (miniImageNet: 5-way), 1 and 5 shot, 15 queries per class."""
-    ways = {"miniimagenet-ravi-84": (5,)}
+    """The cells of the field's tables, as the data sets' cards name them, with 15 queries per class."""
     return [
-        Protocol(pixels, EpisodeSpec(way, shot, 15), 10_000, 0)
-        for pixels in STANDARD_PIXELS
-        for way in ways.get(pixels, (5, 20))
-        for shot in (1, 5)
+        Protocol(name, EpisodeSpec(way, shot, 15), 10_000, 0)
+        for name, benchmark in sorted(benchmarks().items())
+        for way in benchmark.ways
+        for shot in benchmark.shots
     ]

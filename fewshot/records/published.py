@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from episodes.datasets.cards import benchmarks
 from fewshot.records.record import RunRecord
 
 _VINYALS, _REN = "Vinyals et al. NeurIPS 2016", "Ren et al. ICLR 2018"
@@ -39,7 +40,7 @@ INDEPENDENT = {
 }
 """Who measured a model on Conv4 where its paper lets queries see each other, or divides the classes otherwise."""
 
-COMPARABLE_PIXELS = {"omniglot-vinyals-28": "omniglot", "miniimagenet-ravi-84": "miniimagenet"}
+COMPARABLE_PIXELS = {name: benchmark.published_as for name, benchmark in benchmarks().items() if benchmark.published_as}
 """Protocols that a published table can be held against -> the data set's name in published.csv."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from episodes.datasets.cards import benchmarks
 from fewshot.records.published import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published_target, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, entries_by_cell, is_ranked, why_apart
@@ -116,7 +117,7 @@ def missing(found: Sequence[Standing]) -> dict[str, dict[str, list[tuple[int, in
             of_model.add(standing.way_shot)
     lacking: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for pixels in COMPARABLE_PIXELS:
-        ways = (5,) if pixels.startswith("miniimagenet") else (5, 20)
+        ways = benchmarks()[pixels].ways
         for model in sorted(set(PAPER_OF_MODEL) | set(there.get(pixels, {}))):
             measured = there.get(pixels, {}).get(model, set())
             cells = [

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
-from episodes.datasets import DATASETS
-from episodes.datasets.strokes.dataset import Strokes
+from episodes.datasets.cards import DATASETS
+from episodes.datasets.strokes.card import CARD
 from fewshot.cli.main import cli
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
@@ -193,9 +193,9 @@ def test_ctrl_c_in_training_ends_with_130_and_the_same_command_goes_on_to_the_sa
     """A real process and a real SIGINT, as soon as there is a first state on the disk."""
     words = [*SMOKE, "--train-episodes", "120"]
     code = (
-        "import sys; from toy_classes import FewStrokes; from episodes.datasets import DATASETS\n"
+        "import sys; from command_line import use_few_strokes\n"
         "from fewshot import training; from fewshot.cli.main import main\n"
-        "DATASETS._entries['strokes'] = FewStrokes; training._SECONDS_BETWEEN_STATES = -1.0\n"
+        "use_few_strokes(); training._SECONDS_BETWEEN_STATES = -1.0\n"
         "main(sys.argv[1:])"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path])}
@@ -255,7 +255,7 @@ def test_a_smoke_test_stands_in_no_table_and_a_shortened_training_is_not_ranked(
 ) -> None:
     record_in(fewshot(*SMOKE))
     assert fewshot("leaderboard").out.startswith("No records yet")
-    monkeypatch.setitem(DATASETS._entries, "strokes", Strokes)  # 20-way validation needs more than a few characters
+    monkeypatch.setitem(DATASETS._entries, "strokes", CARD)  # 20-way validation needs more than a few characters
     fast = ("--recipe", "fast", "--train-episodes", "3", "--train-way", "5")
     record = record_in(fewshot(*SMOKE, *fast))
     table = fewshot("leaderboard").out

@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 import torch
 
+from episodes.files import sha256_of
 from episodes.images import array_cache as cache
-from episodes.images.array_cache import Decoder, Images, Progress, cached_image_set, sha256_of
+from episodes.images.array_cache import Decoder, cached_image_set
+from episodes.images.decoding import Images
+from episodes.progress import Progress
 from episodes.types import DataError, ImageSet
 
 PIXELS = (np.arange(5 * 2 * 3 * 4) % 251).astype(np.uint8).reshape(5, 2, 3, 4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.images.array_cache import cache_root, data_root
+from episodes.files import cache_root, data_root
 
 
 def test_data_lie_where_the_user_says_or_the_environment_or_in_the_users_folder(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from episodes.datasets import DATASETS
+from episodes.datasets.base import dataset_class
 from episodes.datasets.folder.dataset import Folder, divide_at_random, what_fits
 from episodes.types import SPLITS, DataError, ImageSet
 from photo_builders import save, save_classes, write_csv
@@ -40,7 +40,7 @@ def test_seven_classes_of_five_images_load_into_test(photos: Path) -> None:
 
 
 def test_it_is_registered_and_takes_its_name_from_the_folder(photos: Path) -> None:
-    assert DATASETS.get("folder") is Folder
+    assert dataset_class("folder") is Folder
     assert Folder(photos, image_size=32, channels=1).protocol_name == "folder-My-photos-32"
     assert Folder(photos.with_suffix(".csv")).protocol_name == "folder-My-photos-84"
     assert Folder(photos, image_size=32, channels=1).image_shape == (1, 32, 32)

@@ -13,9 +13,9 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from command_line import Fewshot, checkpoint_of, record_in
-from episodes.datasets import DATASETS
 from episodes.datasets.omniglot.dataset import Omniglot
-from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY, read_runs
+from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY, oneshot_runs, read_runs
+from episodes.datasets.strokes.dataset import Strokes
 from episodes.types import DataError, EpisodeError
 from fewshot.experiments.hausdorff import correct_trials, ink_points, modified_hausdorff
 from fewshot.records.record import read_record
@@ -87,9 +87,9 @@ def test_the_modified_hausdorff_distance_is_the_larger_mean_of_nearest_distances
 
 def test_only_omniglot_under_the_lake_split_has_runs(fewshot: Fewshot) -> None:
     with pytest.raises(DataError, match="--split lake"):
-        Omniglot(class_split="vinyals").lake_runs()
+        oneshot_runs(Omniglot(class_split="vinyals"))
     with pytest.raises(DataError, match=r"put all_runs\.zip"):
-        Omniglot(class_split="lake").lake_runs()
+        oneshot_runs(Omniglot(class_split="lake"))
     run = ("run", "--dataset", "strokes", "--recipe", "smoke")
     assert "Lake's 20 runs are of Omniglot" in fewshot(*run, "--protocol", "runs").error
     assert "Valid: episodes, runs" in fewshot(*run, "--protocol", "rnus").error
@@ -101,14 +101,14 @@ def test_a_data_set_comes_in_its_own_sizes_only(fewshot: Fewshot) -> None:
     assert Omniglot().protocol_name == "omniglot-vinyals-28"
     with pytest.raises(DataError, match="choose --size 28 or 105"):
         Omniglot().at_size(64)
-    assert DATASETS.get("strokes")().at_size(28).image_shape == (1, 28, 28)
+    assert Strokes().at_size(28).image_shape == (1, 28, 28)
     assert "leave out --size" in fewshot("run", "--dataset", "strokes", "--recipe", "smoke", "--size", "105").error
 
 
 @pytest.mark.real_data
 def test_the_drawings_of_the_runs_are_evaluation_drawings_of_one_character_each(real_data_root: Path) -> None:
     omniglot = Omniglot(real_data_root, "lake")
-    runs, test = omniglot.lake_runs(), omniglot.load("test")
+    runs, test = oneshot_runs(omniglot), omniglot.load("test")
     known = {image.tobytes(): row for row, image in enumerate(test.images.numpy())}
     rows = torch.tensor([known[image.tobytes()] for image in runs.image_set.images.numpy()]).view(NUM_RUNS, WAY, 2)
     character, drawer = test.class_ids[rows], rows % 20
@@ -124,7 +124,7 @@ def test_the_drawings_of_the_runs_are_evaluation_drawings_of_one_character_each(
 @pytest.mark.slow
 def test_the_modified_hausdorff_distance_errs_as_often_as_published(real_data_root: Path) -> None:
     """38.8 % of 400 trials (Lake et al. 2015): a wrong pairing or a wrong image would be far from it."""
-    runs = Omniglot(real_data_root, "lake", size=105).lake_runs()
+    runs = oneshot_runs(Omniglot(real_data_root, "lake", size=105))
     correct = correct_trials(runs, NUM_RUNS)
     assert 400 - int(correct.sum()) == 155  # 38.75 %
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.images.array_cache import map_images
+from episodes.images.mapped_files import map_images
 
 
 def test_a_file_larger_than_memory_is_mapped_all_the_same(tmp_path: Path) -> None:

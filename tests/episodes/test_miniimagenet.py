@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.datasets import DATASETS
+from episodes.datasets.base import dataset_class
 from episodes.datasets.miniimagenet.dataset import MiniImageNet
-from episodes.images.array_cache import silent
+from episodes.progress import silent
 from episodes.types import SPLITS, DataError, ImageSet
 from miniimagenet_builders import (
     CLASSES,
@@ -66,7 +66,7 @@ def test_ravis_lists_hold_64_16_and_20_classes_without_overlap() -> None:
 
 
 def test_it_is_registered_and_names_its_pixels_in_the_protocol() -> None:
-    assert DATASETS.get("miniimagenet") is MiniImageNet
+    assert dataset_class("miniimagenet") is MiniImageNet
     assert MiniImageNet("anywhere").protocol_name == "miniimagenet-ravi-84"
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from episodes.datasets.omniglot import dataset as omniglot
+from episodes.datasets.omniglot.card import PARTS
 from episodes.datasets.omniglot.dataset import (
     DRAWERS,
-    PARTS,
     Character,
     Omniglot,
     characters,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.datasets import DATASETS
+from episodes.datasets.base import dataset_class
 from episodes.datasets.strokes import dataset as strokes_module
 from episodes.datasets.strokes.dataset import Strokes, split_classes
 from episodes.datasets.strokes.drawing import draw
@@ -38,7 +38,7 @@ def test_default_pixels_are_the_same_on_every_machine(default_sets: dict[Split, 
 
 
 def test_sets_have_the_shape_and_counts_they_promise(default_sets: dict[Split, ImageSet]) -> None:
-    assert DATASETS.get("strokes") is Strokes
+    assert dataset_class("strokes") is Strokes
     assert [default_sets[split].num_classes for split in SPLITS] == [640, 120, 240]
     for image_set in default_sets.values():
         assert image_set.images.dtype == torch.uint8

@@ -6,20 +6,27 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from episodes.datasets import DATASETS
+from episodes.datasets.cards import DATASETS
 from fewshot.cli import bench_commands, commands, leaderboard_commands, run_commands, verify_commands
 from fewshot.cli.main import main
 from fewshot.records.record import RunRecord, read_record
-from toy_classes import FewStrokes
 
 SMOKE = ("run", "--dataset", "strokes", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
 """A run of a second."""
+
+
+FEW_STROKES = replace(DATASETS.get("strokes"), dataset="toy_classes:FewStrokes")
+
+
+def use_few_strokes() -> None:
+    """For a process of its own."""
+    DATASETS._entries["strokes"] = FEW_STROKES
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("FEWSHOT_OMNIGLOT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
         monkeypatch.setenv("FEWSHOT_DATA", str(folder / "data"))
         monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
-        monkeypatch.setitem(DATASETS._entries, "strokes", FewStrokes)
+        monkeypatch.setitem(DATASETS._entries, "strokes", FEW_STROKES)
         for module in (
             bench_commands,
             commands,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from episodes.datasets.strokes.dataset import Strokes
-from episodes.images.array_cache import Progress, silent
+from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet, Split

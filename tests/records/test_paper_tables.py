@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from episodes.datasets import DATASETS
+from episodes.datasets.cards import DATASETS
 from fewshot.cli.main import cli
 from fewshot.cli.run_commands import _own_options
 from fewshot.experiments.paper_plan import Cell, Measured, evaluate_words, fill, run_words
@@ -56,7 +56,7 @@ def test_pixels_are_those_of_the_data_set_and_split(name: str) -> None:
     assert table.pixels.startswith(f"{table.dataset}-{table.class_split}-")
     assert all(column.tolerance > 0 for column in table.columns)
     for ours in filter(None, (row.ours for row in table.rows)):
-        assert int(table.pixels_of(ours).rpartition("-")[2]) in (*entry.sizes, 84)
+        assert int(table.pixels_of(ours).rpartition("-")[2]) in {benchmark.side for benchmark in entry.benchmarks}
 
 
 @every_table

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from test_records import a_record
 
-from episodes.datasets import DATASETS
+from episodes.datasets.cards import benchmarks
 from episodes.datasets.omniglot.dataset import ROTATIONS, split_characters
+from episodes.datasets.strokes.dataset import Strokes
 from episodes.draws import episode_classes
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
-from fewshot.records.class_design import KNOWN_CLASSES, class_design, classes_of
+from fewshot.records.class_design import class_design, classes_of
 from fewshot.records.record import read_records
 from fewshot.statistics.class_bootstrap import ClassDesign, open_interval
 from fewshot.statistics.intervals import episode_interval
@@ -116,10 +117,13 @@ def test_the_classes_of_an_episode_are_those_that_the_sampler_drew() -> None:
 
 def test_the_known_numbers_of_classes_are_those_of_the_data_sets() -> None:
     for split in ("vinyals", "lake"):
-        classes = KNOWN_CLASSES[f"omniglot-{split}-28"]
-        turns = len(ROTATIONS) if split == "vinyals" else 1
-        assert (classes.count, classes.turns) == (len(split_characters(split, "test")) * turns, turns)
-    assert KNOWN_CLASSES["strokes-standard-28"].count == DATASETS.get("strokes")().load("test").num_classes
+        known = benchmarks()[f"omniglot-{split}-28"]
+        rotations = len(ROTATIONS) if split == "vinyals" else 1
+        assert (known.num_test_classes, known.rotations) == (
+            len(split_characters(split, "test")) * rotations,
+            rotations,
+        )
+    assert benchmarks()["strokes-standard-28"].num_test_classes == Strokes().load("test").num_classes
 
 
 def test_turned_copies_of_a_character_count_as_one_class() -> None:

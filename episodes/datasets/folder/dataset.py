@@ -10,9 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from episodes.datasets.base import DATASETS, Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.folder.card import CARD
 from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
-from episodes.images.array_cache import Decoder, Progress, cache_root, cached_image_set, data_root, silent
+from episodes.files import cache_root, data_root
+from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import (
     RESIZE_FILTER_NAME,
     FilePicture,
@@ -23,6 +25,7 @@ from episodes.images.decoding import (
     fill_or_raise,
     first_few,
 )
+from episodes.progress import Progress, silent
 from episodes.types import SPLITS, DataError, ImageSet, Split
 
 FEWEST_CLASSES_TO_DIVIDE = 15
@@ -50,7 +53,6 @@ def _seed_0_order(name: str) -> str:
     return hashlib.sha256(f"0:{name}".encode(errors="surrogateescape")).hexdigest()
 
 
-@DATASETS.register("folder")
 class Folder(Dataset):
     """The user's own images, center-cropped to a square and resized to ``image_size``.
 
@@ -64,11 +66,7 @@ class Folder(Dataset):
     four times the final one.
     """
 
-    name = "folder"
-    title = "your own images: one folder per class, or a CSV file (filename, label, optional split)"
-    source = "the user"
-    class_splits = ("auto", "given", "random", "test-only")
-    image_shape = (3, 84, 84)
+    card = CARD
 
     def __init__(
         self,
@@ -112,7 +110,7 @@ class Folder(Dataset):
             counts = ", ".join(f"{len(divided[part])} {part}" for part in SPLITS if divided.get(part))
             raise DataError(
                 f"{self.root} has no {split} classes: the split {rule!r} makes {counts} classes of it; other splits: "
-                f"{', '.join(other for other in self.class_splits[1:] if other != rule)}"
+                f"{', '.join(other for other in self.card.class_splits[1:] if other != rule)}"
             )
         key = (
             f"{self.protocol_name}-{self.image_shape[0]}ch-{RESIZE_FILTER_NAME}-v1-{rule}-{split}-"
@@ -151,7 +149,7 @@ class Folder(Dataset):
     def _rule(self, listing: Listing) -> _Rule:
         """How the classes are divided, ``auto`` decided."""
         if self.class_split != "auto":
-            return self.class_split  # type: ignore[return-value]  # one of class_splits, as the constructor checks
+            return self.class_split  # type: ignore[return-value]  # one of the card's, as the constructor checks
         if listing.splits:
             return "given"
         return "random" if len(listing.classes) >= FEWEST_CLASSES_TO_DIVIDE else "test-only"

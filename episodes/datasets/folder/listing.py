@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from episodes.errors import DataError
 from episodes.images.decoding import PICTURE_SUFFIXES, first_few
-from episodes.types import DataError, Split
+from episodes.spec import Split
 
 ClassFiles = dict[str, list[str]]
 """Class name -> paths of its files as a user writes them: relative to the folder, or to the CSV file."""

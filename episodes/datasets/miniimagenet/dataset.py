@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from episodes.datasets.base import DATASETS, Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.miniimagenet.card import CARD, FOLDER_NAMES, class_list
 from episodes.datasets.miniimagenet.layouts import (
     Classes,
     Layout,
@@ -20,7 +19,8 @@ from episodes.datasets.miniimagenet.layouts import (
     find_layout,
     source_fingerprint,
 )
-from episodes.images.array_cache import Decoder, Progress, cache_root, cached_image_set, silent
+from episodes.files import cache_root
+from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import (
     RESIZE_FILTER_NAME,
     MissingPicture,
@@ -32,11 +32,11 @@ from episodes.images.decoding import (
     first_few,
 )
 from episodes.images.download import UNCHECKED, fetch
+from episodes.progress import Progress, silent
 from episodes.types import SPLITS, DataError, ImageSet, Split
 
 _SIZE = 84
 _PREPARATION = Preparation(channels=3, size=_SIZE, center_crop=False)  # whole image, squeezed, as Ravi's tools do
-_FOLDER_NAMES = ("miniimagenet", "mini-imagenet", "mini_imagenet", "MiniImageNet", "")  # "": the data folder itself
 _PICKLES: dict[Split, str] = {
     "train": "mini-imagenet-cache-train.pkl",
     "val": "mini-imagenet-cache-validation.pkl",
@@ -44,12 +44,6 @@ _PICKLES: dict[Split, str] = {
 }
 
 
-def _ravi_class_list() -> dict[Split, list[str]]:
-    lists = json.loads(Path(__file__).with_name("ravi.json").read_text(encoding="utf-8"))
-    return {split: lists[split] for split in SPLITS}
-
-
-@DATASETS.register("miniimagenet")
 class MiniImageNet(Dataset):
     """miniImageNet from any of the layouts in which people keep it; see ``how_to_get``.
 
@@ -57,22 +51,11 @@ class MiniImageNet(Dataset):
     within a class images come in the order of their file names, or of the pickle cache.
     """
 
-    name = "miniimagenet"
-    title = "miniImageNet: 64 + 16 + 20 ImageNet classes, 600 color images each, 84x84"
-    source = "Vinyals et al. 2016 (images); Ravi and Larochelle 2017 (class split)"
-    class_splits = ("ravi",)
-    image_shape = (3, _SIZE, _SIZE)
+    card = CARD
     downloadable = True
     images_per_class: ClassVar[int] = 600
-    class_list: ClassVar[dict[Split, list[str]]] = _ravi_class_list()
+    class_list: ClassVar[dict[Split, list[str]]] = class_list()
     download_url: ClassVar[str] = "https://zenodo.org/records/7978538/files"
-
-    def is_present(self) -> bool:
-        return all(self._find(split) for split in SPLITS)
-
-    def location(self) -> Path:
-        layout = next(filter(None, map(self._find, SPLITS)), None)
-        return layout.folder if layout else self.root / _FOLDER_NAMES[0]
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
         layout = self._find(split)
@@ -85,7 +68,7 @@ class MiniImageNet(Dataset):
 
     def how_to_get(self) -> str:
         return (
-            f"put into {self.root / _FOLDER_NAMES[0]} either images/ with train.csv, val.csv and test.csv, or these "
+            f"put into {self.root / FOLDER_NAMES[0]} either images/ with train.csv, val.csv and test.csv, or these "
             "CSV files with the images in zip files, or one folder per class (named n01532829 and so on), or "
             "mini-imagenet-cache-train.pkl, -validation.pkl and -test.pkl of https://zenodo.org/records/7978538, "
             "which `fewshot data get miniimagenet` fetches (1.8 GB)"
@@ -117,7 +100,7 @@ class MiniImageNet(Dataset):
         compared with what they must be. Raises DataError when one is not what it should be, and removes it.
         """
         base = os.environ.get("FEWSHOT_MINIIMAGENET_URL", self.download_url).rstrip("/")
-        folder = self.root / _FOLDER_NAMES[0]
+        folder = self.root / FOLDER_NAMES[0]
         for split, name in _PICKLES.items():
             if PickleCaches(folder, self.class_list).sources(split):
                 continue
@@ -135,7 +118,7 @@ class MiniImageNet(Dataset):
             arrived.replace(folder / name)
 
     def _find(self, split: Split) -> Layout | None:
-        return find_layout([self.root / name for name in _FOLDER_NAMES], split, self.class_list)
+        return find_layout([self.root / name for name in FOLDER_NAMES], split, self.class_list)
 
     def _decoder(self, layout: Layout, split: Split) -> Decoder:
         classes = layout.classes(split)

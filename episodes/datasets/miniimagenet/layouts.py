@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from episodes.errors import DataError
 from episodes.images.decoding import (
     PICTURE_SUFFIXES,
     ArrayPicture,
@@ -27,7 +28,7 @@ from episodes.images.decoding import (
     first_few,
 )
 from episodes.images.restricted_pickle import load_arrays
-from episodes.types import DataError, Split
+from episodes.spec import Split
 
 Classes = dict[str, list[Picture]]
 """Class id (wnid) -> its pictures in the order of their file names."""

@@ -14,9 +14,12 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageChops
 
-from episodes.datasets.base import DATASETS, Dataset
-from episodes.datasets.omniglot.oneshot_runs import ARCHIVE, RunsSampler, read_runs
-from episodes.images.array_cache import Decoder, Images, Progress, cache_root, cached_image_set, silent
+from episodes.datasets.base import Dataset
+from episodes.datasets.omniglot.card import CARD, PARTS, location
+from episodes.files import cache_root
+from episodes.images.array_cache import Decoder, cached_image_set
+from episodes.images.decoding import Images
+from episodes.progress import Progress, silent
 from episodes.types import DataError, ImageSet, Split
 
 DRAWERS = 20
@@ -29,7 +32,6 @@ PIXELS_VERSION = 1
 ROTATIONS = (0, 90, 180, 270)  # degrees, counterclockwise
 _TRANSPOSE = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
-PARTS = ("images_background", "images_evaluation")
 LAKE_VAL_ALPHABETS = (
     "Balinese",
     "Early_Aramaic",
@@ -121,7 +123,6 @@ def pixels(drawing: Image.Image, degrees: int, size: int = SIZE) -> Image.Image:
     return turned if size == RAW_SIZE else turned.resize((size, size), RESIZE_FILTER)
 
 
-@DATASETS.register("omniglot")
 class Omniglot(Dataset):
     """28x28 (or 105x105) drawings, ink 255 on paper 0, under one of two class splits.
 
@@ -134,14 +135,7 @@ class Omniglot(Dataset):
     likewise ``images_evaluation``, under ROOT, or directly in ROOT.
     """
 
-    name: ClassVar[str] = "omniglot"
-    title: ClassVar[str] = "Omniglot: 1623 handwritten characters of 50 alphabets, 20 drawings each, 28x28"
-    source: ClassVar[str] = (
-        "Lake, Salakhutdinov & Tenenbaum (2015), Human-level concept learning through probabilistic program induction; "
-        "split: Vinyals et al. (2016), as distributed by Snell et al. (2017)"
-    )
-    class_splits: ClassVar[tuple[str, ...]] = ("vinyals", "lake")
-    image_shape: tuple[int, int, int] = (1, SIZE, SIZE)
+    card = CARD
     sizes: ClassVar[tuple[int, ...]] = (SIZE, RAW_SIZE)
     downloadable: ClassVar[bool] = True
     url: ClassVar[str] = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -160,19 +154,9 @@ class Omniglot(Dataset):
         """The drawings at 28x28 or, as they were scanned, 105x105."""
         return Omniglot(self.root, self.class_split, size)
 
-    def lake_runs(self) -> RunsSampler:
-        """The 20 runs of the zip file beside the images. Their alphabets are those of the lake split's test classes."""
-        if self.class_split != "lake":
-            raise DataError("the vinyals split trains on characters of Lake's 20 runs: use --split lake")
-        return read_runs(self.location() / ARCHIVE, lambda drawing: pixels(ImageChops.invert(drawing), 0, self.size))
-
     def location(self) -> Path:
         """The folder that holds, or would hold, ``images_background`` and ``images_evaluation``."""
-        return self.root if (self.root / PARTS[0]).is_dir() else self.root / "omniglot-py"
-
-    def is_present(self) -> bool:
-        """Whether both parts have their folder."""
-        return all((self.location() / part).is_dir() for part in PARTS)
+        return location(self.root)
 
     def how_to_get(self) -> str:
         """Where the raw files come from and where they go."""

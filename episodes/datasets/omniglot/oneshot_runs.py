@@ -16,8 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
+from episodes.datasets.base import Dataset
+from episodes.datasets.omniglot.dataset import Omniglot, pixels
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import DataError, Episode, EpisodeError, ImageSet
@@ -52,6 +54,19 @@ class RunsSampler(EpisodeSampler):
         return Episode(support[:, :, None], 2 * (WAY * runs + labels) + 1, labels)
 
 
+def oneshot_runs(dataset: Dataset) -> RunsSampler:
+    """The 20 runs of the zip file beside Omniglot's images. Their alphabets are those of the lake split's test classes.
+
+    Raises DataError for any other data set, and for a split that trains on characters of the runs.
+    """
+    if not isinstance(dataset, Omniglot):
+        raise DataError("Lake's 20 runs are of Omniglot: use --dataset omniglot --split lake")
+    if dataset.class_split != "lake":
+        raise DataError("the vinyals split trains on characters of Lake's 20 runs: use --split lake")
+    size = dataset.size
+    return read_runs(dataset.location() / ARCHIVE, lambda drawing: pixels(ImageChops.invert(drawing), 0, size))
+
+
 def read_runs(archive: Path, draw: Callable[[Image.Image], Image.Image]) -> RunsSampler:
     """The runs of the published zip file; ``draw`` turns a file's drawing into the pixels of the data set.
 
@@ -72,8 +87,8 @@ def read_runs(archive: Path, draw: Callable[[Image.Image], Image.Image]) -> Runs
         raise DataError(f"{archive} does not hold Lake's 20 runs ({error}): fetch it again ({_SOURCE})") from error
     names = tuple(f"run{run:02d}/class{number:02d}" for run in range(1, NUM_RUNS + 1) for number in range(1, WAY + 1))
     starts = 2 * np.arange(len(names) + 1, dtype=np.int64)
-    pixels = torch.from_numpy(np.stack(images))[:, None]  # (images, 1, height, width)
-    image_set = ImageSet(pixels, starts, names, "omniglot", "test")
+    stacked = torch.from_numpy(np.stack(images))[:, None]  # (images, 1, height, width)
+    image_set = ImageSet(stacked, starts, names, "omniglot", "test")
     return RunsSampler(replace(image_set, fingerprint=image_set.pixels_digest), answers)
 
 

@@ -1,5 +1,1 @@
 """Strokes: characters that the program draws itself."""
-
-from episodes.datasets.strokes.dataset import Strokes
-
-__all__ = ["Strokes"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 
-from episodes.datasets.base import DATASETS, Dataset
+from episodes.datasets.base import Dataset
+from episodes.datasets.strokes.card import CARD
 from episodes.datasets.strokes.drawing import SIZE, draw
-from episodes.images.array_cache import Progress, silent
+from episodes.progress import Progress, silent
 from episodes.types import SPLITS, DataError, ImageSet, Rows, Split
 
 DEFAULT_CLASSES = 1000
@@ -35,7 +35,6 @@ def split_classes(split: Split, num_classes: int) -> Rows:
     return classes[(classes % _CYCLE >= first) & (classes % _CYCLE < end)]
 
 
-@DATASETS.register("strokes")
 class Strokes(Dataset):
     """28x28 characters of 1 to 4 random curved strokes, ink 255 on paper 0, each drawn once by every drawer.
 
@@ -44,11 +43,7 @@ class Strokes(Dataset):
     classes or drawers change no image. 64 % of the classes are train, 12 % val, 24 % test.
     """
 
-    name: ClassVar[str] = "strokes"
-    title: ClassVar[str] = "Strokes: 1000 random characters, 20 drawings each, 28x28, drawn by the program itself"
-    source: ClassVar[str] = "this project (embedded; no published numbers)"
-    class_splits: ClassVar[tuple[str, ...]] = ("standard",)
-    image_shape: tuple[int, int, int] = (1, SIZE, SIZE)
+    card = CARD
 
     def __init__(
         self,
@@ -74,14 +69,6 @@ class Strokes(Dataset):
         return super().protocol_name + "".join(
             f"-{letter}{value}" for letter, value, usual in choices if value != usual
         )
-
-    def is_present(self) -> bool:
-        """Always: there is nothing to fetch."""
-        return True
-
-    def location(self) -> Path | None:
-        """None: there are no files."""
-        return None
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
         """Draw the images of a split; too quick (under a second by default) to be worth a cache."""

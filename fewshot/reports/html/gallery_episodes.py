@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
@@ -28,9 +29,6 @@ from fewshot.reports.html.gallery import Closeup, View, entries_to_look_at, epis
 from fewshot.reports.html.row_names import Cell, Entry
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
-SHOWABLE = ("omniglot", "strokes")
-"""Data sets whose images may be copied into a file that is passed on; photographs belong to those who took them."""
-
 
 def look(cells: Sequence[Cell], weights: Sequence[Path], data: Path | None, reporter: Reporter) -> list[Closeup]:
     """Closeups of the 5-way 1-shot cells of data sets that may be shown.
@@ -41,7 +39,7 @@ def look(cells: Sequence[Cell], weights: Sequence[Path], data: Path | None, repo
     found: list[Closeup] = []
     for cell in cells:
         record = cell.entries[0].record
-        if (cell.way, cell.shot) == (5, 1) and record.config["dataset"] in SHOWABLE and cell.rest == "q15@v1":
+        if (cell.way, cell.shot) == (5, 1) and _may_be_shown(record.config["dataset"]) and cell.rest == "q15@v1":
             found += _look_at(cell, weights, data, reporter)
     if not found:
         raise UserError(
@@ -49,6 +47,11 @@ def look(cells: Sequence[Cell], weights: Sequence[Path], data: Path | None, repo
             "results/weights or the folder of --out (`fewshot run` makes them)"
         )
     return found
+
+
+def _may_be_shown(name: str) -> bool:
+    """Photographs belong to those who took them, as do a user's own images."""
+    return name in DATASETS and DATASETS.get(name).shareable
 
 
 def _look_at(cell: Cell, weights: Sequence[Path], data: Path | None, reporter: Reporter) -> list[Closeup]:

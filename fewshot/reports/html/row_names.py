@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from episodes.datasets.cards import benchmarks
 from fewshot.records import rows as entries
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
@@ -15,13 +16,6 @@ from fewshot.records.rows import block_of, entries_by_cell, trained_on, why_apar
 from fewshot.statistics.intervals import Accuracies, CoveringInterval
 
 GROUPS = ("inductive", "self-supervised", "transductive", "semi-supervised")
-DATASET_NAMES = {
-    "omniglot-vinyals-28": "Omniglot",
-    "miniimagenet-ravi-84": "miniImageNet",
-    "omniglot-lake-28": "Omniglot, Lake's alphabets",
-    "omniglot-lake-105": "Omniglot, Lake's alphabets, 105 pixels",
-    "strokes-standard-28": "Strokes (drawn by the program)",
-}
 
 
 def spoken(rest: str) -> str:
@@ -106,7 +100,8 @@ class Cell:
     def dataset(self) -> str:
         """For people: Omniglot."""
         pixels, damaged, share = self.pixels.partition("-damaged-")
-        return DATASET_NAMES.get(pixels, pixels) + (f", {share} % of the images damaged" if damaged else "")
+        known = benchmarks().get(pixels)
+        return (known.display_name if known else pixels) + (f", {share} % of the images damaged" if damaged else "")
 
     @property
     def name(self) -> str:
@@ -151,7 +146,7 @@ def cells_of(records: Iterable[RunRecord]) -> list[Cell]:
         named = tuple(Entry(names[id(row)], row) for row in rows)
         pixels, way, shot = rows[0].first.pixels_way_shot
         cells.append(Cell(pixels, way, shot, of.protocol.split("/")[-1], of.digest, named))
-    rank = {name: place for place, name in enumerate(DATASET_NAMES)}
+    rank = {name: place for place, name in enumerate(benchmarks())}
     return sorted(
         cells, key=lambda c: (rank.get(c.pixels, 99), c.pixels, c.rest != "q15@v1", c.rest, c.way, c.shot, c.digest)
     )

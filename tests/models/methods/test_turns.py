@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from episodes.datasets import DATASETS
+from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
 from fewshot.experiments.config import RunConfig, resolve
 from fewshot.models.batches import EpisodeImages

@@ -1,4 +1,4 @@
-"""Damaged images: a share of a data set loses its detail, so that a method can show whether it knows (Fort 2017)."""
+"""Corrupted images: a share of a data set loses its detail, so that a method can show whether it knows (Fort 2017)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from episodes.datasets.base import Dataset
-from episodes.images.array_cache import Progress, silent
 from episodes.philox import random_words
+from episodes.progress import Progress, silent
 from episodes.types import DataError, ImageSet, Split
 
 SHRINK = 4  # 28x28 becomes 7x7 and 28x28 again, as in the paper's released code
@@ -20,26 +20,24 @@ _STREAM = 9  # of random_words: apart from those of the episodes
 _AT_ONCE = 4096  # images
 
 
-class Damaged(Dataset):
+class Corrupted(Dataset):
     """A data set of which ``share`` of the images were down-sampled four times and brought back to their size.
 
-    Which ones is decided once, by the row of the image and ``seed``: a larger share damages the same images and more.
-    Train, val and test are damaged alike.
+    Which ones is decided once, by the row of the image and ``seed``: a larger share corrupts the same images and more.
+    Train, val and test are corrupted alike.
     """
-
-    class_splits = ("any",)  # those of the data set inside; never chosen from
 
     def __init__(self, inner: Dataset, share: float, seed: int = 0) -> None:
         if not 0 < share <= 1:
             raise DataError(f"the share of damaged images lies between 0 and 1, not at {share:g}")
-        self.inner, self.damage, self.seed = inner, share, seed
-        self.name, self.title, self.source = inner.name, inner.title, inner.source  # type: ignore[misc]
-        self.root, self.class_split, self.image_shape = inner.root, inner.class_split, inner.image_shape
+        self.inner, self.share, self.seed = inner, share, seed
+        self.card, self.root = inner.card, inner.root
+        self.class_split, self.image_shape = inner.class_split, inner.image_shape
 
     @property
     def protocol_name(self) -> str:
         """``omniglot-vinyals-28-damaged-75``: 75 % of the images."""
-        return f"{self.inner.protocol_name}-damaged-{100 * self.damage:g}"
+        return f"{self.inner.protocol_name}-damaged-{100 * self.share:g}"
 
     def is_present(self) -> bool:
         return self.inner.is_present()
@@ -48,8 +46,8 @@ class Damaged(Dataset):
         return self.inner.location()
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
-        """The images of a split, its damaged ones damaged; the fingerprint is that of the pixels as they are now."""
-        return damaged(self.inner.load(split, progress), self.damage, self.seed)
+        """The images of a split, some corrupted; the fingerprint is that of the pixels as they are now."""
+        return corrupt_images(self.inner.load(split, progress), self.share, self.seed)
 
     def what_fits(self, image_set: ImageSet) -> str:
         return self.inner.what_fits(image_set)
@@ -58,23 +56,28 @@ class Damaged(Dataset):
         return self.inner.check(progress)
 
 
-def damage(dataset: Dataset, share: float | None, seed: int = 0) -> Dataset:
-    """The data set with a share of its images damaged; the data set itself where that share is none or 0."""
-    return Damaged(dataset, share, seed) if share else dataset
+def corrupted(dataset: Dataset, share: float | None, seed: int = 0) -> Dataset:
+    """The data set with a share of its images corrupted; the data set itself where that share is none or 0."""
+    return Corrupted(dataset, share, seed) if share else dataset
 
 
-def damaged_rows(num_images: int, share: float, seed: int = 0) -> Tensor:
-    """Rows of the damaged images, int64, ascending; each row is one of them with probability ``share``."""
+def corrupted_share(dataset: Dataset) -> float:
+    """The share of its images that is corrupted; 0 for a data set as it is."""
+    return dataset.share if isinstance(dataset, Corrupted) else 0.0
+
+
+def corrupted_rows(num_images: int, share: float, seed: int = 0) -> Tensor:
+    """Rows of the corrupted images, int64, ascending; each row is one of them with probability ``share``."""
     words = random_words(seed, _STREAM, np.arange(num_images, dtype=np.int64), 1)[:, 0]
     return torch.from_numpy(np.flatnonzero(words < share * 2.0**32))
 
 
-def damaged(image_set: ImageSet, share: float, seed: int = 0) -> ImageSet:
-    """A copy of the set whose damaged images are block means of 4x4 pixels, spread again by bilinear interpolation."""
+def corrupt_images(image_set: ImageSet, share: float, seed: int = 0) -> ImageSet:
+    """A copy of the set, its corrupted images block means of 4x4 pixels, spread again by bilinear interpolation."""
     images = image_set.images.clone()
     height, width = images.shape[-2:]
     small = (max(1, height // SHRINK), max(1, width // SHRINK))
-    for rows in torch.split(damaged_rows(len(images), share, seed), _AT_ONCE):
+    for rows in torch.split(corrupted_rows(len(images), share, seed), _AT_ONCE):
         shrunk = functional.adaptive_avg_pool2d(images[rows].float(), small)
         spread = functional.interpolate(shrunk, (height, width), mode="bilinear", align_corners=False)
         images[rows] = spread.round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The damage experiment of Fort 2017: a share of the images loses its detail."""
+"""The corruption experiment of Fort 2017: a share of the images loses its detail."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from command_line import SMOKE, checkpoint_of, isolated, record_in
-from episodes.corruption import Damaged, damage, damaged_rows
+from episodes.datasets.corruption import Corrupted, corrupted, corrupted_rows, corrupted_share
 from episodes.types import DataError
 from toy_classes import FewStrokes
 
 
 def test_a_share_of_the_images_is_down_sampled_and_the_others_are_untouched() -> None:
-    whole, half = FewStrokes().load("train"), Damaged(FewStrokes(), 0.5).load("train")
-    hurt = damaged_rows(len(whole.images), 0.5)
+    whole, half = FewStrokes().load("train"), Corrupted(FewStrokes(), 0.5).load("train")
+    hurt = corrupted_rows(len(whole.images), 0.5)
     assert abs(len(hurt) / len(whole.images) - 0.5) < 0.1
     spared = torch.ones(len(whole.images), dtype=torch.bool)
     spared[hurt] = False
@@ -23,35 +23,36 @@ def test_a_share_of_the_images_is_down_sampled_and_the_others_are_untouched() ->
     assert (half.images[hurt] != whole.images[hurt]).flatten(1).any(1).all()
 
 
-def test_a_damaged_image_is_known_by_its_block_means_alone() -> None:
-    """A 28x28 image keeps 7x7 numbers: equal block means give equal damaged images."""
-    whole, all_hurt = FewStrokes().load("train"), Damaged(FewStrokes(), 1.0).load("train")
+def test_a_corrupted_image_is_known_by_its_block_means_alone() -> None:
+    """A 28x28 image keeps 7x7 numbers: equal block means give equal corrupted images."""
+    whole, all_hurt = FewStrokes().load("train"), Corrupted(FewStrokes(), 1.0).load("train")
     mean = whole.images[0].float().unfold(1, 4, 4).unfold(2, 4, 4).mean((-1, -2))
     spread = torch.nn.functional.interpolate(mean[None], (28, 28), mode="bilinear", align_corners=False)[0]
     assert all_hurt.images[0].equal(spread.round().to(torch.uint8))
 
 
-def test_a_larger_share_damages_the_same_images_and_more() -> None:
-    few, many = (set(damaged_rows(500, share).tolist()) for share in (0.25, 0.75))
+def test_a_larger_share_corrupts_the_same_images_and_more() -> None:
+    few, many = (set(corrupted_rows(500, share).tolist()) for share in (0.25, 0.75))
     assert few < many
-    assert set(damaged_rows(500, 1.0).tolist()) == set(range(500))
-    assert set(damaged_rows(500, 0.5, seed=1).tolist()) != set(damaged_rows(500, 0.5).tolist())
+    assert set(corrupted_rows(500, 1.0).tolist()) == set(range(500))
+    assert set(corrupted_rows(500, 0.5, seed=1).tolist()) != set(corrupted_rows(500, 0.5).tolist())
 
 
 def test_the_share_stands_in_the_name_of_the_protocol_and_in_the_fingerprint() -> None:
-    dataset = Damaged(FewStrokes(), 0.75)
+    dataset = Corrupted(FewStrokes(), 0.75)
     assert dataset.protocol_name == f"{FewStrokes().protocol_name}-damaged-75"
     assert dataset.load("test").fingerprint != FewStrokes().load("test").fingerprint
 
 
 def test_no_share_leaves_the_data_set_as_it_is() -> None:
     dataset = FewStrokes()
-    assert damage(dataset, None) is damage(dataset, 0.0) is dataset
+    assert corrupted(dataset, None) is corrupted(dataset, 0.0) is dataset
+    assert (corrupted_share(dataset), corrupted_share(corrupted(dataset, 0.5))) == (0.0, 0.5)
     with pytest.raises(DataError, match="between 0 and 1"):
-        Damaged(dataset, 1.5)
+        Corrupted(dataset, 1.5)
 
 
-def test_a_training_on_damaged_images_is_tested_so_and_otherwise(
+def test_a_training_on_corrupted_images_is_tested_so_and_otherwise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with isolated(capsys, monkeypatch, tmp_path) as fewshot:

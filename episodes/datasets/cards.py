@@ -1,0 +1,86 @@
+"""A card for each data set: what tables, recipes and reports must know of it before anything is loaded. No torch."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from episodes import datasets
+from episodes.registry import Registry
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A division of a data set's classes at one size, as it stands in tables.
+
+    ``ways`` and ``shots`` are those of the field's tables; without any, nothing of it is listed as a standard protocol.
+    ``rotations`` counts the neighboring test classes that are one class rotated, and so no independent sample.
+    """
+
+    class_split: str
+    side: int  # pixels
+    display_name: str
+    num_test_classes: int
+    rotations: int = 1
+    ways: tuple[int, ...] = (5, 20)
+    shots: tuple[int, ...] = (1, 5)
+    published_as: str = ""  # the data set's name in the published numbers; empty: none of them is comparable
+
+
+def _nowhere(root: Path) -> Path | None:  # noqa: ARG001
+    return None
+
+
+def _always(root: Path) -> bool:  # noqa: ARG001
+    return True
+
+
+@dataclass(frozen=True)
+class Card:
+    """One data set. ``dataset`` says which class loads it, as ``module:class``; it is imported when it is needed.
+
+    ``family`` names the kind of images (drawings, photos): a data set without recipes of its own is trained by those of
+    its family. ``location`` and ``is_present`` get the folder of all data sets.
+    """
+
+    name: str
+    title: str  # one line for `fewshot list datasets`
+    source: str  # the citation
+    year: int
+    dataset: str
+    class_splits: tuple[str, ...]  # ways in which the classes are divided into train, val and test; the default first
+    image_shape: tuple[int, int, int]  # channels, height, width, unless another size is asked for
+    family: str
+    benchmarks: tuple[Benchmark, ...] = ()
+    shareable: bool = False  # whether images may be copied into a report that is passed on
+    location: Callable[[Path], Path | None] = field(default=_nowhere)  # where the raw files lie or would lie
+    is_present: Callable[[Path], bool] = field(default=_always)  # whether they are there: a quick look, not a check
+
+    @property
+    def module(self) -> str:
+        """Where the class is that loads the images."""
+        return self.dataset.partition(":")[0]
+
+
+def _of_folders() -> Iterator[tuple[str, Card]]:
+    for folder in pkgutil.iter_modules(datasets.__path__):
+        if folder.ispkg:
+            card: Card = importlib.import_module(f"{datasets.__name__}.{folder.name}.card").CARD
+            yield card.name, card
+
+
+DATASETS: Registry[Card] = Registry("data set", "fewshot.datasets", lambda: Card, own=_of_folders)
+"""The cards of the folders beside this file, and of installed packages: an entry point names the card."""
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Every benchmark by the name with which its protocols begin (``omniglot-vinyals-28``), in the order of tables.
+
+    Those with published numbers come first, then older data sets before younger ones.
+    """
+    found = [(DATASETS.get(name), benchmark) for name in DATASETS for benchmark in DATASETS.get(name).benchmarks]
+    found.sort(key=lambda pair: (not pair[1].published_as, pair[0].year))
+    return {f"{card.name}-{benchmark.class_split}-{benchmark.side}": benchmark for card, benchmark in found}
