@@ -83,7 +83,7 @@ def make_environment() -> None:
 
 
 def install_learn2learn() -> None:
-    """The optional guest: what goes wrong here is one line on the terminal and the whole story in a log."""
+    """learn2learn is optional: what goes wrong here is one line on the terminal and the whole story in a log."""
     say("learn2learn, for the comparison with it; the first time it is built from source")
     with LEARN2LEARN_LOG.open("w") as log:
         for arguments in LEARN2LEARN:

@@ -207,13 +207,13 @@ def _testing(setting: Setting, root: Path | None, reporter: Reporter) -> list[Me
 
 
 def _against_learn2learn(setting: Setting, root: Path | None, reporter: Reporter, tasks: int) -> list[Measurement]:
-    from fewshot.models import learn2learn_adapter as guest
+    from fewshot.models import learn2learn_adapter as adapter
 
-    if not guest.available():
-        reporter.say(f"learn2learn is not compared with: {guest.why_not()}")
+    if not adapter.available():
+        reporter.say(f"learn2learn is not compared with: {adapter.why_not()}")
         return []
     train_set, pixels = image_set(setting, root, "train", reporter)
-    theirs = guest.to_task_dataset(train_set, setting.train)  # no number of tasks: each is drawn anew, as ours are
+    theirs = adapter.to_task_dataset(train_set, setting.train)  # no number of tasks: each is drawn anew, as ours are
     sampler = EpisodeSampler(train_set, setting.train, seed=0)
 
     def ours() -> None:

@@ -26,7 +26,7 @@ from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
 from fewshot.bench.basics import Setting, image_set, setting_named, synchronized
 from fewshot.evaluation.evaluate import embed_all, score_episodes
-from fewshot.models import learn2learn_adapter as guest
+from fewshot.models import learn2learn_adapter
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.factory import build_method, place
 from fewshot.models.hardware import choose_device, choose_precision, keep_freed_memory
@@ -233,8 +233,8 @@ def _easyfsl_episode(setting: Setting, test_set: ImageSet) -> Action:
 
 def _learn2learn_logits(setting: Setting, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
     """learn2learn's tasks, its CNN4Backbone, its partition of a task and its PrototypicalClassifier."""
-    device, learn2learn = choose_device(), guest.import_learn2learn()
-    tasks = guest.to_task_dataset(images, spec)
+    device, learn2learn = choose_device(), learn2learn_adapter.import_learn2learn()
+    tasks = learn2learn_adapter.to_task_dataset(images, spec)
     backbone = learn2learn.vision.models.CNN4Backbone(hidden_size=64, channels=setting.image_shape[0], max_pool=True)
     network = nn.Sequential(backbone, nn.Flatten()).to(device)
 
@@ -295,6 +295,6 @@ CONTENDERS = {
         _EACH_ALONE,
         _learn2learn_step,
         _learn2learn_episode,
-        guest.why_not,
+        learn2learn_adapter.why_not,
     ),
 }

@@ -63,8 +63,6 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
 
 def _why_not(method_class: type[Method]) -> str:
     """Why a method is not timed; empty where it is."""
-    if reason := method_class.unavailable():
-        return reason
     return "it learns anew in every episode, and 10,000 take hours" if method_class.adapts else ""
 
 

@@ -23,9 +23,9 @@ from rich.text import Text
 from episodes.datasets.base import dataset_class
 from episodes.datasets.cards import DATASETS
 from episodes.files import cache_root, data_root
-from fewshot.models import learn2learn_adapter as guest
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.hardware import choose_device, describe_machine, has_fast_bf16, keep_freed_memory
+from fewshot.models.learn2learn_adapter import why_not
 
 PACKAGE = "fewshot-bench"
 LEAST_MEMORY_GB = 3.0  # training on miniImageNet: PyTorch, the images, a batch of 100 of them
@@ -211,7 +211,7 @@ def _cache(folder: Path) -> Finding:
 
 
 def _learn2learn() -> Finding:
-    if reason := guest.why_not():
+    if reason := why_not():
         cause, _, advice = reason.partition("; ")
         return Finding("learn2learn", "missing", f"{cause} (only the comparison with it needs it)", advice)
     return Finding("learn2learn", "ok", importlib.metadata.version("learn2learn"))

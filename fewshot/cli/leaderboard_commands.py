@@ -47,7 +47,7 @@ def train_all(
 ) -> list[RunRecord]:
     """Train and test every method that can be, one after another, with one progress line; their records.
 
-    A method that is not available, does not fit these images or has no such recipe is named with the reason and left
+    A method that does not fit these images or has no such recipe is named with the reason and left
     out. Raises UserError where that is so for all.
     """
     names = list(METHODS)
@@ -80,8 +80,6 @@ def _train_one(
     seed: int,
     reporter: OverallReporter,
 ) -> RunRecord:
-    if missing := METHODS.get(name).unavailable():
-        raise UserError(missing)
     chosen = find_recipe(recipe, dataset.name, shot, name, way)
     unlabeled = (chosen.unlabeled or DEFAULT_UNLABELED) if METHODS.get(name).uses_unlabeled else 0
     fitting = int(dataset.load("test").class_sizes.min()) - shot - unlabeled

@@ -29,8 +29,7 @@ def _table(*columns: str) -> Table:
 def _with_options(found: list[catalog.Described]) -> Table:
     table = _table("name", "what", "options")
     for entry in found:
-        title = f"{entry.title}\nunavailable: {entry.unavailable}" if entry.unavailable else entry.title
-        table.add_row(entry.name, title, "\n".join(entry.options))
+        table.add_row(entry.name, entry.title, "\n".join(entry.options))
     return table
 
 

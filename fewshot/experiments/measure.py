@@ -172,6 +172,9 @@ def _record(
     trained: Trained, cell: Cell, evaluation: Evaluation, readout: str, precision: Precision, notes: Sequence[str]
 ) -> RunRecord:
     method, metadata = trained.method, trained.metadata
+    tested = {"test_precision": precision, "checkpoint": str(trained.checkpoint)}
+    if method.implementation and readout == OWN_RULE:
+        tested["test_implementation"] = method.implementation
     identity = {name: value for name, value in metadata.items() if name != "training"}
     about = {
         "model": metadata["model"],
@@ -182,7 +185,7 @@ def _record(
         "uses_unlabeled": method.uses_unlabeled,
         "self_supervised": method.self_supervised,
         "num_parameters": sum(parameter.numel() for parameter in method.parameters()),
-        "config": identity | cell.config() | {"test_precision": precision, "checkpoint": str(trained.checkpoint)},
+        "config": identity | cell.config() | tested,
         "training": metadata["training"],
         "seconds": {"training": metadata["training"]["seconds"], "test": round(evaluation.seconds, 2)},
         "commit": metadata["commit"],

@@ -118,6 +118,8 @@ def obtain_training(
             "commit": commit(),
             "training": _training_summary(result),
         }
+        if method.implementation:
+            metadata["implementation"] = method.implementation
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)

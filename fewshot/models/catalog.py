@@ -1,21 +1,17 @@
-"""What can be chosen, read from the source files: names, titles and options, without importing torch.
+"""What can be chosen: names, titles and options, read from the source files, since importing torch takes seconds.
 
-A list of names is wanted at once, and importing every method takes seconds. A test holds what is read here against what
-is registered.
+A test holds what is read here against what is registered. Where an installed package adds to a list, everything is
+imported and asked, as that package must be.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cache
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
-
-from fewshot.models.learn2learn_install import what_is_absent
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -26,119 +22,93 @@ class Described:
     title: str
     source: str
     options: tuple[str, ...]
-    unavailable: str = ""
-
-
-@dataclass
-class _Class:
-    """What a class statement says of itself."""
-
-    bases: list[str]
-    registered: dict[str, str]  # by registry
-    words: dict[str, str] = field(default_factory=dict)  # its attributes that are text
-    methods: dict[str, ast.FunctionDef] = field(default_factory=dict)
 
 
 def models() -> list[Described]:
     """Every method. One that is trained by a loss has the title and the options of the loss."""
-    return _sorted(_registered("METHODS", "methods") + _registered("LOSSES", "losses"))
+    return _described("methods", "losses")
 
 
 def encoders() -> list[Described]:
-    """Every encoder of ours."""
-    return _sorted(_registered("ENCODERS", "encoders"))
+    """Every encoder of ours and of installed packages; those of torchvision and timm are not listed."""
+    return _described("encoders")
 
 
 def readouts() -> list[Described]:
     """Every read-out."""
-    return _sorted(_registered("READOUTS", "readouts"))
+    return _described("readouts")
 
 
-def _sorted(found: list[Described]) -> list[Described]:
+def _described(folder: str, *more: str) -> list[Described]:
+    if any(entry_points(group=f"fewshot.{kind}") for kind in (folder, *more)):
+        return _registered(folder)
+    found = [described for kind in (folder, *more) for described in _written(kind)]
     return sorted(found, key=lambda described: described.name)
 
 
-def _registered(registry: str, where: str) -> list[Described]:
-    classes = _classes(where)
-    return [
-        _described(entry.registered[registry], entry, classes)
-        for entry in classes.values()
-        if registry in entry.registered
-    ]
+def _registered(folder: str) -> list[Described]:
+    """As imported and asked."""
+    from fewshot.models.options import options_of
 
-
-def _described(name: str, entry: _Class, classes: dict[str, _Class]) -> Described:
-    line = [*_ancestry(entry, classes)]
-    words = {key: text for ancestor in reversed(line) for key, text in ancestor.words.items()}
-    methods = {key: method for ancestor in reversed(line) for key, method in ancestor.methods.items()}
-    options = tuple(_options(methods["__init__"])) if "__init__" in methods else ()
-    missing = what_is_absent() if "unavailable" in methods else ""
-    return Described(name, words.get("title", ""), words.get("source", ""), options, missing)
-
-
-def _ancestry(entry: _Class, classes: dict[str, _Class]) -> Iterator[_Class]:
-    """The class, then its ancestors, in so far as they stand in the same folder; the bases of a room say nothing."""
-    yield entry
-    for base in entry.bases:
-        if base in classes:
-            yield from _ancestry(classes[base], classes)
-
-
-@cache
-def _classes(where: str) -> dict[str, _Class]:
-    """The classes of a file, or of every file of a folder; its base.py holds no entry, only what all have in common."""
-    place = _HERE / where
-    files = [place] if place.is_file() else sorted(path for path in place.glob("*.py") if path.stem != "base")
-    found: dict[str, _Class] = {}
-    for path in files:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                found[node.name] = _class(node)
+    registry = getattr(importlib.import_module(f"fewshot.models.{folder}"), folder.upper())
+    found = []
+    for name in registry:
+        entry = registry.get(name)
+        options = tuple(map(str, options_of(entry).values()))
+        found.append(Described(name, entry.title, getattr(entry, "source", ""), options))
     return found
 
 
-def _class(node: ast.ClassDef) -> _Class:
-    made = _Class([ast.unparse(base) for base in node.bases], {})
-    for decorator in node.decorator_list:
-        match decorator:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=registry), attr="register"), args=[ast.Constant(name)]):
-                made.registered[registry] = str(name)
-    for statement in node.body:
+def _written(folder: str) -> Iterator[Described]:
+    """As the class statements in a folder say; of base classes those count that are written there, too."""
+    files = sorted(Path(__file__).parent.joinpath(folder).glob("*.py"))
+    statements = [node for path in files for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
+    for node in classes.values():
+        for decorator in node.decorator_list:
+            match decorator:
+                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(str(name))]):
+                    yield _read(name, node, classes)
+
+
+def _read(name: str, node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Described:
+    words = {"title": "", "source": ""}
+    options: tuple[str, ...] = ()
+    for statement in _body(node, classes):
         match statement:
-            case ast.FunctionDef(name=name):
-                made.methods[name] = statement
-            case ast.Assign(targets=targets, value=ast.Constant(str(text))):
-                made.words |= {ast.unparse(target): text for target in targets}
-            case ast.AnnAssign(target=target, value=ast.Constant(str(text))):
-                made.words[ast.unparse(target)] = text
-    return made
+            case ast.Assign(targets=[ast.Name(word)], value=ast.Constant(str(text))):
+                words[word] = text
+            case ast.FunctionDef(name="__init__", args=arguments):
+                options = tuple(_options(arguments))
+    return Described(name, words["title"], words["source"], options)
 
 
-def _options(constructor: ast.FunctionDef) -> Iterator[str]:
+def _body(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.stmt]:
+    """The statements of a class after those of its ancestors."""
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            yield from _body(classes[base.id], classes)
+    yield from node.body
+
+
+def _options(arguments: ast.arguments) -> Iterator[str]:
     """The keywords that have a default, as `fewshot.models.options.Option` writes them."""
-    arguments = constructor.args
-    positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
-    keywords: list[tuple[ast.arg, ast.expr | None]] = [*zip(positional, arguments.defaults, strict=True)]
-    keywords += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    for argument, default in keywords:
+    defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + [*arguments.defaults, *arguments.kw_defaults]
+    for argument, default in zip(arguments.args + arguments.kwonlyargs, defaults, strict=True):
         if default is not None:
-            flag = "--" + argument.arg.replace("_", "-")
-            yield f"{flag} {_values(argument.annotation)} (default {_literal(default)})"
+            flag = argument.arg.replace("_", "-")
+            yield f"--{flag} {_values(argument.annotation)} (default {ast.literal_eval(default)})"
 
 
 def _values(annotation: ast.expr | None) -> str:
     """``int`` for int and for int | None; the words of a Literal."""
     match annotation:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _values(right if isinstance(left, ast.Constant) and left.value is None else left)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+        case (
+            ast.BinOp(left=left, op=ast.BitOr(), right=ast.Constant(None))
+            | ast.BinOp(left=ast.Constant(None), op=ast.BitOr(), right=left)
+        ):
+            return _values(left)
+        case ast.Subscript(value=ast.Name("Literal"), slice=choices):
             words = choices.elts if isinstance(choices, ast.Tuple) else [choices]
-            return "|".join(str(_literal(word)) for word in words)
-        case None:
-            return ""
-        case _:
-            return ast.unparse(annotation)
-
-
-def _literal(expression: ast.expr) -> Any:
-    return ast.literal_eval(expression)
+            return "|".join(str(ast.literal_eval(word)) for word in words)
+    return ast.unparse(annotation) if annotation else ""

@@ -1,6 +1,6 @@
-"""learn2learn as a guest: our image sets and episodes as its tasks, and its tasks as our episodes.
+"""The adapter to learn2learn: our image sets and episodes as its tasks, and its tasks as our episodes.
 
-Nothing else here needs it, so it is no dependency: it is imported at the first use, without the end-of-life notice that
+It is no dependency, since it is built from source: it is imported at the first use, without the end-of-life notice that
 gym prints on that occasion, and where it is absent one message says how to install it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,13 +26,20 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Episode, EpisodeError, ImageSet, gather
 from fewshot.models.encoders.torchvision_import import import_torchvision
-from fewshot.models.learn2learn_install import BUILD_TOOLS as BUILD_TOOLS  # named beside what they serve
-from fewshot.models.learn2learn_install import NEEDS as NEEDS
-from fewshot.models.learn2learn_install import RECIPE as RECIPE
-from fewshot.models.learn2learn_install import how_to_install, what_is_absent
+
+BUILD_TOOLS = ("pip", "cython", "setuptools", "wheel")
+NEEDS = ("gym", "requests", "scipy", "tqdm")
+"""What learn2learn imports; more is on its own list of requirements and is never used here."""
+
+RECIPE = (
+    f"pip install --upgrade {' '.join(BUILD_TOOLS)}",
+    f"pip install {' '.join(NEEDS)}",
+    "pip install --no-build-isolation --no-deps -C--global-option=build_ext learn2learn==0.2.0",
+)
+"""Commands that install it. The C files in its archive are too old for Python 3.11; ``build_ext`` makes new ones."""
 
 
-class GuestError(UserError):
+class Learn2LearnError(UserError):
     """learn2learn is absent or cannot be imported. The message says how to install it."""
 
 
@@ -44,28 +52,39 @@ class Taskset(Protocol):
     def sample(self) -> Sequence[Tensor]: ...
 
 
+def how_to_install() -> str:
+    """The commands, in one line."""
+    return "`make setup` installs it, or by hand: " + " && ".join(RECIPE)
+
+
+def what_is_absent() -> str:
+    """What is not installed and how to install it, in one line; empty where everything is."""
+    absent = [name for name in ("learn2learn", *NEEDS) if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(absent)} not installed; {how_to_install()}" if absent else ""
+
+
 @functools.cache
 def import_learn2learn() -> ModuleType:
     """learn2learn, imported at the first call (it takes seconds) and without a word on the terminal.
 
-    Raises GuestError, with the way to install it, when it cannot be had.
+    Raises Learn2LearnError, with the way to install it, when it cannot be had.
     """
     if absent := what_is_absent():
-        raise GuestError(absent)
+        raise Learn2LearnError(absent)
     try:
         with _hushed():
             import_torchvision()
             return importlib.import_module("learn2learn")
     except Exception as error:  # a wrong build fails in many ways, and none of them may stop anything else
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GuestError(f"learn2learn does not import ({reason}); {how_to_install()}") from error
+        raise Learn2LearnError(f"learn2learn does not import ({reason}); {how_to_install()}") from error
 
 
 def why_not() -> str:
     """Why learn2learn cannot be used and how to install it, in one line; empty where it can be used."""
     try:
         import_learn2learn()
-    except GuestError as error:
+    except Learn2LearnError as error:
         return str(error)
     return ""
 

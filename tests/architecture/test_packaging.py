@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fewshot.models import learn2learn_adapter as guest
+from fewshot.models import learn2learn_adapter as adapter
 
 ROOT = Path(__file__).resolve().parents[2]
 UNWANTED = {"lightning", "pytorch-lightning", "albumentations", "torchmeta", "higher", "ffcv"}
@@ -108,7 +108,7 @@ def test_nothing_unwanted_is_required_or_pinned() -> None:
 
 
 def test_every_dependency_and_what_learn2learn_needs_is_pinned() -> None:
-    wanted = requirements().keys() | {canonical(name) for name in (*guest.NEEDS, *guest.BUILD_TOOLS, "learn2learn")}
+    wanted = requirements().keys() | {canonical(name) for name in (*adapter.NEEDS, *adapter.BUILD_TOOLS, "learn2learn")}
     assert wanted <= pins().keys(), wanted - pins().keys()
     assert (pins()["torch"], pins()["torchvision"], pins()["learn2learn"]) == ("2.13.0", "0.28.0", "0.2.0")
 
@@ -123,7 +123,7 @@ def test_pins_satisfy_the_lower_bounds() -> None:
 
 def test_make_setup_builds_learn2learn_by_the_recipe_that_users_are_told(bootstrap: ModuleType) -> None:
     needs, build = bootstrap.LEARN2LEARN
-    _, told_needs, told_build = (command.split()[2:] for command in guest.RECIPE)
+    _, told_needs, told_build = (command.split()[2:] for command in adapter.RECIPE)
     assert set(told_needs) <= set(needs)
     assert {word.split("==")[0] for word in told_build} <= set(build)
     assert told_build[-1] == f"learn2learn=={pins()['learn2learn']}"

@@ -10,7 +10,7 @@ from fewshot.bench import libraries as contenders
 from fewshot.bench.libraries import CONTENDERS
 from fewshot.bench.loop import convolution_work
 from fewshot.bench.peers import ratios
-from fewshot.models import learn2learn_adapter as guest
+from fewshot.models import learn2learn_adapter
 from fewshot.models.encoders.conv import Conv4
 from toy_bench import TINY
 from toy_classes import toy_set
@@ -35,7 +35,7 @@ def test_a_contender_labels_its_episodes_rightly(name: str, monkeypatch: pytest.
         pytest.skip(reason)
     monkeypatch.setattr(contenders, "_plain_conv4", lambda _: nn.Flatten())
     if name == "learn2learn":
-        models = guest.import_learn2learn().vision.models
+        models = learn2learn_adapter.import_learn2learn().vision.models
         monkeypatch.setattr(models, "CNN4Backbone", lambda **_: nn.Identity())
     episode = CONTENDERS[name].episode
     assert episode is not None

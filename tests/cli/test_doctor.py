@@ -13,9 +13,9 @@ from fewshot.cli.doctor import Finding, examine, render
 
 
 @pytest.fixture(autouse=True)
-def no_guest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the guest takes seconds; its own tests do it."""
-    monkeypatch.setattr("fewshot.cli.doctor.guest.why_not", lambda: "gym not installed; `make setup` installs it")
+def no_learn2learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing learn2learn takes seconds; its own tests do it."""
+    monkeypatch.setattr("fewshot.cli.doctor.why_not", lambda: "gym not installed; `make setup` installs it")
     monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
 
 
@@ -62,7 +62,7 @@ def test_data_folder_is_the_default_one_unless_another_is_given(
     assert named(examine(tmp_path), "data folder").status == "ok"
 
 
-def test_absent_guest_is_no_problem_and_comes_with_advice(tmp_path: Path) -> None:
+def test_absent_learn2learn_is_no_problem_and_comes_with_advice(tmp_path: Path) -> None:
     found = named(examine(tmp_path), "learn2learn")
     assert (found.status, found.advice) == ("missing", "`make setup` installs it")
     assert "gym not installed" in found.detail

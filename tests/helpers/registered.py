@@ -38,8 +38,6 @@ every_method = pytest.mark.parametrize("variant", variants(), ids=lambda v: "-".
 def build(variant: Variant, seed: int = 0, image_shape: ImageShape = GRAY) -> Method:
     """The method over its own encoder, made narrow where the encoder has a width."""
     name, options = variant
-    if reason := METHODS.get(name).unavailable():
-        pytest.skip(reason)
     encoder = METHODS.get(name).default_encoder
     narrow = {"width": 16} if "width" in options_of(ENCODERS.get(encoder)) else {}
     method = build_method(name, options, encoder, narrow, image_shape, seed, num_classes=8)

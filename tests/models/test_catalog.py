@@ -9,10 +9,8 @@ import sys
 import pytest
 
 from fewshot.models import catalog
-from fewshot.models.catalog import Described
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
-from fewshot.models.options import options_of
 from fewshot.models.readouts import READOUTS
 
 MAIN = """
@@ -25,33 +23,15 @@ finally:
 """
 
 
-def described(entry: type, options_from: type, unavailable: str = "") -> tuple[str, str, tuple[str, ...], str]:
-    options = tuple(map(str, options_of(options_from).values()))
-    return getattr(entry, "title", ""), getattr(entry, "source", ""), options, unavailable
-
-
-def read(found: list[Described]) -> dict[str, tuple[str, str, tuple[str, ...], str]]:
-    return {entry.name: (entry.title, entry.source, entry.options, entry.unavailable) for entry in found}
-
-
-def test_models_are_listed_as_they_are_registered() -> None:
-    entries = {name: METHODS.get(name) for name in METHODS}
-    assert read(catalog.models()) == {
-        name: described(entry, entry, entry.unavailable()) for name, entry in entries.items()
-    }
-    assert [entry.name for entry in catalog.models()] == [*METHODS]
-
-
-def test_encoders_and_readouts_are_listed_as_they_are_registered() -> None:
-    assert read(catalog.encoders()) == {name: described(ENCODERS.get(name), ENCODERS.get(name)) for name in ENCODERS}
-    found = {entry.name: (entry.title, entry.source) for entry in catalog.readouts()}
-    assert found == {name: (READOUTS.get(name).title, READOUTS.get(name).source) for name in READOUTS}
-
-
-def test_what_learn2learn_lacks_is_said_of_the_models_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "learn2learn" else object())
-    unavailable = {entry.name for entry in catalog.models() if "learn2learn not installed" in entry.unavailable}
-    assert unavailable == {"maml", "anil"}
+def test_what_the_source_files_say_is_what_is_registered() -> None:
+    """And the name is registered under which it is listed."""
+    for listed, registry, folder in (
+        (catalog.models(), METHODS, "methods"),
+        (catalog.encoders(), ENCODERS, "encoders"),
+        (catalog.readouts(), READOUTS, "readouts"),
+    ):
+        assert listed == catalog._registered(folder)
+        assert [entry.name for entry in listed] == [*registry]
 
 
 @pytest.mark.parametrize(("words", "seconds"), [(["--help"], 0.3), (["list", "models"], 0.5)])

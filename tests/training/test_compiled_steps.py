@@ -15,7 +15,6 @@ import torch
 
 from command_line import SMOKE, Fewshot
 from episodes.errors import UserError
-from fewshot.models.methods import METHODS
 from fewshot.training import step as steps
 from toy_classes import QUICK
 from toy_training import trained
@@ -65,8 +64,6 @@ def test_a_compiler_that_fails_is_named_in_one_line(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("model", ["anil", "untrained"])
 def test_what_cannot_be_compiled_is_refused_in_one_line(model: str, fewshot: Fewshot) -> None:
-    if reason := METHODS.get(model).unavailable():
-        pytest.skip(reason)
     assert "leave out --compile" in fewshot(*SMOKE, "--compile", "--model", model).error
 
 

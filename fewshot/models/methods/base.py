@@ -43,6 +43,7 @@ class Method(nn.Module, ABC):
     compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings
     transductive: bool = False
     sees_whole_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
+    implementation: str = ""  # which one runs, where there are several that round differently
     must_train: str = ""  # names the part of the rule that is noise before training; empty where there is none
     trained: bool = False  # set by the training loop and by loading a checkpoint
 
@@ -61,11 +62,6 @@ class Method(nn.Module, ABC):
     def encoder_needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the encoder that follow from the method's own options."""
         return {}
-
-    @classmethod
-    def unavailable(cls) -> str:
-        """Why the method cannot be used on this machine and what to do about it; empty where it can."""
-        return ""
 
     def refuse_untrained(self) -> None:
         """Raises UntrainedError where a part of the rule that must be trained never was."""

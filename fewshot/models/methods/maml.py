@@ -1,13 +1,13 @@
-"""Model-Agnostic Meta-Learning, through learn2learn: gradient steps on the support make the classifier."""
+"""Model-Agnostic Meta-Learning: gradient steps on the support make the classifier."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from episodes.errors import UserError
@@ -18,7 +18,9 @@ from fewshot.models.methods.base import METHODS, Method
 
 
 class AdaptedMethod(Method):
-    """A linear head, and what the subclass adds, takes gradient steps on the support; then it classifies the queries.
+    """A linear head, or encoder and head, takes gradient steps on the support; then it classifies the queries.
+
+    learn2learn takes the steps where it is installed, ``torch.func`` elsewhere: the same numbers up to rounding.
 
     A named departure from the papers: every class starts from the same row of the head, which is zero, because softmax
     does not see a row that all classes share (Ye and Chao 2022, UNICORN-MAML). So the classes of an episode have no
@@ -42,7 +44,7 @@ class AdaptedMethod(Method):
         super().__init__(encoder)
         if min(inner_steps, test_steps) < 1:
             raise UserError("--inner-steps and --test-steps must be 1 or more: without a step every class is alike")
-        import_learn2learn()  # raises GuestError, with the way to install it, before anything runs
+        self.implementation = "torch.func" if why_not() else "learn2learn"
         self.inner_learning_rate, self.first_order = inner_learning_rate, first_order
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.sees_whole_episode = self.transductive = batch_norm == "transductive"
@@ -51,15 +53,6 @@ class AdaptedMethod(Method):
         elif self.adapts_encoder:
             set_support_statistics(self)
 
-    @classmethod
-    def unavailable(cls) -> str:
-        """Why learn2learn cannot be used, and how to install it."""
-        return why_not()
-
-    @abstractmethod
-    def network(self, head: nn.Linear) -> nn.Module:
-        """What adapts: called with the support it gives the support's logits, with support and query the query's."""
-
     def logits(
         self,
         support: Float[Tensor, "batch way shot *feature"],
@@ -67,34 +60,20 @@ class AdaptedMethod(Method):
         unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
     ) -> Float[Tensor, "batch queries way"]:
         learning = torch.is_grad_enabled()  # then the steps themselves are differentiated
+        adapt = _adapt_by_learn2learn if self.implementation == "learn2learn" else _adapt_by_torch_func
+        steps = self.inner_steps if self.training else self.test_steps
+
+        def of_episode(support: Tensor, query: Tensor) -> Tensor:
+            logits = adapt(network, support, query, steps, self.inner_learning_rate, self.first_order or not learning)
+            return logits if learning else logits.detach()  # else every episode keeps its graph
+
         with torch.inference_mode(False), torch.enable_grad():
-            episodes = zip(support.clone(), query.clone(), strict=True)  # clones: gradients want no inference tensors
-            logits = (self._episode_logits(*episode, learning) for episode in episodes)
-            if learning:
-                return torch.stack([*logits])
-            return torch.stack([of_episode.detach() for of_episode in logits])  # else every episode keeps its graph
-
-    def _episode_logits(
-        self, support: Float[Tensor, "way shot *feature"], query: Float[Tensor, "queries *feature"], learning: bool
-    ) -> Float[Tensor, "queries way"]:
-        way, shot = support.shape[:2]
-        images, labels = support.flatten(0, 1), torch.arange(way, device=support.device).repeat_interleave(shot)
-        network, first_order = self.network(_zero_head(self.encoder, way)), self.first_order or not learning
-        maml = import_learn2learn().algorithms.MAML(network, lr=self.inner_learning_rate, first_order=first_order)
-        learner = maml.clone()
-        for _ in range(self.inner_steps if self.training else self.test_steps):
-            learner.adapt(functional.cross_entropy(learner(images), labels))
-        logits: Tensor = learner(images, query)
-        return logits
-
-
-def _zero_head(encoder: Encoder, way: int) -> nn.Linear:
-    """From embeddings to ``way`` logits, all zero; it draws no random numbers."""
-    like = encoder.mean
-    head = nn.Linear(encoder.dim, way, device="meta", dtype=like.dtype).to_empty(device=like.device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
+            network = _EncoderAndHead(self.encoder, support.shape[1], self.adapts_encoder)
+            support, query = support.clone(), query.clone()  # gradients want no inference tensors
+            if adapt is _adapt_by_torch_func and not self.adapts_encoder:  # convolutions of many networks gain nothing
+                together: Tensor = torch.func.vmap(of_episode)(support, query)
+                return together
+            return torch.stack([of_episode(*episode) for episode in zip(support, query, strict=True)])
 
 
 class SupportNorm(nn.BatchNorm2d):
@@ -124,35 +103,75 @@ def set_support_statistics(module: nn.Module) -> None:
 
 
 class _EncoderAndHead(nn.Module):
-    """Pixels, as floating-point numbers, to logits."""
+    """What adapts: a head, whose weights are zero at first, from embeddings to ``way`` logits; and the encoder or not.
 
-    def __init__(self, encoder: Encoder, head: nn.Linear) -> None:
+    It takes images with the encoder, embeddings without.
+    """
+
+    def __init__(self, encoder: Encoder, way: int, with_encoder: bool) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, like = encoder if with_encoder else nn.Identity(), encoder.mean
+        self.head = nn.Linear(encoder.dim, way, device="meta", dtype=like.dtype).to_empty(device=like.device)
+        nn.init.zeros_(self.head.weight)  # without drawing random numbers
+        nn.init.zeros_(self.head.bias)
 
     def forward(
-        self, support: Float[Tensor, "n c h w"], query: Float[Tensor, "m c h w"] | None = None
+        self, support: Float[Tensor, "n *feature"], query: Float[Tensor, "m *feature"] | None = None
     ) -> Float[Tensor, "out way"]:
+        """The logits of the support or, where queries are given, theirs."""
         norms = [module for module in self.encoder.modules() if isinstance(module, SupportNorm)]
         for norm in norms:
             norm.num_support = len(support)
         images = support if query is None else (torch.cat([support, query]) if norms else query)
-        logits: Tensor = self.head(self.encoder(images.to(torch.uint8)))
+        logits: Tensor = self.head(self.encoder(images))
         return logits if query is None else logits[-len(query) :]
 
 
-class _Head(nn.Module):
-    """Embeddings to logits."""
+def _adapt_by_torch_func(
+    network: nn.Module,
+    support: Float[Tensor, "way shot *feature"],
+    query: Float[Tensor, "queries *feature"],
+    steps: int,
+    rate: float,
+    first_order: bool,
+) -> Float[Tensor, "queries way"]:
+    """The logits of the queries after ``steps`` of gradient descent on the cross-entropy of the support."""
+    images, labels = _images_and_labels(support)
+    parameters: dict[str, Tensor] = {n: weight for n, weight in network.named_parameters() if weight.requires_grad}
 
-    def __init__(self, head: nn.Linear) -> None:
-        super().__init__()
-        self.head = head
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(functional_call(network, parameters, images), labels)
 
-    def forward(
-        self, support: Float[Tensor, "n dim"], query: Float[Tensor, "m dim"] | None = None
-    ) -> Float[Tensor, "out way"]:
-        logits: Tensor = self.head(support if query is None else query)
-        return logits
+    for _ in range(steps):
+        with torch.set_grad_enabled(not first_order):  # of the outer derivative; the inner one is taken either way
+            gradients = torch.func.grad(loss)(parameters)
+        parameters = {name: weight - rate * gradients[name] for name, weight in parameters.items()}
+    logits: Tensor = functional_call(network, parameters, (images, query))
+    return logits
+
+
+def _adapt_by_learn2learn(
+    network: nn.Module,
+    support: Float[Tensor, "way shot *feature"],
+    query: Float[Tensor, "queries *feature"],
+    steps: int,
+    rate: float,
+    first_order: bool,
+) -> Float[Tensor, "queries way"]:
+    """The same."""
+    images, labels = _images_and_labels(support)
+    learner = import_learn2learn().algorithms.MAML(network, lr=rate, first_order=first_order).clone()
+    for _ in range(steps):
+        learner.adapt(functional.cross_entropy(learner(images), labels))
+    logits: Tensor = learner(images, query)
+    return logits
+
+
+def _images_and_labels(
+    support: Float[Tensor, "way shot *feature"],
+) -> tuple[Float[Tensor, "images *feature"], Int64[Tensor, " images"]]:
+    way, shot = support.shape[:2]
+    return support.flatten(0, 1), torch.arange(way, device=support.device).repeat_interleave(shot)
 
 
 @METHODS.register("maml")
@@ -164,7 +183,7 @@ class MAML(AdaptedMethod):
     their own. For miniImageNet the paper takes ``inner_learning_rate`` 0.01, 5 steps, and 10 in the test.
     """
 
-    title = "MAML: gradient steps on the support adapt the whole network (through learn2learn)"
+    title = "MAML: gradient steps on the support adapt the whole network"
     source = "Finn, Abbeel and Levine, ICML 2017"
 
     adapts_encoder = True
@@ -172,9 +191,6 @@ class MAML(AdaptedMethod):
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """The pixels, 0 to 255, as they are."""
         return images.to(self.encoder.mean.dtype)
-
-    def network(self, head: nn.Linear) -> nn.Module:
-        return _EncoderAndHead(self.encoder, head)
 
     def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         return (way * shot + queries + unlabeled) * torch.Size(self.encoder.image_shape).numel()
@@ -184,8 +200,5 @@ class MAML(AdaptedMethod):
 class ANIL(AdaptedMethod):
     """The head alone adapts; the encoder learns embeddings for which few steps suffice (Raghu et al. 2020)."""
 
-    title = "ANIL: gradient steps on the support adapt the head alone (through learn2learn)"
+    title = "ANIL: gradient steps on the support adapt the head alone"
     source = "Raghu, Raghu, Bengio and Vinyals, ICLR 2020"
-
-    def network(self, head: nn.Linear) -> nn.Module:
-        return _Head(head)

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import pytest
 import torch
-from test_method_maml import MODELS, SPEC, adapted
+from test_method_maml import IMPLEMENTATIONS, SPEC, adapted
 from torch import Tensor
 
-from fewshot.models import learn2learn_adapter as guest
-from fewshot.models.methods.maml import AdaptedMethod
+from fewshot.models import learn2learn_adapter
+from fewshot.models.methods import maml
 from toy_classes import toy_batch
 
 
-@pytest.mark.skipif(bool(guest.why_not()), reason="needs learn2learn")
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_the_graph_of_an_episode_is_gone_before_the_next_one_is_scored(
-    model: str, monkeypatch: pytest.MonkeyPatch
+    implementation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = adapted(model).eval()
+    if implementation == "learn2learn" and (reason := learn2learn_adapter.why_not()):
+        pytest.skip(reason)
+    method = adapted("maml").eval()
+    method.implementation = implementation
     scored: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
-    score_one = AdaptedMethod._episode_logits
+    name = f"_adapt_by_{implementation.replace('.', '_')}"
+    adapt_one = getattr(maml, name)
 
-    def watched(self: AdaptedMethod, support: Tensor, query: Tensor, learning: bool) -> Tensor:
+    def watched(*arguments: Any) -> Tensor:
         alive.append(sum(reference() is not None for reference in scored))
-        logits = score_one(self, support, query, learning)
+        logits: Tensor = adapt_one(*arguments)
         assert logits.requires_grad, "there is a graph to let go of"
         scored.append(weakref.ref(logits))
         return logits
 
-    monkeypatch.setattr(AdaptedMethod, "_episode_logits", watched)
+    monkeypatch.setattr(maml, name, watched)
     with torch.inference_mode():
         method.scored(*method.embed_episode(toy_batch(SPEC, 4)))
     assert alive[1:] == [1, 1, 1] or alive[1:] == [0, 0, 0], "at most the one that is being let go of"

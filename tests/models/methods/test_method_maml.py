@@ -15,29 +15,29 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.models import learn2learn_adapter as guest
+from fewshot.models import learn2learn_adapter
 from fewshot.models.batches import EpisodeImages
 from fewshot.models.encoders.conv import Conv4, ConvBlock
-from fewshot.models.learn2learn_adapter import GuestError
-from fewshot.models.methods import METHODS
 from fewshot.models.methods.maml import AdaptedMethod, SupportNorm
 from toy_classes import constant_set, toy_batch, toy_method, toy_set
 
 SPEC = EpisodeSpec(way=3, shot=2, num_query=2)
 MODELS = ("maml", "anil")
-HOW = "learn2learn not installed; `make setup` installs it"
+IMPLEMENTATIONS = ("torch.func", "learn2learn")
 
 Statistics = list[tuple[Tensor, Tensor]]
 
 
-@pytest.fixture
-def learn2learn() -> None:
-    """The test is skipped, and says why, where learn2learn is absent."""
-    if reason := guest.why_not():
+@pytest.fixture(params=IMPLEMENTATIONS)
+def by_either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs by each of the two; that of learn2learn is skipped, and says why, where it is absent."""
+    if request.param == "torch.func":
+        monkeypatch.setattr("fewshot.models.methods.maml.why_not", lambda: "not installed")
+    elif reason := learn2learn_adapter.why_not():
         pytest.skip(reason)
 
 
-with_learn2learn = pytest.mark.usefixtures("learn2learn")
+by_each_implementation = pytest.mark.usefixtures("by_either")
 
 
 def adapted(model: str = "maml", **options: Any) -> AdaptedMethod:
@@ -94,7 +94,7 @@ def adapted_by_hand(
     return embeddings @ parameters[-2].T + parameters[-1]
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("steps", [1, 3])
 def test_adaptation_is_gradient_descent_on_the_support(steps: int) -> None:
     method, batch = adapted(test_steps=steps).eval(), toy_batch(SPEC)
@@ -105,7 +105,7 @@ def test_adaptation_is_gradient_descent_on_the_support(steps: int) -> None:
     torch.testing.assert_close(found, expected.detach(), rtol=1e-6, atol=1e-9)
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("first_order", [False, True])
 def test_the_gradient_runs_through_the_steps_unless_it_is_first_order(first_order: bool) -> None:
     """Over two episodes: the mean loss of the adapted networks, derived by the weights they started from."""
@@ -128,7 +128,7 @@ def test_the_gradient_runs_through_the_steps_unless_it_is_first_order(first_orde
     assert not torch.allclose(gradients[0], others[0], rtol=1e-2)
 
 
-@with_learn2learn
+@by_each_implementation
 def test_one_step_of_the_head_alone_has_a_closed_form() -> None:
     """From zero every class has probability 1/way, so a row becomes the class's sum less its share of all images."""
     method, batch = adapted("anil", test_steps=1, inner_learning_rate=0.3).eval(), toy_batch(SPEC)
@@ -139,7 +139,7 @@ def test_one_step_of_the_head_alone_has_a_closed_form() -> None:
         torch.testing.assert_close(found, query[0] @ rows.T, rtol=1e-6, atol=1e-12)
 
 
-@with_learn2learn
+@by_each_implementation
 def test_the_first_step_moves_the_head_alone_and_further_ones_the_encoder_too() -> None:
     """Equal rows send no gradient back; so for one step, and the same batch norm, MAML is ANIL."""
     batch = toy_batch(SPEC)
@@ -157,7 +157,7 @@ def embedded_by_support(method: AdaptedMethod, batch: EpisodeImages) -> tuple[Te
     return support.view(1, 3, 2, 8), query[None]
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     "options", [{"inner_learning_rate": 0.2}, {"inner_steps": 2}, {"first_order": True}, {"batch_norm": "transductive"}]
@@ -174,7 +174,7 @@ def test_every_option_changes_the_training_loss_or_its_gradient(model: str, opti
     assert not torch.allclose(learned(adapted(model)), learned(adapted(model, **options)), rtol=1e-4)
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("model", MODELS)
 def test_training_takes_the_inner_steps_and_evaluation_the_test_steps(model: str) -> None:
     few, many = adapted(model, inner_steps=1, test_steps=4), adapted(model, inner_steps=4, test_steps=4)
@@ -190,7 +190,7 @@ def test_training_takes_the_inner_steps_and_evaluation_the_test_steps(model: str
         adapted(model, inner_steps=0)
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("model", MODELS)
 def test_without_information_nothing_is_learned(model: str) -> None:
     """Identical images: the loss is the logarithm of the way, and no step makes a difference or breaks a gradient."""
@@ -203,7 +203,7 @@ def test_without_information_nothing_is_learned(model: str) -> None:
     assert counts.tolist() == [2] * 4
 
 
-@with_learn2learn
+@by_each_implementation
 @pytest.mark.parametrize("model", MODELS)
 def test_evaluation_changes_no_weight_and_leaves_no_gradient(model: str) -> None:
     method = toy_method(model)
@@ -215,7 +215,7 @@ def test_evaluation_changes_no_weight_and_leaves_no_gradient(model: str) -> None
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
-@with_learn2learn
+@by_each_implementation
 def test_a_support_norm_knows_the_first_images_alone() -> None:
     norm = SupportNorm(nn.BatchNorm2d(4)).double()
     images = torch.randn(6, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -228,27 +228,38 @@ def test_a_support_norm_knows_the_first_images_alone() -> None:
     assert {name.rpartition(".")[2] for name in adapted().state_dict() if ".norm." in name} == {"weight", "bias"}
 
 
-@with_learn2learn
+@pytest.mark.skipif(bool(learn2learn_adapter.why_not()), reason="compares with learn2learn")
 @pytest.mark.parametrize("model", MODELS)
-def test_it_runs_from_the_command_line(fewshot: Fewshot, model: str) -> None:
-    record = record_in(fewshot(*SMOKE, "--model", model, "--inner-steps", "2"))
-    assert (record.model, record.transductive) == (model, False)
-    assert record.num_episodes == 20
+@pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
+@pytest.mark.parametrize(("steps", "first_order"), [(1, False), (4, False), (4, True)])
+def test_the_two_implementations_agree(model: str, batch_norm: str, steps: int, first_order: bool) -> None:
+    """In double precision: logits in evaluation and in training, and the gradient of every weight."""
+    batch, found = toy_batch(SPEC, count=2), []
+    for implementation in IMPLEMENTATIONS:
+        options = {"inner_steps": steps, "test_steps": steps + 1, "batch_norm": batch_norm, "first_order": first_order}
+        method = adapted(model, **options)
+        method.implementation = implementation
+        with torch.inference_mode():
+            tested = method.eval().scored(*method.embed_episode(batch))
+        loss = method.train().loss(batch)
+        gradients = torch.autograd.grad(loss, [*method.parameters()], materialize_grads=True)
+        found.append([tested.clone(), loss.detach(), *gradients, *method.buffers()])
+    assert any(gradient.any() for gradient in found[0][2:])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_without_learn2learn_it_is_listed_as_unavailable_with_the_way_to_install_it(
+def test_it_runs_from_the_command_line_and_its_record_names_the_implementation(
     fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    def absent() -> None:
-        raise GuestError(HOW)
-
-    monkeypatch.setattr("fewshot.models.methods.maml.why_not", lambda: HOW)
-    monkeypatch.setattr("fewshot.models.methods.maml.import_learn2learn", absent)
-    monkeypatch.setattr("fewshot.models.catalog.what_is_absent", lambda: HOW)  # what `fewshot list` asks, without torch
-    with pytest.raises(GuestError, match="make setup"):
-        toy_method(model)  # before anything is trained
-    models = " ".join(fewshot("list", "models").out.split())
-    assert METHODS.get(model).unavailable() == HOW
-    assert models.count("unavailable: ") == len(MODELS)
-    assert fewshot(*SMOKE, "--model", model).error == f"fewshot: {HOW}"
+    """Of the training and of the test, which may be made where another one is installed."""
+    with monkeypatch.context() as absent:
+        absent.setattr("fewshot.models.methods.maml.why_not", lambda: "not installed")
+        record = record_in(fewshot(*SMOKE, "--model", model, "--inner-steps", "2"))
+    assert (record.model, record.transductive, record.num_episodes) == (model, False, 20)
+    assert (record.config["implementation"], record.config["test_implementation"]) == ("torch.func", "torch.func")
+    if learn2learn_adapter.why_not():
+        pytest.skip("learn2learn is not installed: only one implementation to be named")
+    again = record_in(fewshot("evaluate", record.config["checkpoint"], "--episodes", "20", "--query", "5"))
+    assert (again.config["implementation"], again.config["test_implementation"]) == ("torch.func", "learn2learn")

@@ -16,7 +16,7 @@ from torch import Tensor
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError, ImageSet, gather
-from fewshot.models import learn2learn_adapter as guest
+from fewshot.models import learn2learn_adapter as adapter
 
 SPEC = EpisodeSpec(way=4, shot=2, num_query=3)
 SIZES = (5, 9, 6, 7, 5, 8)
@@ -32,10 +32,10 @@ def image_set() -> ImageSet:
 
 @pytest.fixture
 def learn2learn() -> ModuleType:
-    """The guest; the test is skipped, and says why, where it is absent."""
-    if reason := guest.why_not():
+    """learn2learn itself; the test is skipped, and says why, where it is absent."""
+    if reason := adapter.why_not():
         pytest.skip(reason)
-    return guest.import_learn2learn()
+    return adapter.import_learn2learn()
 
 
 def rows_in(data: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def nearest_prototype_by_loops(support: Tensor, query: Tensor) -> tuple[list[int
 @pytest.mark.parametrize("num_tasks", [-1, 30])
 def test_its_tasks_hold_shot_plus_query_distinct_images_of_each_class(image_set: ImageSet, num_tasks: int) -> None:
     random.seed(1)
-    taskset = guest.to_task_dataset(image_set, SPEC, num_tasks)
+    taskset = adapter.to_task_dataset(image_set, SPEC, num_tasks)
     seen = set()
     for index in range(30):
         data, labels = taskset[index]
@@ -79,8 +79,8 @@ def test_tasks_agree_with_its_own_transforms_on_a_data_set_it_books_itself(
 ) -> None:
     """NWays and KShots, which are other code than the fused transform, on bookkeeping made by looking at every item."""
     data = learn2learn.data
-    plain = data.MetaDataset(list_dataset := guest._LabeledImages(image_set))
-    ours = guest._to_meta_dataset(image_set)
+    plain = data.MetaDataset(list_dataset := adapter._LabeledImages(image_set))
+    ours = adapter._to_meta_dataset(image_set)
     assert dict(plain.labels_to_indices) == dict(ours.labels_to_indices)
     assert dict(plain.indices_to_labels) == dict(ours.indices_to_labels)
     assert (plain.labels, len(plain)) == (ours.labels, len(ours)) == (list(range(6)), len(list_dataset))
@@ -99,9 +99,9 @@ def test_a_task_becomes_an_episode_with_the_split_of_partition_task(
     learn2learn: ModuleType, image_set: ImageSet
 ) -> None:
     random.seed(2)
-    data, labels = guest.to_task_dataset(image_set, SPEC, 5)[3]
+    data, labels = adapter.to_task_dataset(image_set, SPEC, 5)[3]
     (support, support_labels), (query, query_labels) = learn2learn.data.partition_task(data, labels, shots=2)
-    episode = guest.task_to_episode(labels, shot=2)
+    episode = adapter.task_to_episode(labels, shot=2)
     assert episode.support.shape == (1, 4, 2)
     assert torch.equal(gather(data, episode.support)[0].flatten(0, 1), support)
     assert support_labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -112,13 +112,13 @@ def test_a_task_becomes_an_episode_with_the_split_of_partition_task(
 
 def test_queries_of_a_task_are_put_into_random_order() -> None:
     labels = torch.arange(4).repeat_interleave(10)
-    orders = [guest.task_to_episode(labels, shot=1, seed=seed).labels[0].tolist() for seed in (0, 0, 1)]
+    orders = [adapter.task_to_episode(labels, shot=1, seed=seed).labels[0].tolist() for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert orders[0] != sorted(orders[0])
 
 
 def test_labels_that_are_not_counted_from_zero_are_ranked() -> None:
-    episode = guest.task_to_episode(torch.tensor([70, 5, 70, 5, 5, 70]), shot=2)
+    episode = adapter.task_to_episode(torch.tensor([70, 5, 70, 5, 5, 70]), shot=2)
     assert episode.support.tolist() == [[[1, 3], [0, 2]]]
     assert sorted(zip(episode.query[0].tolist(), episode.labels[0].tolist(), strict=True)) == [(4, 0), (5, 1)]
 
@@ -126,20 +126,20 @@ def test_labels_that_are_not_counted_from_zero_are_ranked() -> None:
 @pytest.mark.parametrize(("labels", "have"), [([0, 0, 1, 1], "not 2"), ([0, 0, 0, 1, 1, 1, 1], "not 3 to 4")])
 def test_a_task_that_is_no_episode_is_refused_in_words(labels: list[int], have: str) -> None:
     with pytest.raises(EpisodeError, match=f"2 shot needs a task .* 3 or more, {have}"):
-        guest.task_to_episode(torch.tensor(labels), shot=2)
+        adapter.task_to_episode(torch.tensor(labels), shot=2)
 
 
 @pytest.mark.usefixtures("learn2learn")
 def test_our_episodes_become_its_fixed_tasks_and_come_back(image_set: ImageSet) -> None:
     episodes = EpisodeSampler(image_set, SPEC, seed=3).batch(0, 6)
-    taskset = guest.episodes_to_task_dataset(image_set, episodes)
+    taskset = adapter.episodes_to_task_dataset(image_set, episodes)
     assert len(taskset) == 6
     for index in (5, 0, 3, 3):
         data, labels = taskset[index]
-        plain_data, plain_labels = guest.episode_to_task(image_set.images, episodes, index)
+        plain_data, plain_labels = adapter.episode_to_task(image_set.images, episodes, index)
         assert torch.equal(data, plain_data)
         assert torch.equal(labels, plain_labels)
-        back = guest.task_to_episode(labels, SPEC.shot)
+        back = adapter.task_to_episode(labels, SPEC.shot)
         assert torch.equal(rows_in(data)[back.support[0]], episodes.support[index])
         there = zip(episodes.query[index].tolist(), episodes.labels[index].tolist(), strict=True)
         again = zip(rows_in(data)[back.query[0]].tolist(), back.labels[0].tolist(), strict=True)
@@ -152,7 +152,7 @@ def test_its_prototypical_classifier_predicts_as_the_nearest_class_mean_does(
 ) -> None:
     embeddings = torch.randn(sum(SIZES), 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     for episode in EpisodeSampler(image_set, EpisodeSpec(4, 2, 3), seed=5).batches(8, 1):
-        data, labels = guest.episode_to_task(embeddings, episode)
+        data, labels = adapter.episode_to_task(embeddings, episode)
         num_support = episode.support.numel()
         theirs = learn2learn.nn.PrototypicalClassifier(data[:num_support], labels[:num_support])(data[num_support:])
         ours, scores = nearest_prototype_by_loops(
@@ -164,46 +164,47 @@ def test_its_prototypical_classifier_predicts_as_the_nearest_class_mean_does(
 
 def test_unlabeled_images_and_classes_that_are_too_small_are_refused(image_set: ImageSet) -> None:
     with pytest.raises(EpisodeError, match="no unlabeled images"):
-        guest.to_task_dataset(image_set, EpisodeSpec(2, 1, 1, num_unlabeled=1))
+        adapter.to_task_dataset(image_set, EpisodeSpec(2, 1, 1, num_unlabeled=1))
     with pytest.raises(EpisodeError, match="needs 6 images of each class"):
-        guest.to_task_dataset(image_set, EpisodeSpec(2, 1, 5))
+        adapter.to_task_dataset(image_set, EpisodeSpec(2, 1, 5))
     episode = EpisodeSampler(image_set, EpisodeSpec(2, 1, 1, num_unlabeled=1), seed=0)[0]
     with pytest.raises(EpisodeError, match="no unlabeled images"):
-        guest.episode_to_task(image_set.images, episode)
+        adapter.episode_to_task(image_set.images, episode)
     with pytest.raises(EpisodeError, match="no unlabeled images"):
-        guest.episodes_to_task_dataset(image_set, episode)
+        adapter.episodes_to_task_dataset(image_set, episode)
 
 
 @pytest.mark.usefixtures("learn2learn")
 def test_the_import_is_late_and_silent() -> None:
-    code = (
-        "import sys; from fewshot.models import learn2learn_adapter as guest;"
-        "assert 'learn2learn' not in sys.modules and 'gym' not in sys.modules;"
-        "module = guest.import_learn2learn(); assert guest.import_learn2learn() is module; assert guest.available()"
-    )
+    code = """
+import sys
+from fewshot.models import learn2learn_adapter as adapter
+assert 'learn2learn' not in sys.modules and 'gym' not in sys.modules
+assert adapter.import_learn2learn() is adapter.import_learn2learn() and adapter.available()
+"""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_absence_is_said_in_one_line_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    guest.import_learn2learn.cache_clear()
+    adapter.import_learn2learn.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gym" else object())
-    assert not guest.available()
-    reason = guest.why_not()
+    assert not adapter.available()
+    reason = adapter.why_not()
     assert reason.startswith("gym not installed")
     assert "--no-build-isolation --no-deps -C--global-option=build_ext learn2learn==0.2.0" in reason
     assert "\n" not in reason
-    with pytest.raises(guest.GuestError, match="make setup"):
-        guest.import_learn2learn()
+    with pytest.raises(adapter.Learn2LearnError, match="make setup"):
+        adapter.import_learn2learn()
 
 
 def test_a_broken_build_is_said_and_not_thrown(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ImportError(f"{name}:\nundefined symbol: _PyLong_AsByteArray")
 
-    guest.import_learn2learn.cache_clear()
+    adapter.import_learn2learn.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr("fewshot.models.learn2learn_adapter.import_torchvision", lambda: None)
     monkeypatch.setattr("fewshot.models.learn2learn_adapter.importlib.import_module", fail)
-    assert "does not import (ImportError: learn2learn: undefined symbol: _PyLong_AsByteArray)" in guest.why_not()
+    assert "does not import (ImportError: learn2learn: undefined symbol: _PyLong_AsByteArray)" in adapter.why_not()
