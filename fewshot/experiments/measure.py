@@ -20,7 +20,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.evaluation.evaluate import Evaluation, evaluate, evaluate_readout
-from fewshot.models.factory import Trained
+from fewshot.models.factory import Trained, implementation_of
 from fewshot.models.hardware import Precision, describe_machine
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
@@ -173,8 +173,8 @@ def _record(
 ) -> RunRecord:
     method, metadata = trained.method, trained.metadata
     tested = {"test_precision": precision, "checkpoint": str(trained.checkpoint)}
-    if method.implementation and readout == OWN_RULE:
-        tested["test_implementation"] = method.implementation
+    if readout == OWN_RULE:
+        tested |= implementation_of(method, "test_implementation")
     identity = {name: value for name, value in metadata.items() if name != "training"}
     about = {
         "model": metadata["model"],

@@ -20,7 +20,7 @@ from fewshot.evaluation.evaluate import evaluate
 from fewshot.experiments.config import RunConfig, resolve, training_identity
 from fewshot.experiments.measure import OWN_RULE, Outcome, measure
 from fewshot.experiments.untrained import write_untrained
-from fewshot.models.factory import Trained, build_method, load_trained, place, start_from
+from fewshot.models.factory import Trained, build_method, implementation_of, load_trained, place, start_from
 from fewshot.models.hardware import Precision, choose_device, choose_precision
 from fewshot.models.methods import METHODS, Method
 from fewshot.models.tensor_files import CheckpointError, save_tensors
@@ -108,18 +108,20 @@ def obtain_training(
             method, sampler, recipe, validate, precision=precision, compiled=config.compiled, state_path=state_path,
             on_progress=reporter.training_progress,
         )  # fmt: skip
-        metadata = identity | {
-            "image_shape": list(train_set.image_shape),
-            "num_classes": train_set.num_classes,
-            "dataset": dataset.name,
-            "class_split": dataset.class_split,
-            "damage": corrupted_share(dataset),
-            "shortened": config.shortened,
-            "commit": commit(),
-            "training": _training_summary(result),
-        }
-        if method.implementation:
-            metadata["implementation"] = method.implementation
+        metadata = (
+            identity
+            | implementation_of(method)
+            | {
+                "image_shape": list(train_set.image_shape),
+                "num_classes": train_set.num_classes,
+                "dataset": dataset.name,
+                "class_split": dataset.class_split,
+                "damage": corrupted_share(dataset),
+                "shortened": config.shortened,
+                "commit": commit(),
+                "training": _training_summary(result),
+            }
+        )
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)

@@ -66,6 +66,11 @@ def build_method(
         return method_class(made, **options)
 
 
+def implementation_of(method: Method, name: str = "implementation") -> dict[str, str]:
+    """Which implementation of a method runs, under that name, as a record has it; empty where there is only one."""
+    return {name: method.implementation} if method.implementation else {}
+
+
 def place(method: Method, device: torch.device) -> Method:
     """The method on its device, its convolutions laid out channels-last, which is faster on CPU and GPU alike."""
     return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
