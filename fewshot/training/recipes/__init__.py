@@ -1,0 +1,180 @@
+"""How a method is trained on a data set: the paper's way, the fast way, and a smoke test. Each names its source."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+
+from episodes.datasets.cards import DATASETS
+from episodes.errors import UserError
+from fewshot.models.methods import METHODS
+
+RecipeName = Literal["fast", "paper", "smoke"]
+RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training schedule. ``train_way`` and ``train_shot`` of None mean: as in the test.
+
+    ``labeled_share``, ``unlabeled`` and ``distractors`` are of semi-supervised training (Ren et al. 2018); None where a
+    method sees no unlabeled images. ``batch_size`` and what follows are of training on images: there a "training
+    episode" is a batch, and the validation episodes have ``val_way`` and ``val_shot`` whatever is tested later.
+    """
+
+    name: RecipeName
+    source: str
+    train_way: int | None
+    train_query: int
+    train_episodes: int
+    learning_rate: float
+    schedule: Literal["halving", "cosine"]
+    val_way: int | None = None
+    train_shot: int | None = None
+    halve_every: int = 2000
+    warmup: int = 0
+    weight_decay: float = 0.0
+    val_query: int = 15
+    val_episodes: int = 1000
+    validate_every: int = 500
+    labeled_share: float | None = None  # of the images of each training class; None: all, and no unlabeled pool
+    unlabeled: int | None = None  # unlabeled images per class, in training, validation and test
+    distractors: int | None = None  # classes of which only unlabeled images are there
+    batch_size: int | None = None  # images of a batch
+    per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
+    val_shot: int | None = None  # None: as in training
+    momentum: float | None = None  # Adam's first one; None: 0.9
+    turns: bool | None = None  # whether each image of an episode has its turn in the support (Method.loss_in_turns)
+    optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; None: Adam for all
+    augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
+
+    def learning_rate_at(self, episode: int) -> float:
+        """The learning rate of training episode ``episode`` (from 0)."""
+        if episode < self.warmup:
+            return self.learning_rate * (episode + 1) / self.warmup
+        if self.schedule == "halving":
+            return float(self.learning_rate * 0.5 ** (episode // self.halve_every))
+        share = (episode - self.warmup) / max(1, self.train_episodes - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a table says about the cases that fit."""
+
+    conditions: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+    @property
+    def models(self) -> list[str]:
+        """Those that it is for; none where it is for all."""
+        return _as_list(self.conditions.get("model", []))
+
+    def fits(self, case: Mapping[str, Any]) -> bool:
+        """Whether every condition names this case."""
+        return all(
+            case["shot"] >= wanted if name == "min_shot" else case[name] in _as_list(wanted)
+            for name, wanted in self.conditions.items()
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The recipes of one data set; ``family``: of which other images they are the default."""
+
+    family: str
+    entries: tuple[_Entry, ...]
+
+
+_CONDITIONS = ("recipe", "model", "trains_on", "shot", "min_shot", "way", "encoder")
+_KINDS = {name: kind for name, kind in get_type_hints(Recipe).items() if name != "name"} | {"images_per_class": int}
+_UNSET = "unset"  # takes back what an entry above has said
+_SHARED = "shared"
+
+
+class RecipeError(UserError):
+    """A table of recipes that says what there is not."""
+
+
+def read_table(path: Traversable) -> _Table:
+    """One file of recipes. Raises RecipeError, which names file and key, for an unknown key or a value of another kind.
+
+    Besides the fields of a recipe an entry holds the conditions under which it counts and, for readers, a ``note``.
+    With ``images_per_class`` the queries are what the shots leave of so many.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path.name} is no TOML: {error}") from None
+    if unknown := sorted(content.keys() - {"family", "entry"}):
+        raise RecipeError(f"{path.name}: unknown key {unknown[0]!r}; valid: family, entry")
+    entries = []
+    for number, entry in enumerate(content.get("entry", ()), 1):
+        conditions = {name: value for name, value in entry.items() if name in _CONDITIONS}
+        fields = {name: value for name, value in entry.items() if name not in (*_CONDITIONS, "note")}
+        for name, value in fields.items():
+            if name not in _KINDS:
+                valid = ", ".join((*_CONDITIONS, *_KINDS, "note"))
+                raise RecipeError(f"{path.name}, entry {number}: unknown key {name!r}; valid: {valid}")
+            try:
+                fields[name] = value if value == _UNSET else msgspec.convert(value, _KINDS[name])
+            except msgspec.ValidationError as error:
+                raise RecipeError(f"{path.name}, entry {number}: {name}: {error}") from None
+        entries.append(_Entry(conditions, fields))
+    return _Table(content.get("family", ""), tuple(entries))
+
+
+@cache
+def _tables() -> dict[str, _Table]:
+    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".toml"))
+    return {file.name.removesuffix(".toml"): read_table(file) for file in files}
+
+
+def find_recipe(
+    name: RecipeName, dataset: str, shot: int, model: str = "proto", way: int = 5, encoder: str | None = None
+) -> Recipe:
+    """The recipe of that name for a data set, a model and a test.
+
+    A data set without a table of its own has the fast recipes of its family, and they say so. Raises UserError for an
+    unknown data set, and where the papers have no recipe. Koch's encoder has a fast recipe of its own; for all others
+    the encoder makes no difference.
+    """
+    table, source = _table_of(dataset)
+    on_images = model in METHODS and METHODS.get(model).trains_on == "images"
+    case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder}
+    case["trains_on"] = "images" if on_images else "episodes"
+    fields: dict[str, Any] = {}
+    for entry in (*table.entries, *_tables()[_SHARED].entries):
+        if entry.fits(case):
+            fields |= entry.fields
+            if "images_per_class" in entry.fields:
+                fields["train_query"] = max(1, fields.pop("images_per_class") - shot)
+    if "source" not in fields or (name == "paper" and source):
+        raise UserError(f"no paper gives a whole recipe for {model} on {dataset}: use --recipe fast")
+    if name == "fast" and source:
+        fields["source"] = source
+    return Recipe(**{"name": name, "train_way": None} | {key: val for key, val in fields.items() if val != _UNSET})
+
+
+def _table_of(dataset: str) -> tuple[_Table, str]:
+    """The data set's own table; or that of its family, and then what its source is called."""
+    card, tables = DATASETS.get(dataset), _tables()
+    if dataset in tables:
+        return tables[dataset], ""
+    for of, table in tables.items():
+        if table.family == card.family:
+            return table, f"this project: the recipe of {of}, not tuned on {dataset}"
+    families = ", ".join(sorted(table.family for table in tables.values() if table.family))
+    raise UserError(f"no recipe is for images of the family {card.family!r}, as {dataset} has them; valid: {families}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
