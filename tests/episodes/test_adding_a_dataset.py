@@ -1,0 +1,68 @@
+"""What README says of adding a data set is all that there is to do, here and in a package of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cifar_fs import add_folder, write_package
+from command_line import Fewshot, record_in
+
+SMOKE = ("run", "--dataset", "cifar-fs", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
+
+
+def test_a_folder_with_its_card_is_a_data_set_from_run_to_leaderboard(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_folder(monkeypatch, tmp_path / "place")
+    listed = fewshot("list", "datasets").out
+    assert "CIFAR-FS: noisy patterns" in listed
+    assert "cifar-fs-bertinetto-28/5w1s/q15@v1" in fewshot("list", "protocols").out
+    assert fewshot("show", "cifar-fs", "--way", "3", "--query", "2", "--picture", "episode.png").status == 0
+    first = record_in(fewshot(*SMOKE))
+    record_in(fewshot(*SMOKE, "--seed", "1"))
+    assert first.protocol == "cifar-fs-bertinetto-28/5w1s/q5@v1"
+    paths = sorted(str(path) for path in Path("runs/records").iterdir())
+    verified = fewshot("verify", paths[0])
+    assert verified.status == 0, verified.err
+    compared = fewshot("compare", *paths)
+    assert compared.status == 0, compared.err
+    assert first.protocol in compared.out
+    fast = ("--recipe", "fast", "--train-episodes", "3", "--train-way", "5")
+    trained = record_in(fewshot(*SMOKE, *fast))
+    assert trained.config["recipe"]["source"] == "this project: the recipe of miniimagenet, not tuned on cifar-fs"
+    assert "cifar-fs-bertinetto-28" in fewshot("leaderboard").out
+    report = fewshot("report")
+    assert report.status == 0, report.err
+    assert "CIFAR-FS" in Path("runs/report.html").read_text(encoding="utf-8")
+    assert "no paper gives a whole recipe" in fewshot(*SMOKE, "--recipe", "paper").error
+
+
+def test_a_package_elsewhere_adds_a_data_set_by_an_entry_point(tmp_path: Path) -> None:
+    """In a process of its own, with an installed package; nothing of it is imported before names are asked for."""
+    write_package(tmp_path / "cifar_fs_package", "cifar_fs_package")
+    info = tmp_path / "cifar_fs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cifar-fs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[fewshot.datasets]\ncifar-fs = cifar_fs_package.card:CARD\n")
+    code = (
+        "import sys; from episodes.datasets.cards import DATASETS\n"
+        "assert 'cifar_fs_package' not in sys.modules\n"
+        "assert 'cifar-fs' in DATASETS, list(DATASETS)\n"
+        "assert 'torch' not in sys.modules\n"
+        "from episodes.datasets.opening import open_dataset; from episodes.registry import origin_of\n"
+        "print(open_dataset('cifar-fs').load('test'), origin_of(DATASETS.get('cifar-fs'))['package'])"
+    )
+    search = [str(tmp_path), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {search!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(" cifar-fs")
