@@ -16,7 +16,6 @@ class Reporter:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.observers: list[Callable[[TrainingProgress], None]] = []
-        self.command = ""  # what makes this very run, where that is not what this process was called with
 
     def say(self, text: str) -> None:
         """One line for the user."""

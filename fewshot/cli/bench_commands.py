@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.main import print_json
+from fewshot.cli.output import print_json, terminal
 from fewshot.cli.progress import TerminalReporter
-from fewshot.cli.terminal import terminal
 from fewshot.models.hardware import keep_freed_memory
 
 

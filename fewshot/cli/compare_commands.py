@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fewshot.cli.main import print_json
+from fewshot.cli.output import print_json
 from fewshot.records.comparison import Comparison, ComparisonError, as_json, compare, ranks_over_protocols
 from fewshot.records.rows import block_of
 from fewshot.statistics.ranks import RankTable

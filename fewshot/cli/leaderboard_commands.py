@@ -11,7 +11,8 @@ from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from fewshot.cli.overall import OverallReporter
-from fewshot.experiments.config import DEFAULT_UNLABELED, RunConfig
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.resolve import DEFAULT_UNLABELED
 from fewshot.experiments.run import run
 from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.methods import METHODS
@@ -80,9 +81,11 @@ def _train_one(
     seed: int,
     reporter: OverallReporter,
 ) -> RunRecord:
+    method_class = METHODS.get(name)
     chosen = find_recipe(recipe, dataset.name, shot, name, way)
-    unlabeled = (chosen.unlabeled or DEFAULT_UNLABELED) if METHODS.get(name).uses_unlabeled else 0
+    unlabeled = (chosen.unlabeled or DEFAULT_UNLABELED) if method_class.uses_unlabeled else 0
     fitting = int(dataset.load("test").class_sizes.min()) - shot - unlabeled
     query = max(1, min(15, fitting))  # a class of strokes has 20 images: 14 queries beside 5 unlabeled ones
-    config = RunConfig(chosen, name, way=way, shot=shot, query=query, episodes=episodes, seed=seed)
+    schedule = "fast" if method_class.trains_on == "nothing" else recipe  # there is none to choose
+    config = RunConfig(recipe=schedule, model=name, way=way, shot=shot, query=query, episodes=episodes, seed=seed)
     return run(config, dataset, out, reporter)[0]

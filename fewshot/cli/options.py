@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import click
 
+from episodes.errors import UserError
+from fewshot.experiments.config import LARGEST_SEED, CommonConfig, flag_of, option_fields
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SEED = click.IntRange(0, 2**64 - 1)
+SEED = click.IntRange(0, LARGEST_SEED)
 
 
 def number_list(least: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
@@ -25,15 +31,37 @@ def number_list(least: int) -> Callable[[click.Context, click.Parameter, str | N
     return convert
 
 
-def together(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Several options as one decorator."""
+def config_options(config: type[CommonConfig]) -> Callable[[Command], Command]:
+    """An option for every field of a configuration that has a help text."""
 
     def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
+        hints = get_type_hints(config)
+        for item in reversed(option_fields(config)):
+            command = _click_option(item, hints[item.name])(command)
         return command
 
     return decorate
+
+
+def _click_option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+    """The option of a field; its kind is the type of the field, within the limits that the field states."""
+    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
+    kind, limits, flag = kinds[0], item.metadata["limits"], flag_of(item)
+    about: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
+    about["show_default"] = item.default not in (None, False)
+    if kind is bool and item.default is None:
+        return click.option(f"{flag}/--no-{flag[2:]}", item.name, **about)
+    if kind is bool:
+        return click.option(flag, item.name, is_flag=True, **about)
+    if typing.get_origin(kind) is tuple:
+        return click.option(flag, item.name, callback=number_list(limits["min"]), metavar="NUMBERS", **about)
+    types = {int: click.IntRange(**limits), float: click.FloatRange(**limits), Path: click.Path(path_type=Path)}
+    return click.option(flag, item.name, type=types.get(kind, str), **about)
+
+
+def given(config: type[CommonConfig], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what the command line gives, the fields of a configuration."""
+    return {item.name: choices[item.name] for item in option_fields(config)}
 
 
 data_option = click.option(
@@ -45,40 +73,36 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
     help="Folder for checkpoints and records.",
 )  # fmt: skip
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    help="Folder of the published records (runs/), weights (weights/) and tables.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
-unlabeled_options = together(
-    click.option("--unlabeled", type=click.IntRange(1), help="Unlabeled images per class, for semi-supervised models."),
-    click.option("--distractors", type=click.IntRange(1), help="Classes of an episode with unlabeled images only."),
-)
-test_options = together(
-    click.option(
-        "--dataset", help="Name of a data set, or a folder (or CSV file) of your own images [default: omniglot]."
-    ),
-    click.option("--split", "class_split", help="Which classes are train, val and test (see `fewshot list datasets`)."),
-    click.option("--size", type=click.IntRange(1), help="Side of the images: omniglot's 28 or 105, or for your own."),
-    click.option(
-        "--protocol",
-        default="episodes",
-        show_default=True,
-        help="episodes (drawn here), or runs (Lake's 20 published runs of 20-way 1-shot; with --split lake).",
-    ),
-    click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Test queries per class."),
-    click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="Test episodes."),
-    click.option("--episode-seed", type=SEED, default=0, show_default=True, help="Which test episodes."),
-    click.option(
-        "--damage",
-        type=click.FloatRange(0, 1),
-        help="Share of the images that is down-sampled four times and back (Fort 2017) [default: 0, or as trained].",
-    ),
-    click.option("--note", help="A sentence that the record keeps: what was tried, what is left."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-    click.option("--precision", default="auto", show_default=True, help="auto, bf16 or fp32, for the encoder."),
-    click.option(
-        "--readout",
-        help="How frozen embeddings are classified: one, several with commas, or all (see `fewshot list readouts`) "
-        "[default: the model's own rule].",
-    ),
-    data_option,
-    out_option,
-    json_option,
-)
+
+
+def parse_model_options(
+    words: tuple[str, ...], flags: set[str], known: Collection[str] = (), command: str = "run"
+) -> dict[str, str]:
+    """``("--distance", "cosine")`` -> ``{"distance": "cosine"}``; a flag without a value is true.
+
+    ``flags`` are the options of the command itself: a near one is suggested for a word that is none of the model's
+    ``known`` options.
+    """
+    options: dict[str, str] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not word.startswith("--"):
+            raise UserError(f"{word!r} belongs to no option: options look like --way 5")
+        name, equals, value = word[2:].partition("=")
+        if equals:
+            position += 1
+        elif position + 1 < len(words) and not words[position + 1].startswith("--"):
+            value, position = words[position + 1], position + 2
+        else:
+            value, position = "true", position + 1
+        near = difflib.get_close_matches(f"--{name}", flags, n=1, cutoff=0.75)
+        if near and f"--{name}" not in known:
+            raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot {command} --help`)")
+        options[name.replace("-", "_")] = value
+    return options

@@ -1,143 +1,197 @@
-"""Train what a paper's table lacks, cell by cell, under one progress bar with the time that is left."""
+"""fewshot reproduce: a paper's table beside ours, on the terminal or as JSON."""
 
 from __future__ import annotations
 
-import math
-import shlex
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from episodes.datasets.cards import DATASETS
-from episodes.datasets.opening import open_dataset
-from fewshot.cli.main import cli
-from fewshot.cli.progress import TerminalReporter
-from fewshot.cli.run_commands import evaluate_as_chosen, run_as_chosen
-from fewshot.experiments.config import DEFAULT_UNLABELED
-from fewshot.experiments.hausdorff import measure_hausdorff
-from fewshot.experiments.paper_plan import Cell, evaluate_words, run_words
-from fewshot.training.loop import Progress as TrainingProgress
-from fewshot.training.recipes import RecipeName, find_recipe
+import click
 
-_BAR = "all cells, %"
-_OF_TEST = ("--way", "--shot", "--query", "--readout")  # two cells that differ by these alone may share a training
+from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option
+
+if TYPE_CHECKING:
+    from fewshot.experiments.paper_plan import Cell, Measured
+    from fewshot.records.paper_tables import PaperTable
+    from fewshot.records.published import Published
+    from fewshot.training.recipes import RecipeName
+
+_STYLES = {"matches": "green", "above": "green", "below": "red"}
 
 
-class PlanReporter(TerminalReporter):
-    """The bars of one cell, and one over the work of all cells, with the time that is left.
+@click.command(short_help="Print a paper's table with our numbers in every cell.")
+@click.argument("table", required=False)
+@click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
+@click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+              help="Of --run: trainings at a time, where one does not fill the GPU.")  # fmt: skip
+@results_option
+@data_option
+@out_option
+@json_option
+def reproduce(**choices: Any) -> None:
+    """Print TABLE, a paper's table, with our numbers in every cell; without TABLE, list the tables.
 
-    Work is counted in pixels that training sends through the encoder; speed is measured in this very process.
+    Our numbers are the records in --results and in --out. What has none is listed with the command that makes it;
+    --run trains all of it, goes on where it was stopped, and says how long it will take.
     """
+    from fewshot.cli.output import print_json
+    from fewshot.models.options import check_choice
+    from fewshot.records.paper_tables import paper_table
 
-    def __init__(self, work: Sequence[float], seconds_between_lines: float = 10.0) -> None:
-        super().__init__(seconds_between_lines)
-        self._work, self._cell, self._name = list(work), 0, ""
-        self._measured_work, self._measured_seconds = 0.0, 0.0
-        self._last: tuple[float, float] | None = None  # when this cell's training was last seen, and its share done
-
-    def begin(self, cell: int, name: str, command: Sequence[str]) -> None:
-        """Cell number ``cell``, from 0, is next, and this is the command that fills it."""
-        self._cell, self._name, self._last = cell, name, None
-        self.command = shlex.join(["fewshot", *command])
-        for what in [what for what in self._tasks if what != _BAR]:
-            self._bars.remove_task(self._tasks.pop(what))
-        self.say(f"cell {cell + 1} of {len(self._work)}: {name}: {self.command}")
-        self._show_plan(0.0)
-
-    def training_progress(self, progress: TrainingProgress) -> None:
-        super().training_progress(progress)
-        now, share = time.monotonic(), progress.episode / progress.train_episodes
-        if self._last is not None:  # the first look of a resumed training shows work of another process
-            self._measured_seconds += now - self._last[0]
-            self._measured_work += (share - self._last[1]) * self._work[self._cell]
-        self._last = now, share
-        self._show_plan(share)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until all cells are trained, at the speed so far; None before there is any."""
-        if not self._measured_work or not self._measured_seconds:
-            return None
-        share = self._last[1] if self._last is not None else 0.0
-        left = sum(self._work[self._cell :]) - share * self._work[self._cell]
-        return left * self._measured_seconds / self._measured_work
-
-    def _show_plan(self, share: float) -> None:
-        done, total = sum(self._work[: self._cell]) + share * self._work[self._cell], sum(self._work) or 1.0
-        left = self.seconds_left
-        estimate = "time left: known after the first steps" if left is None else f"about {duration(left)} left"
-        detail = f"cell {self._cell + 1} of {len(self._work)}: {self._name}; {estimate}"
-        self._show(_BAR, round(100 * done / total), 100, detail)
+    trained: tuple[RecipeName, ...] = ("fast", "paper")
+    recipe = check_choice("recipe", choices["recipe"], trained)
+    if choices["table"] is None:
+        _list_tables(choices)
+        return
+    table = paper_table(choices["table"])
+    cells = _filled(table, choices)
+    missing = [cell for cell in cells if cell.is_missing]
+    if choices["train"] and missing:
+        data = ["--data", str(choices["data"])] if choices["data"] is not None else []
+        _train(missing, recipe, choices["seed"], [*data, "--out", str(choices["out"])], choices["jobs"])
+        cells = _filled(table, choices)
+    if choices["as_json"]:
+        print_json(_as_json(table, cells))
+    else:
+        _print(table, cells, recipe)
 
 
-def duration(seconds: float) -> str:
-    """``5 min`` or ``2 h 05 min``."""
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+def _train(missing: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequence[str], jobs: int) -> None:
+    if jobs == 1:
+        from fewshot.cli.sweep import train_missing
+
+        train_missing(missing, recipe, seed, more)
+        return
+    from fewshot.cli.sweep import train_side_by_side
+
+    train_side_by_side(missing, recipe, seed, more, jobs, lambda line: click.echo(line, err=True))
 
 
-def share_of_training(cell: Cell, recipe_name: RecipeName, seed: int = 0) -> tuple[str, float]:
-    """What names a cell's training (cells of one name share it), and the pixels that it sends through the encoder."""
-    ours, column = cell.row.ours, cell.column
-    assert ours is not None
-    words = run_words(cell, recipe_name, seed)
-    if ours.untrained:
-        return str(words), 0.0
-    recipe = find_recipe(recipe_name, cell.table.dataset, column.shot, ours.model, column.way, ours.encoder)
-    chosen: Mapping[str, Any] = vars(recipe) | dict(ours.training)
-    way, shot = chosen["train_way"] or column.way, chosen["train_shot"] or column.shot
-    of_test = {index + ahead for index, word in enumerate(words) if word in _OF_TEST for ahead in (0, 1)}
-    kept = [word for index, word in enumerate(words) if index not in of_test]
-    name = str([*kept, way, shot, chosen["val_way"] or column.way])
-    unlabeled = (chosen["unlabeled"] or DEFAULT_UNLABELED) if "unlabeled" in ours.training else 0
-    images = way * (shot + chosen["train_query"]) + unlabeled * (way + column.distractors)
-    if chosen["batch_size"]:  # one training serves every test
-        images, name = chosen["batch_size"], str([words[:3], ours.encoder, ours.options])
-    shape = DATASETS.get(cell.table.dataset).image_shape
-    pixels = 105 * 105 if cell.table.pixels_of(ours).endswith("-105") else math.prod(shape)
-    return name, float(chosen["train_episodes"] * images * pixels)
+def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
+    from fewshot.experiments.paper_plan import fill
+    from fewshot.records.record import read_records
+
+    folders: tuple[Path, Path] = choices["results"] / "runs", choices["out"] / "records"
+    return fill(table, read_records(folders))
 
 
-def work_of(cells: Sequence[Cell], recipe_name: RecipeName, seed: int = 0) -> list[float]:
-    """Pixels that each cell's training sends through the encoder; cells that share a training pay once."""
-    paid: set[str] = set()
-    work = []
+def _list_tables(choices: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from fewshot.cli.output import print_json, terminal
+    from fewshot.records.paper_tables import paper_table, paper_table_names
+
+    tables = [paper_table(name) for name in paper_table_names()]
+    filled = [(table, _filled(table, choices)) for table in tables]
+    if choices["as_json"]:
+        print_json([_as_json(table, cells) for table, cells in filled])
+        return
+    shown = Table(box=None, pad_edge=False)
+    for column in ("name", "table", "cells of ours"):
+        shown.add_column(column)
+    for table, cells in filled:
+        wanted = [cell for cell in cells if cell.row.ours is not None]
+        here = sum(cell.ours is not None for cell in wanted)
+        shown.add_row(table.name, f"{table.title} ({table.source})", f"{here} of {len(wanted)}")
+    terminal().print(shown, markup=False)
+    click.echo("\nfewshot reproduce NAME prints one; --run trains what it lacks")
+
+
+def _as_json(table: PaperTable, cells: Sequence[Cell]) -> dict[str, Any]:
+    from fewshot.experiments.paper_plan import HOW
+
+    return {
+        "name": table.name,
+        "title": table.title,
+        "source": table.source,
+        "differences": list(table.differences),
+        "how": HOW,
+        "cells": [cell.as_dict() for cell in cells],
+    }
+
+
+def _print(table: PaperTable, cells: Sequence[Cell], recipe: str) -> None:
+    from rich.table import Table
+
+    from fewshot.cli.output import terminal
+    from fewshot.experiments.paper_plan import HOW
+
+    console = terminal()
+    console.print(f"{table.title}\n{table.source}\n", soft_wrap=True)
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("method")
+    shown.add_column("test", no_wrap=True)
+    for column in ("published", "ours", "gap"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for column in ("verdict", "ours: recipe, interval over", "published number"):
+        shown.add_column(column)
+    name = ""
     for cell in cells:
-        name, pixels = share_of_training(cell, recipe_name, seed)
-        work.append(0.0 if name in paid else pixels)
-        paid.add(name)
-    return work
+        shown.add_row(
+            cell.row.name if cell.row.name != name else "",
+            cell.column.title,
+            _published(cell.published),
+            _ours(cell),
+            "" if cell.gap is None else f"{cell.gap:+.2f}",
+            _verdict(cell),
+            "" if cell.ours is None else _setup(cell.ours),
+            _status(cell.published),
+            style=_STYLES.get(cell.verdict or "", ""),
+        )
+        name = cell.row.name
+    console.print(shown)
+    console.print(f"\n{HOW}\n\nDifferences of protocol:", soft_wrap=True)
+    for difference in table.differences:
+        console.print(f"- {difference}", soft_wrap=True)
+    _print_missing(table, [cell for cell in cells if cell.is_missing], recipe)
 
 
-def train_missing(
-    cells: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequence[str], seconds_between_lines: float = 10.0
-) -> None:
-    """Fill these cells one after the other; ``more`` are words for all of them, such as ``--out FOLDER``.
+def _print_missing(table: PaperTable, missing: Sequence[Cell], recipe: str) -> None:
+    from fewshot.experiments.paper_plan import commands
 
-    Each is trained by `fewshot run` and goes on where it was stopped. Raises Interrupted on Ctrl-C.
-    """
-    reporter = PlanReporter(work_of(cells, recipe, seed), seconds_between_lines)
-    with reporter:
-        for number, cell in enumerate(cells):
-            words = [*run_words(cell, recipe, seed), *more]
-            reporter.begin(number, f"{cell.row.name}, {cell.column.title}", words)
-            assert cell.row.ours is not None
-            if cell.row.ours.by_drawing:
-                _score_hausdorff(_parsed(words), reporter)
-                continue
-            ((record, _),) = run_as_chosen(_parsed(words), reporter)
-            if cell.row.ours.test:
-                second = [*evaluate_words(cell, record.config["checkpoint"]), *more]
-                reporter.command = shlex.join(["fewshot", *second])
-                evaluate_as_chosen(_parsed(second), reporter)
+    if not missing:
+        return
+    click.echo(f"\n{len(missing)} cells of ours are missing; `fewshot reproduce {table.name} --run` makes them all:")
+    lines = [line for cell in missing for line in commands(cell, recipe)]
+    for line in dict.fromkeys(lines):
+        click.echo(f"  {line}")
 
 
-def _score_hausdorff(choices: Mapping[str, Any], reporter: TerminalReporter) -> None:
-    dataset = open_dataset("omniglot", choices["data"], "lake", reporter=reporter, size=choices["size"])
-    measure_hausdorff(dataset, choices["out"], reporter)
+def _published(published: Published | None) -> str:
+    if published is None:
+        return "-"
+    interval = f" ± {published.ci95:.2f}" if published.ci95 is not None else ""
+    return f"{published.accuracy:.2f}{interval}"
 
 
-def _parsed(words: Sequence[str]) -> Mapping[str, Any]:
-    """The choices that the command line makes of these words."""
-    name, *rest = words
-    return cli.commands[name].make_context(name, list(rest)).params
+def _ours(cell: Cell) -> str:
+    if cell.row.ours is None:
+        return "no model here"
+    return "missing" if cell.ours is None else f"{cell.ours.accuracy:.2f} ± {cell.ours.ci95:.2f}"
+
+
+def _verdict(cell: Cell) -> str:
+    if cell.verdict is None:
+        return ""
+    if cell.verdict == "matches":
+        return "matches"
+    side = "within" if cell.within_tolerance else "outside"
+    return f"{cell.verdict}, {side} ±{cell.column.tolerance:g}"
+
+
+def _setup(ours: Measured) -> str:
+    record = ours.records[0]
+    way = record.config["recipe"].get("train_way")
+    training = f"{record.recipe}, {way}-way" if way else record.recipe
+    shot = record.config["recipe"].get("train_shot")
+    if shot not in (None, record.config["shot"]):
+        training += f", trained at {shot} shot"
+    return f"{training if record.config['checkpoint'] else 'nothing learned'}; {ours.covers}"
+
+
+def _status(published: Published | None) -> str:
+    if published is None:
+        return ""
+    return "verified" if published.status == "verified" else f"{published.status}: from memory"

@@ -1,142 +1,275 @@
-"""RunConfig: everything that decides what is trained and what is measured, and the hash that names it."""
+"""RunConfig and EvaluateConfig: what is trained and what is measured, as typed, as stored, and as a command.
+
+A field with a help text is an option of the command line; nothing else has to be written for it. No torch is imported
+here, so that help is printed at once; what the words mean is worked out in `fewshot.experiments.resolve`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from episodes.augment import AUGMENTATIONS
-from episodes.datasets.base import Dataset
 from episodes.errors import UserError
-from episodes.spec import EpisodeSpec
-from episodes.types import ImageSet
-from fewshot.models.encoders.library import find_encoder
-from fewshot.models.factory import InitialWeights
-from fewshot.models.hardware import Precision
-from fewshot.models.methods import METHODS, Method
-from fewshot.models.options import check_choice, departures
-from fewshot.training.optimizers import ADAM, OPTIMIZERS
 from fewshot.training.recipes import Recipe
 
-TRAINING_VERSION = 1
-"""Raise it whenever the training code would give other weights for the same configuration.
+if TYPE_CHECKING:
+    from episodes.datasets.base import Dataset
+    from fewshot.experiments.resolve import ResolvedRun
+    from fewshot.progress import Reporter
 
-Rounding does not count: another device or another PyTorch rounds otherwise, too.
-"""
-DEFAULT_UNLABELED = 5
-"""Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides what is trained and what is measured."""
-
-    recipe: Recipe
-    model: str = "proto"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    encoder: str | None = None  # the method's own default
-    encoder_options: Mapping[str, Any] = field(default_factory=dict)
-    way: int = 5
-    shot: int = 1
-    query: int = 15
-    episodes: int = 10_000
-    episode_seed: int = 0
-    seed: int = 0
-    runs: bool = False  # tested on Lake's 20 published runs, 20-way 1-shot, in place of episodes drawn here
-    shortened: bool = False  # fewer training episodes than the recipe says
-    initial: InitialWeights | None = None  # of the encoder; None: drawn by the seed
-    device: str = "auto"
-    precision: str = "auto"
-    compiled: bool = False  # training steps through PyTorch's compiler
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        """The shape of a test episode."""
-        return EpisodeSpec(self.way, self.shot, self.query, self.recipe.unlabeled or 0, self.recipe.distractors or 0)
+LARGEST_SEED = 2**64 - 1
+Config = TypeVar("Config", bound="CommonConfig")
 
 
-def resolve(config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> RunConfig:
-    """The configuration with every open place filled, options reduced to those that depart from the defaults.
+def option(default: Any, text: str, *, flag: str = "", rank: int = 3, **limits: Any) -> Any:
+    """A field that is an option of the command line.
 
-    Raises UserError for an unknown name or option.
+    ``limits`` are those of click.IntRange and click.FloatRange (min, max, min_open, max_open); options of a low
+    ``rank`` come first; ``flag`` where the option is not called as the field is.
     """
-    recipe, method_class = config.recipe, METHODS.get(config.model)
-    if recipe.unlabeled and not method_class.uses_unlabeled:
-        raise UserError(f"model {config.model} makes no use of unlabeled images: leave out --unlabeled")
-    if method_class.uses_unlabeled and not recipe.unlabeled:
-        recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
-    encoder = config.encoder or method_class.default_encoder
-    on_images = method_class.trains_on == "images"
-    if recipe.augment is not None:
-        chosen = check_choice("augmentation", recipe.augment, ("none", *AUGMENTATIONS))
-        recipe = replace(recipe, augment=None if chosen == "none" else chosen)
-    if on_images:
-        recipe = _fitted_batches(recipe, config.model, method_class, train_set)
-    elif recipe.batch_size or recipe.per_class:
-        raise UserError(f"model {config.model} trains on episodes: leave out --batch-size and --per-class")
-    if recipe.turns and (on_images or method_class.adapts):
-        raise UserError(f"model {config.model} does not divide embeddings into support and queries: leave out --turns")
-    if config.compiled and method_class.adapts:
-        raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")
-    if recipe.optimizer is not None:
-        chosen = check_choice("optimizer", recipe.optimizer, OPTIMIZERS)
-        recipe = replace(recipe, optimizer=None if chosen == ADAM else chosen)
-    train_shot = recipe.train_shot or config.shot
-    val_shot = recipe.val_shot or train_shot
-    val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
-    return replace(
-        config,
-        encoder=encoder,
-        model_options=departures(method_class, config.model_options, f"model {config.model}"),
-        encoder_options=departures(find_encoder(encoder), config.encoder_options, f"encoder {encoder}"),
-        recipe=replace(
-            recipe,
-            turns=recipe.turns or None,
-            train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
-            train_shot=None if on_images else train_shot,
-            val_way=min(recipe.val_way or config.way, val_set.num_classes)
-            if on_images
-            else recipe.val_way or min(config.way, val_set.num_classes),
-            val_query=max(1, min(recipe.val_query, val_images_left)),
-        ),
+    return field(default=default, metadata={"help": text, "flag": flag, "rank": rank, "limits": limits})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CommonConfig:
+    """What is said of a test, whether a training comes before it or not."""
+
+    verb: ClassVar[str]
+    always: ClassVar[tuple[str, ...]] = ("model", "way", "shot")  # in a command even where they are the default
+
+    dataset: str | None = option(
+        None, "Name of a data set, or a folder (or CSV file) of your own images [default: omniglot].", rank=1
+    )
+    class_split: str | None = option(
+        None, "Which classes are train, val and test (see `fewshot list datasets`).", flag="--split", rank=1
+    )
+    size: int | None = option(None, "Side of the images: omniglot's 28 or 105, or for your own.", rank=1, min=1)
+    protocol: str = option(
+        "episodes", "episodes (drawn here), or runs (Lake's 20 published runs of 20-way 1-shot; with --split lake)."
+    )
+    query: int = option(15, "Test queries per class.", min=1)
+    unlabeled: int | None = option(None, "Unlabeled images per class, for semi-supervised models.", min=1)
+    distractors: int | None = option(None, "Classes of an episode with unlabeled images only.", min=1)
+    episodes: int = option(10_000, "Test episodes.", min=2)
+    episode_seed: int = option(0, "Which test episodes.", min=0, max=LARGEST_SEED)
+    damage: float | None = option(
+        None,
+        "Share of the images that is down-sampled four times and back (Fort 2017) [default: 0, or as trained].",
+        min=0,
+        max=1,
+    )
+    readout: str | None = option(
+        None,
+        "How frozen embeddings are classified: one, several with commas, or all (see `fewshot list readouts`) "
+        "[default: the model's own rule].",
+    )
+    device: str = option("auto", "auto, cpu or cuda.")
+    precision: str = option("auto", "auto, bf16 or fp32, for the encoder.")
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """What is not left at its default, as it is written in Python."""
+        default = {item.name: item.default for item in dataclasses.fields(self)}
+        said = {name: getattr(self, name) for name in default if getattr(self, name) not in (default[name], {})}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
+    def changed(self) -> dict[str, Any]:
+        """The options that are not left at their default, by name."""
+        return {f.name: value for f in option_fields(type(self)) if (value := getattr(self, f.name)) != f.default}
+
+    def to_command(self) -> str:
+        """A line for the shell that does the same; typed there, it is parsed to an equal configuration."""
+        return shlex.join(["fewshot", *self.to_words()])
+
+    def to_words(self) -> list[str]:
+        """The words of ``to_command`` behind ``fewshot``."""
+        chosen = self.changed()
+        words = [self.verb, *self.arguments()]
+        for item in option_fields(type(self)):
+            if item.name in chosen or item.name in self.always:
+                words += as_words(flag_of(item), getattr(self, item.name))
+        for name, value in self.constructor_options().items():
+            words += as_words(f"--{name.replace('_', '-')}", value)
+        return words
+
+    def as_protocol(self: Config) -> Config:
+        """With the protocol "runs": way, shot, queries and number of episodes are those of Lake's runs.
+
+        Raises UserError where others were asked for, or images are to be damaged.
+        """
+        from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, RUNS, WAY
+        from fewshot.models.options import check_choice
+
+        if check_choice("protocol", self.protocol, ("episodes", RUNS)) == "episodes":
+            return self
+        if self.damage:
+            raise UserError("Lake's runs are tested as they were published: leave out --damage")
+        settings = {"way": WAY, "shot": 1}
+        theirs: dict[str, Any] = {"query": 1, "episodes": NUM_RUNS, "episode_seed": 0}
+        theirs |= {name: (value,) for name, value in settings.items()} if self.verb == "evaluate" else settings
+        changed = self.changed()
+        if wrong := [name for name, value in theirs.items() if changed.get(name, value) != value]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+            raise UserError(f"Lake's runs are {NUM_RUNS} trials of 20-way 1-shot, one query a class: leave out {flags}")
+        return replace(self, **theirs)
+
+    def arguments(self) -> list[str]:
+        """What stands behind the verb without a flag."""
+        return []
+
+    def constructor_options(self) -> dict[str, Any]:
+        """Options of the model (and its encoder), which are not fields here."""
+        return dict(self.model_options)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunConfig(CommonConfig):
+    """One training and its test: ``fewshot run``.
+
+    What is None is filled by ``resolve``: from the recipe, the model or the test. ``recipe`` is a name, or a schedule
+    of your own, which only Python can say.
+    """
+
+    verb: ClassVar[str] = "run"
+
+    model: str = option("proto", "The method (see `fewshot list models`).", rank=0)
+    encoder: str | None = option(
+        None, "The network, ours or of torchvision or timm (see `fewshot list encoders`) [default: the model's]."
+    )
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    init: Path | None = option(None, "Checkpoint whose encoder weights this training starts from.")
+    way: int = option(5, "Classes of a test episode.", rank=2, min=2)
+    shot: int = option(1, "Support images per class.", rank=2, min=1)
+    recipe: str | Recipe = option("fast", "fast, paper (the paper's own) or smoke (seconds; never ranked).")
+    seed: int = option(0, "Initial weights and training episodes.", min=0, max=LARGEST_SEED)
+    train_way: int | None = option(None, "Classes of a training episode [default: the recipe's].", min=2)
+    train_shot: int | None = option(None, "Support images per class in training [default: as in the test].", min=1)
+    train_query: int | None = option(None, "Queries per class in training [default: the recipe's].", min=1)
+    train_episodes: int | None = option(
+        None, "Training episodes; fewer than the recipe's is kept apart [default: the recipe's].", min=1
+    )
+    labeled_share: float | None = option(
+        None,
+        "Share of the training images that has labels (semi-supervised) [default: all].",
+        min=0,
+        max=1,
+        min_open=True,
+        max_open=True,
+    )
+    batch_size: int | None = option(None, "Images of a training batch, for models trained on images.", min=1)
+    per_class: int | None = option(None, "Images of each class in it [default: the recipe's].", min=1)
+    augment: str | None = option(
+        None, "Change training images at random: none, flip, ink, ink-light, photo or photo-strong."
+    )
+    turns: bool | None = option(None, "Score each training episode in turns, every image once in the support.")
+    optimizer: str | None = option(
+        None, "adam or muon: Muon for the convolutions, Adam for the rest [default: the recipe's]."
+    )
+    weight_decay: float | None = option(None, "With muon: of the convolutions [default: the recipe's].", min=0)
+    learning_rate: float | None = option(None, "The highest [default: the recipe's].", min=0, min_open=True)
+    compiled: bool = option(
+        False, "Compile the training step: CUDA graphs on a GPU; on a processor mostly slower.", flag="--compile"
     )
 
+    def overrides(self) -> dict[str, Any]:
+        """The fields of the recipe that are given here, in its place."""
+        of_recipe = {item.name for item in dataclasses.fields(Recipe)}
+        return {name: value for name, value in self.changed().items() if name in of_recipe}
 
-def _fitted_batches(recipe: Recipe, model: str, method_class: type[Method], train_set: ImageSet) -> Recipe:
-    """Batches no larger than the training set; nothing of the test's way and shot, so that all tests share a training.
+    def checked(self) -> RunConfig:
+        """The same with everything filled in that needs no data. Raises UserError for what does not fit together."""
+        from fewshot.experiments.resolve import checked
 
-    Raises UserError for choices that belong to episodes, and for batches by class where no label may be used.
+        return checked(self)
+
+    def resolve(self, dataset: Dataset, reporter: Reporter | None = None) -> ResolvedRun:
+        """The configuration on its data, every open place filled; its ``identity`` names the training.
+
+        Raises UserError for an unknown name, for options that the model does not read, and for episodes that cannot be
+        drawn from these images.
+        """
+        from fewshot.experiments.resolve import resolve
+
+        return resolve(self, dataset, reporter)
+
+    def to_command(self) -> str:
+        if isinstance(self.recipe, str):
+            return super().to_command()
+        imports = "from pathlib import PosixPath; from fewshot.experiments.run import Recipe, RunConfig, run"
+        return shlex.join(["python", "-c", f"{imports}; run({self!r})"])
+
+    def constructor_options(self) -> dict[str, Any]:
+        return {**self.model_options, **self.encoder_options}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvaluateConfig(CommonConfig):
+    """A test of what was trained before: ``fewshot evaluate``. Exactly one of ``checkpoint`` and ``embeddings``.
+
+    Every way with every shot and every read-out gives a record.
     """
-    if recipe.train_way or recipe.train_shot:
-        raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
-    if method_class.self_supervised and recipe.per_class:
-        raise UserError(f"model {model} uses no labels, which batches by class would need: leave out --per-class")
-    assert recipe.batch_size is not None
-    if recipe.per_class is None:
-        return replace(recipe, batch_size=min(recipe.batch_size, len(train_set.images)))
-    per_class = min(recipe.per_class, int(train_set.class_sizes.min()))
-    num_classes = max(1, min(recipe.batch_size // per_class, train_set.num_classes))
-    return replace(recipe, per_class=per_class, batch_size=num_classes * per_class)
+
+    verb: ClassVar[str] = "evaluate"
+
+    checkpoint: Path | None = None
+    embeddings: Path | None = option(
+        None, "Instead of a checkpoint: test embeddings made elsewhere (.npz, see README).", rank=0
+    )
+    name: str | None = option(None, "With --embeddings: what their model is called in the tables.", rank=0)
+    as_model: str | None = option(
+        None, "Another model that these weights serve, such as soft-kmeans-proto for proto's.", flag="--as"
+    )
+    way: tuple[int, ...] | None = option(None, "Classes of a test episode; also 5,20 [default: 5].", rank=2, min=2)
+    shot: tuple[int, ...] | None = option(None, "Support images per class; also 1,5 [default: trained].", rank=2, min=1)
+
+    def as_protocol(self: Config) -> Config:
+        """With the protocol "runs": way, shot, queries and number of episodes are those of Lake's runs.
+
+        Raises UserError where others were asked for, or images are to be damaged.
+        """
+        from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, RUNS, WAY
+        from fewshot.models.options import check_choice
+
+        if check_choice("protocol", self.protocol, ("episodes", RUNS)) == "episodes":
+            return self
+        if self.damage:
+            raise UserError("Lake's runs are tested as they were published: leave out --damage")
+        settings = {"way": WAY, "shot": 1}
+        theirs: dict[str, Any] = {"query": 1, "episodes": NUM_RUNS, "episode_seed": 0}
+        theirs |= {name: (value,) for name, value in settings.items()} if self.verb == "evaluate" else settings
+        changed = self.changed()
+        if wrong := [name for name, value in theirs.items() if changed.get(name, value) != value]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+            raise UserError(f"Lake's runs are {NUM_RUNS} trials of 20-way 1-shot, one query a class: leave out {flags}")
+        return replace(self, **theirs)
+
+    def arguments(self) -> list[str]:
+        return [] if self.checkpoint is None else [str(self.checkpoint)]
 
 
-def training_identity(
-    config: RunConfig, dataset: Dataset, train_set: ImageSet, val_set: ImageSet, precision: Precision
-) -> dict[str, Any]:
-    """What decides the trained weights, and nothing else: two runs with one identity share one training."""
-    identity: dict[str, Any] = {
-        "model": config.model,
-        "model_options": dict(config.model_options),
-        "encoder": config.encoder,
-        "encoder_options": dict(config.encoder_options),
-        "pixels": dataset.protocol_name,
-        "train_images": train_set.fingerprint,
-        "val_images": val_set.fingerprint,
-        "recipe": {name: value for name, value in asdict(config.recipe).items() if value is not None},
-        "seed": config.seed,
-        "precision": precision,
-        "version": TRAINING_VERSION,
-    }
-    if config.compiled:  # named only where it is so: other weights, by rounding
-        identity["compiled"] = True
-    return identity if config.initial is None else identity | {"init": config.initial.description}
+def option_fields(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
+    """The fields that are options of the command line, in the order of help and command."""
+    found = [item for item in dataclasses.fields(config) if "help" in item.metadata]
+    return sorted(found, key=lambda item: item.metadata["rank"])
+
+
+def flag_of(item: dataclasses.Field[Any]) -> str:
+    """As typed: ``--train-way``."""
+    return item.metadata["flag"] or f"--{item.name.replace('_', '-')}"
+
+
+def as_words(flag: str, value: Any) -> list[str]:
+    """A flag and its value as typed; nothing where there is no value, ``--no-turns`` for a flag that is denied."""
+    match value:
+        case None:
+            return []
+        case bool():
+            return [flag if value else f"--no-{flag[2:]}"]
+        case tuple():
+            return [flag, ",".join(map(str, value))]
+        case _:
+            return [flag, str(value)]

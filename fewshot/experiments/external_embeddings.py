@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from episodes.datasets.base import Dataset
 from episodes.errors import UserError
-from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of
-from fewshot.experiments.measure import Cell, Outcome, evaluated_readout, new_record, record_path
-from fewshot.models.hardware import choose_device
+from fewshot.experiments.measure import EvaluationPlan, Outcome, about_model, measurements, new_record, record_path
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit
 from fewshot.records.record import write_record
 
 _ARRAYS = ("embeddings", "fingerprint", "train_mean", "train_embeddings")
@@ -134,59 +128,27 @@ def check_name(name: str | None) -> str:
     return name
 
 
-def measure_own(
-    path: Path,
-    name: str,
-    dataset: Dataset,
-    specs: Sequence[EpisodeSpec],
-    num_episodes: int,
-    episode_seed: int,
-    out: Path,
-    reporter: Reporter,
-    readouts: Sequence[str],
-    *,
-    device: str = "auto",
+def measure_external(
+    path: Path, name: str, plan: EvaluationPlan, device: torch.device, out: Path, reporter: Reporter
 ) -> list[Outcome]:
-    """Test the user's embeddings in each setting with each read-out; the records, written under ``out``."""
-    check_name(name)
-    test_set = dataset.load("test", reporter.data_progress)
-    samplers = [EpisodeSampler(test_set, spec, episode_seed) for spec in specs]
-    own = read_own_embeddings(path, test_set, choose_device(device))
-    if any(READOUTS.get(readout).needs_train_mean for readout in readouts):
+    """Test the user's embeddings as planned; the records, written under ``out``."""
+    own = read_own_embeddings(path, plan.dataset.load("test", reporter.data_progress), device)
+    if any(READOUTS.get(readout).needs_train_mean for readout in plan.readouts):
         own.train_mean()  # said before anything is scored
+    about = about_model(
+        {
+            "model": name,
+            "model_options": {},
+            "encoder": "own",
+            "encoder_options": {},
+            "recipe": RECIPE,
+            "pixels": plan.dataset.protocol_name,
+            "embeddings": {"file": own.path.name, "sha256": own.digest, "dim": own.rows.shape[1]},
+            "checkpoint": "",
+        }
+    )
     outcomes = []
-    for sampler in samplers:
-        cell = Cell(dataset, sampler, num_episodes, sampler.digest(num_episodes))
-        for readout in readouts:
-            evaluation = evaluated_readout(own, cell, readout, reporter)
-            about = _about(name, own, cell, evaluation.seconds)
-            record = new_record(about, cell, evaluation, readout, own.rows.device, reporter.notes)
-            outcomes.append((record, write_record(record, record_path(record, own.digest, out))))
+    for measured in measurements(plan, own, reporter):
+        record = new_record(about, measured, plan, own.rows.device, reporter.notes)
+        outcomes.append((record, write_record(record, record_path(record, own.digest, out))))
     return outcomes
-
-
-def _about(name: str, own: OwnEmbeddings, cell: Cell, seconds: float) -> dict[str, Any]:
-    """The fields of a record that tell of the model; of its training nothing is known here."""
-    config = {
-        "model": name,
-        "model_options": {},
-        "encoder": "own",
-        "encoder_options": {},
-        "recipe": RECIPE,
-        "pixels": cell.dataset.protocol_name,
-        "embeddings": {"file": own.path.name, "sha256": own.digest, "dim": own.rows.shape[1]},
-        "checkpoint": "",
-    }
-    return {
-        "model": name,
-        "recipe": RECIPE["name"],
-        "shortened": False,
-        "seed": 0,
-        "transductive": False,
-        "uses_unlabeled": False,
-        "num_parameters": 0,
-        "config": config | cell.config(),
-        "training": {},
-        "seconds": {"training": 0.0, "test": round(seconds, 2)},
-        "commit": commit(),
-    }

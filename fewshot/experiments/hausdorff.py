@@ -19,9 +19,18 @@ from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, oneshot_runs
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from fewshot.evaluation.evaluate import Evaluation
-from fewshot.experiments.measure import OWN_RULE, Cell, Outcome, new_record, record_path
+from fewshot.experiments.measure import (
+    OWN_RULE,
+    Cell,
+    EvaluationPlan,
+    Measured,
+    Outcome,
+    about_model,
+    new_record,
+    record_path,
+)
+from fewshot.experiments.resolve import NO_TRAINING
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit
 from fewshot.records.record import write_record
 
 MODEL = "hausdorff"
@@ -67,20 +76,8 @@ def measure_hausdorff(dataset: Dataset, out: Path, reporter: Reporter) -> Outcom
     counts = correct_trials(runs, NUM_RUNS, reporter.test_progress)
     evaluation = Evaluation(counts, runs.spec.num_queries, time.perf_counter() - start)
     cell = Cell(dataset, runs, NUM_RUNS, runs.digest(NUM_RUNS))
-    recipe = {"name": "none", "source": "nothing is learned", "train_episodes": 0}
+    plan = EvaluationPlan(dataset, [runs], NUM_RUNS, "fp32", command="fewshot hausdorff")
     config = {"model": MODEL, "model_options": {}, "encoder": "pixels", "encoder_options": {}, "checkpoint": ""}
-    about = {
-        "model": MODEL,
-        "recipe": recipe["name"],
-        "shortened": False,
-        "seed": 0,
-        "transductive": False,
-        "uses_unlabeled": False,
-        "num_parameters": 0,
-        "config": config | {"recipe": recipe, "pixels": dataset.protocol_name} | cell.config(),
-        "training": {},
-        "seconds": {"training": 0.0, "test": round(evaluation.seconds, 2)},
-        "commit": commit(),
-    }
-    record = new_record(about, cell, evaluation, OWN_RULE, torch.device("cpu"), reporter.notes)
+    about = about_model(config | {"recipe": NO_TRAINING, "pixels": dataset.protocol_name})
+    record = new_record(about, Measured(cell, OWN_RULE, evaluation), plan, torch.device("cpu"), reporter.notes)
     return record, write_record(record, record_path(record, MODEL, out))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +24,7 @@ from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
 from fewshot.records.protocols import Protocol as TestProtocol
-from fewshot.records.provenance import short_hash, versions
+from fewshot.records.provenance import commit, short_hash, versions
 from fewshot.records.record import RunRecord, pack_counts, write_record
 from fewshot.statistics.intervals import CI95_FORMULA
 from fewshot.training.checkpoints import training_name
@@ -48,6 +46,18 @@ class EmbeddingSource(Protocol):
 OWN_RULE = ""
 """The read-out of a record that was measured with the method's own rule."""
 OWN_RULE_WORD = "own"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """What is tested on which episodes, how, and which command says so: a record for each sampler and read-out."""
+
+    dataset: Dataset
+    samplers: Sequence[EpisodeSampler]
+    num_episodes: int
+    precision: Precision
+    readouts: Sequence[str] = (OWN_RULE,)
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,22 @@ class Cell:
         }
 
 
-def readouts_named(words: str) -> tuple[str, ...]:
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of one read-out on one cell's episodes."""
+
+    cell: Cell
+    readout: str
+    evaluation: Evaluation
+
+
+def readouts_named(words: str | None) -> tuple[str, ...]:
     """``"logistic,svm"``, ``"all"`` (every read-out there is) or ``"own"`` (the method's own rule), without repeats.
 
-    Raises UnknownNameError with the valid names.
+    None is the method's own rule, too. Raises UnknownNameError with the valid names.
     """
     names: list[str] = []
-    for word in (word.strip() for word in words.split(",")):
+    for word in (word.strip() for word in (words or OWN_RULE_WORD).split(",")):
         if word == "all":
             names += READOUTS
         elif word == OWN_RULE_WORD:
@@ -122,88 +141,83 @@ def refuse_unreadable(model: str, method: Method | type[Method], readouts: Seque
         )
 
 
-def measure(
-    trained: Trained,
-    dataset: Dataset,
-    samplers: Sequence[EpisodeSampler],
-    num_episodes: int,
-    out: Path,
-    reporter: Reporter,
-    precision: Precision,
-    readouts: Sequence[str] = (OWN_RULE,),
-) -> list[Outcome]:
-    """Test a trained method on each sampler's episodes with each read-out; the records, written under ``out``.
+def measure(trained: Trained, plan: EvaluationPlan, out: Path, reporter: Reporter) -> list[Outcome]:
+    """Test a trained method as planned; the records, written under ``out``.
 
     Every image is embedded once, whatever the number of samplers and read-outs.
     """
-    method = trained.method
-    refuse_unreadable(trained.metadata["model"], method, readouts)
-    embeddings = Embeddings(trained.method, dataset, precision, reporter, out / "embeddings")
+    method, metadata = trained.method, trained.metadata
+    refuse_unreadable(metadata["model"], method, plan.readouts)
+    embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings")
+
+    def by_own_rule(cell: Cell) -> Evaluation:
+        table = None if method.sees_whole_episode else embeddings.table(cell.sampler.image_set)
+        return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, reporter.test_progress, table)
+
+    about = about_model(
+        {name: value for name, value in metadata.items() if name != "training"}
+        | {"test_precision": plan.precision, "checkpoint": str(trained.checkpoint)},
+        training=metadata["training"],
+        transductive=method.transductive,
+        uses_unlabeled=method.uses_unlabeled,
+        self_supervised=method.self_supervised,
+        num_parameters=sum(parameter.numel() for parameter in method.parameters()),
+    )
     outcomes = []
-    for sampler in samplers:
-        cell = Cell(dataset, sampler, num_episodes, sampler.digest(num_episodes))
-        for readout in readouts:
-            evaluation = _evaluated(method, embeddings, cell, readout, precision, reporter)
-            record = _record(trained, cell, evaluation, readout, precision, reporter.notes)
-            record = replace(record, command=reporter.command or record.command)
-            outcomes.append((record, write_record(record, record_path(record, training_name(trained.checkpoint), out))))
+    for measured in measurements(plan, embeddings, reporter, by_own_rule):
+        rule = implementation_of(method, "test_implementation") if measured.readout == OWN_RULE else {}
+        known = about | {"config": about["config"] | rule}
+        record = new_record(known, measured, plan, method.encoder.mean.device, reporter.notes)
+        outcomes.append((record, write_record(record, record_path(record, training_name(trained.checkpoint), out))))
     return outcomes
 
 
-def _evaluated(
-    method: Method, embeddings: Embeddings, cell: Cell, readout: str, precision: Precision, reporter: Reporter
-) -> Evaluation:
-    progress, sampler = reporter.test_progress, cell.sampler
-    if readout != OWN_RULE:
-        return evaluated_readout(embeddings, cell, readout, reporter)
-    table = None if method.sees_whole_episode else embeddings.table(sampler.image_set)
-    return evaluate(method, sampler, cell.num_episodes, precision, progress, table)
+def measurements(
+    plan: EvaluationPlan,
+    embeddings: EmbeddingSource,
+    reporter: Reporter,
+    own_rule: Callable[[Cell], Evaluation] | None = None,
+) -> Iterator[Measured]:
+    """Every sampler's episodes, scored with every read-out of the plan; ``own_rule`` is that of a method."""
+    for sampler in plan.samplers:
+        cell = Cell(plan.dataset, sampler, plan.num_episodes, sampler.digest(plan.num_episodes))
+        for readout in plan.readouts:
+            if readout == OWN_RULE and own_rule is not None:
+                yield Measured(cell, readout, own_rule(cell))
+                continue
+            rule = READOUTS.get(readout)()
+            train_mean = embeddings.train_mean() if rule.needs_train_mean else None
+            table = embeddings.table(sampler.image_set)
+            progress = reporter.test_progress
+            yield Measured(
+                cell, readout, evaluate_readout(rule, table, train_mean, sampler, plan.num_episodes, progress)
+            )
 
 
-def evaluated_readout(embeddings: EmbeddingSource, cell: Cell, readout: str, reporter: Reporter) -> Evaluation:
-    """The accuracy of a read-out, with whatever it needs of the embeddings."""
-    rule = READOUTS.get(readout)()
-    train_mean = embeddings.train_mean() if rule.needs_train_mean else None
-    table = embeddings.table(cell.sampler.image_set)
-    return evaluate_readout(rule, table, train_mean, cell.sampler, cell.num_episodes, reporter.test_progress)
-
-
-def _record(
-    trained: Trained, cell: Cell, evaluation: Evaluation, readout: str, precision: Precision, notes: Sequence[str]
-) -> RunRecord:
-    method, metadata = trained.method, trained.metadata
-    tested = {"test_precision": precision, "checkpoint": str(trained.checkpoint)}
-    if readout == OWN_RULE:
-        tested |= implementation_of(method, "test_implementation")
-    identity = {name: value for name, value in metadata.items() if name != "training"}
-    about = {
-        "model": metadata["model"],
-        "recipe": metadata["recipe"]["name"],
-        "shortened": metadata["shortened"],
-        "seed": metadata["seed"],
-        "transductive": method.transductive,
-        "uses_unlabeled": method.uses_unlabeled,
-        "self_supervised": method.self_supervised,
-        "num_parameters": sum(parameter.numel() for parameter in method.parameters()),
-        "config": identity | cell.config() | tested,
-        "training": metadata["training"],
-        "seconds": {"training": metadata["training"]["seconds"], "test": round(evaluation.seconds, 2)},
-        "commit": metadata["commit"],
-    }
-    return new_record(about, cell, evaluation, readout, method.encoder.mean.device, notes)
+def about_model(config: Mapping[str, Any], training: Mapping[str, Any] | None = None, **known: Any) -> dict[str, Any]:
+    """The fields of a record that tell of the model: what its ``config`` says, and what else is ``known``."""
+    return {
+        "model": config["model"],
+        "recipe": config["recipe"]["name"],
+        "shortened": config.get("shortened", False),
+        "seed": config.get("seed", 0),
+        "transductive": False,
+        "uses_unlabeled": False,
+        "num_parameters": 0,
+        "config": config,
+        "training": training or {},
+        "commit": config.get("commit") or commit(),
+    } | known
 
 
 def new_record(
-    about: Mapping[str, Any],
-    cell: Cell,
-    evaluation: Evaluation,
-    readout: str,
-    device: torch.device,
-    notes: Sequence[str],
+    about: Mapping[str, Any], measured: Measured, plan: EvaluationPlan, device: torch.device, notes: Sequence[str]
 ) -> RunRecord:
-    """A record of what was measured here and now; ``about`` are the fields that tell of the model."""
+    """A record of what was measured here and now; ``about`` is of about_model."""
+    cell, evaluation = measured.cell, measured.evaluation
+    training_seconds = about["training"].get("seconds", 0.0)
     return RunRecord(
-        **about,
+        **{**about, "config": {**about["config"], **cell.config()}},
         protocol=cell.protocol.name,
         accuracy=evaluation.interval.mean,
         ci95=evaluation.interval.ci95,
@@ -212,10 +226,11 @@ def new_record(
         correct=pack_counts(evaluation.correct),
         episodes_digest=cell.episodes_digest,
         episode_seed=cell.sampler.seed,
-        readout=readout,
+        readout=measured.readout,
+        seconds={"training": training_seconds, "test": round(evaluation.seconds, 2)},
         versions=versions(),
         machine=describe_machine(device),
-        command=shlex.join(["fewshot", *sys.argv[1:]]),
+        command=plan.command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         ci_formula=cell.ci_formula,
         notes=list(notes),

@@ -1,33 +1,28 @@
-"""run(config) -> RunRecord: the one place where data, method, loop and record meet."""
+"""run(config): the one place where data, method, loop and record meet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from episodes.datasets.base import Dataset
-from episodes.datasets.corruption import corrupted_share
-from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
+from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.experiments.config import RunConfig, resolve, training_identity
-from fewshot.experiments.measure import OWN_RULE, Outcome, measure
-from fewshot.experiments.untrained import write_untrained
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.measure import Outcome, measure
+from fewshot.experiments.resolve import ResolvedRun, TrainingPlan, refuse_for_untrained
 from fewshot.models.factory import Trained, build_method, implementation_of, load_trained, place, start_from
-from fewshot.models.hardware import Precision, choose_device, choose_precision
-from fewshot.models.methods import METHODS, Method
-from fewshot.models.tensor_files import CheckpointError, save_tensors
+from fewshot.models.methods import Method
+from fewshot.models.tensor_files import save_tensors
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit, short_hash
+from fewshot.records.provenance import commit
 from fewshot.statistics.intervals import Interval
-from fewshot.training.checkpoints import sole_trainer
+from fewshot.training.checkpoints import CHECKPOINT, sole_trainer
 from fewshot.training.loop import TrainingResult, train
 from fewshot.training.recipes import Recipe
 from fewshot.training.sample_grid import draw_samples
@@ -36,109 +31,118 @@ _VAL_EPISODE_SEED = 1
 
 
 def run(
-    config: RunConfig, dataset: Dataset, out: Path, reporter: Reporter | None = None, *, fresh: bool = False
+    config: RunConfig,
+    dataset: Dataset | None = None,
+    out: Path = Path("runs"),
+    reporter: Reporter | None = None,
+    *,
+    root: Path | None = None,
+    fresh: bool = False,
 ) -> Outcome:
-    """Train (or find the finished training), select on val, test, write the record under ``out``; record and path."""
-    (outcome,) = run_readouts(config, dataset, out, reporter, fresh=fresh)
+    """Train (or find the finished training), select on val, test, write the record under ``out``; record and path.
+
+    The data set is opened by its name, in ``root`` or where data sets lie by default, unless it is given.
+    """
+    (outcome,) = run_readouts(config, dataset, out, reporter, root=root, fresh=fresh)
     return outcome
 
 
 def run_readouts(
     config: RunConfig,
-    dataset: Dataset,
-    out: Path,
+    dataset: Dataset | None = None,
+    out: Path = Path("runs"),
     reporter: Reporter | None = None,
-    readouts: Sequence[str] = (OWN_RULE,),
     *,
+    root: Path | None = None,
     fresh: bool = False,
 ) -> list[Outcome]:
-    """One training, tested with each read-out; a record for each. An empty name is the method's own rule."""
+    """One training, tested with each read-out of the configuration; a record for each."""
     reporter = reporter or Reporter()
     commit()  # looked up now: what is committed while this trains is not what trains
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    published_runs = oneshot_runs(dataset) if config.runs else None  # refuses before anything is decoded
-    train_set, val_set, test_set = (dataset.load(split, reporter.data_progress) for split in ("train", "val", "test"))
-    for image_set in (train_set, val_set, test_set):
-        if fits := dataset.what_fits(image_set):
-            reporter.say(fits)
-    config = resolve(config, train_set, val_set)
-    test_sampler = published_runs or EpisodeSampler(test_set, config.spec, config.episode_seed)  # refuses now
-    if METHODS.get(config.model).trains_on == "nothing":
-        trained = write_untrained(config, dataset, train_set, out, device)
+    config.checked()  # every word, before any data are looked for
+    if fresh:
+        refuse_for_untrained(config.model, ["fresh"])
+    if dataset is None:
+        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
+    resolved = config.resolve(dataset, reporter)
+    if resolved.training is None:
+        trained = write_untrained(resolved, out)
     else:
-        trained = obtain_training(config, dataset, train_set, val_set, out, reporter, device, precision, fresh=fresh)
-    return measure(trained, dataset, [test_sampler], config.episodes, out, reporter, precision, readouts)
+        trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
+    return measure(trained, resolved.test, out, reporter)
+
+
+def write_untrained(resolved: ResolvedRun, out: Path) -> Trained:
+    """A method with the weights that its seed gives it, and its checkpoint under ``out``: one for all tests."""
+    method = _built(resolved, resolved.dataset.image_shape)
+    method.trained = True  # as far as it ever will be
+    metadata = resolved.metadata() | {"training": {"history": [], "seconds": 0.0}}
+    checkpoint = resolved.folder(out) / CHECKPOINT
+    save_tensors(checkpoint, method.state_dict(), metadata)
+    return Trained(place(method, resolved.device), checkpoint, metadata)
 
 
 def obtain_training(
-    config: RunConfig,
-    dataset: Dataset,
-    train_set: ImageSet,
-    val_set: ImageSet,
-    out: Path,
-    reporter: Reporter,
-    device: torch.device,
-    precision: Precision,
-    *,
-    fresh: bool,
+    resolved: ResolvedRun, training: TrainingPlan, out: Path, reporter: Reporter, *, fresh: bool
 ) -> Trained:
     """The finished training of this identity, made now where there is none yet."""
-    recipe = config.recipe
-    sampler = training_sampler(train_set, config)
-    val_sampler = EpisodeSampler(val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
-    method = _untrained(config, train_set)
-    identity = training_identity(config, dataset, train_set, val_set, precision)
-    folder = out / "checkpoints" / f"{config.model}-{dataset.protocol_name}-{recipe.name}-{short_hash(identity)}"
-    checkpoint, state_path = folder / "checkpoint.safetensors", folder / "state.safetensors"
+    recipe, folder = training.recipe, resolved.folder(out)
+    sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
+    val_sampler = EpisodeSampler(training.val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
+    method = _initial(resolved, training)
+    checkpoint, state_path = folder / CHECKPOINT, folder / "state.safetensors"
     if checkpoint.exists() and not fresh:
         reporter.say(f"already trained: {checkpoint} (--fresh trains anew)")
-        return load_trained(checkpoint, device)
-    place(method, device)
+        return load_trained(checkpoint, resolved.device)
+    place(method, resolved.device)
 
     def validate(candidate: Method) -> Interval:
         draw_samples(candidate, folder)
-        return evaluate(candidate, val_sampler, recipe.val_episodes, precision).interval
+        return evaluate(candidate, val_sampler, recipe.val_episodes, resolved.precision).interval
 
     with sole_trainer(folder):
         if fresh:  # not before the folder is ours: another process may be training into it
             checkpoint.unlink(missing_ok=True)
             state_path.unlink(missing_ok=True)
         result = train(
-            method, sampler, recipe, validate, precision=precision, compiled=config.compiled, state_path=state_path,
+            method,
+            sampler,
+            recipe,
+            validate,
+            precision=resolved.precision,
+            compiled=resolved.config.compiled,
+            state_path=state_path,
             on_progress=reporter.training_progress,
-        )  # fmt: skip
-        metadata = (
-            identity
-            | implementation_of(method)
-            | {
-                "image_shape": list(train_set.image_shape),
-                "num_classes": train_set.num_classes,
-                "dataset": dataset.name,
-                "class_split": dataset.class_split,
-                "damage": corrupted_share(dataset),
-                "shortened": config.shortened,
-                "commit": commit(),
-                "training": _training_summary(result),
-            }
         )
+        about = {"num_classes": training.train_set.num_classes, "training": _training_summary(result)}
+        metadata = resolved.metadata() | implementation_of(method) | about
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
     return Trained(method, checkpoint, metadata)
 
 
-def _untrained(config: RunConfig, train_set: ImageSet) -> Method:
+def _built(resolved: ResolvedRun, image_shape: tuple[int, int, int], num_classes: int = 1) -> Method:
+    config = resolved.config
     assert config.encoder is not None
-    shape, num_classes = train_set.image_shape, train_set.num_classes
-    method = build_method(
-        config.model, config.model_options, config.encoder, config.encoder_options, shape, config.seed, num_classes
+    return build_method(
+        config.model,
+        config.model_options,
+        config.encoder,
+        config.encoder_options,
+        image_shape,
+        config.seed,
+        num_classes,
     )
-    if config.initial is not None:
-        start_from(method, config.initial)
+
+
+def _initial(resolved: ResolvedRun, training: TrainingPlan) -> Method:
+    """The method as its training begins."""
+    method = _built(resolved, training.train_set.image_shape, training.train_set.num_classes)
+    if training.initial is not None:
+        start_from(method, training.initial)
     if not [*method.parameters()]:
-        raise UserError(
-            f"model {config.model} with --encoder {config.encoder} has nothing to train: --model untrained tests it"
-        )
+        model, encoder = resolved.config.model, resolved.config.encoder
+        raise UserError(f"model {model} with --encoder {encoder} has nothing to train: --model untrained tests it")
     return method
 
 
@@ -150,12 +154,11 @@ def _validation_spec(recipe: Recipe) -> EpisodeSpec:
     return EpisodeSpec(recipe.val_way, shot, recipe.val_query, recipe.unlabeled or 0, recipe.distractors or 0)
 
 
-def training_sampler(train_set: ImageSet, config: RunConfig) -> TrainingSampler:
+def training_sampler(train_set: ImageSet, recipe: Recipe, seed: int) -> TrainingSampler:
     """Labeled batches, or episodes of the recipe's shape.
 
     With a labeled share, labeled and unlabeled images come from pools that the seed divides.
     """
-    recipe, seed = config.recipe, config.seed
     if recipe.batch_size is not None:
         return ClassBatchSampler(train_set, recipe.batch_size, seed, per_class=recipe.per_class)
     assert recipe.train_way is not None
@@ -177,59 +180,3 @@ def _training_summary(result: TrainingResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "validation_seconds": round(result.validation_seconds, 2),
     }
-
-
-def evaluate_checkpoint(
-    checkpoint: Path,
-    dataset: Dataset,
-    spec: EpisodeSpec,
-    num_episodes: int,
-    episode_seed: int,
-    out: Path,
-    reporter: Reporter,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-) -> Outcome:
-    """Test a trained method on the test classes of ``dataset`` and write the record under ``out``."""
-    (outcome,) = evaluate_settings(
-        checkpoint, dataset, [spec], num_episodes, episode_seed, out, reporter, device=device, precision=precision
-    )
-    return outcome
-
-
-def evaluate_settings(
-    checkpoint: Path,
-    dataset: Dataset,
-    specs: Sequence[EpisodeSpec],
-    num_episodes: int,
-    episode_seed: int,
-    out: Path,
-    reporter: Reporter,
-    readouts: Sequence[str] = (OWN_RULE,),
-    *,
-    runs: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-) -> list[Outcome]:
-    """Test a trained method in each setting with each read-out, every image embedded once; a record for each.
-
-    With ``runs`` the episodes are Lake's 20 published runs, in place of ``specs``.
-    """
-    place_on = choose_device(device)
-    trained = load_trained(checkpoint, place_on)
-    test_set = dataset.load("test", reporter.data_progress)
-    if test_set.image_shape != trained.method.encoder.image_shape:
-        raise CheckpointError(
-            f"{checkpoint} was trained on images of {trained.method.encoder.image_shape} (channels, height, width) "
-            f"and those of {dataset.name} are {test_set.image_shape}: choose a data set of that size"
-        )
-    samplers = [EpisodeSampler(test_set, spec, episode_seed) for spec in specs]
-    if runs:
-        if trained.metadata["pixels"].startswith("omniglot-vinyals"):
-            raise CheckpointError(
-                f"{checkpoint} was trained on characters of Lake's 20 runs: train with `fewshot run --split lake`"
-            )
-        samplers = [oneshot_runs(dataset)]
-    chosen = choose_precision(precision, place_on)
-    return measure(trained, dataset, samplers, num_episodes, out, reporter, chosen, readouts)

@@ -17,7 +17,7 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Split
-from fewshot.experiments.measure import measure
+from fewshot.experiments.measure import EvaluationPlan, measure
 from fewshot.experiments.publish import weights_path
 from fewshot.models.factory import Trained, load_trained
 from fewshot.models.hardware import choose_device, choose_precision
@@ -105,8 +105,8 @@ def verify(
     sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
     precision = choose_precision(record.config.get("test_precision", "auto"), place_on)
     with tempfile.TemporaryDirectory() as scratch:
-        folder, readouts = Path(scratch), (record.readout,)
-        ((again, _),) = measure(trained, dataset, [sampler], record.num_episodes, folder, reporter, precision, readouts)
+        plan = EvaluationPlan(dataset, [sampler], record.num_episodes, precision, (record.readout,))
+        ((again, _),) = measure(trained, plan, Path(scratch), reporter)
     moved = np.abs(again.counts.astype(np.int64) - record.counts)
     return Verification(
         record,

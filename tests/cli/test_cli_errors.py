@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from command_line import SMOKE, Fewshot, Outcome, checkpoint_of, record_in
-from fewshot.cli import run_commands
+from fewshot.experiments import run as experiment
 from fewshot.training.checkpoints import sole_trainer
 
 WRONG_WORDS = [
@@ -115,7 +115,7 @@ def test_words_are_checked_before_any_data_are_looked_for(
     def look(*_: Any, **__: Any) -> None:
         pytest.fail("it looked for the data first")
 
-    monkeypatch.setattr(run_commands, "open_dataset", look)
+    monkeypatch.setattr(experiment, "open_dataset", look)
     assert fewshot(*words).status == 2
 
 
@@ -182,7 +182,7 @@ def test_ctrl_c_outside_of_training_ends_with_130_and_no_traceback(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_commands, "run_readouts", interrupt)
+    monkeypatch.setattr(experiment, "run_readouts", interrupt)
     outcome = fewshot(*SMOKE)
     assert outcome.status == 130
     assert outcome.err.split() == ["fewshot:", "stopped"]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from command_line import Fewshot
-from fewshot.cli import reproduce, reproduce_commands, run_commands
-from fewshot.cli.reproduce import PlanReporter, duration, work_of
+from fewshot.cli import sweep
+from fewshot.cli.sweep import PlanReporter, duration, work_of
+from fewshot.experiments import resolve
 from fewshot.experiments.paper_plan import fill
 from fewshot.records import paper_tables
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
@@ -44,10 +45,10 @@ TOY = PaperTable(
 def toy_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of three short trainings on the strokes, called toy."""
     quick = replace(QUICK, name="fast")
-    for module in (run_commands, reproduce):
+    for module in (resolve, sweep):
         monkeypatch.setattr(module, "find_recipe", lambda *_: quick)
-    monkeypatch.setattr(reproduce_commands, "paper_table", lambda _: TOY)
-    monkeypatch.setattr(reproduce_commands, "paper_table_names", lambda: ("toy",))
+    monkeypatch.setattr(paper_tables, "paper_table", lambda _: TOY)
+    monkeypatch.setattr(paper_tables, "paper_table_names", lambda: ("toy",))
 
 
 def test_without_a_table_all_are_listed_with_how_many_cells_are_filled(fewshot: Fewshot) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from episodes.errors import Interrupted, UserError
-from fewshot.cli import side_by_side
-from fewshot.cli.side_by_side import chains_of, train_side_by_side
+from fewshot.cli import sweep
+from fewshot.cli.sweep import chains_of, train_side_by_side
 from fewshot.experiments.paper_plan import Cell, fill
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row, paper_table
 from fewshot.records.record import read_records
@@ -63,7 +63,7 @@ def cells() -> list[Cell]:
 def play(monkeypatch: pytest.MonkeyPatch, folder: Path, wait_for: Sequence[str] = (), failing: str = "") -> None:
     """Commands that note how they are called and end when certain others have begun."""
     code = PLAYED.format(folder=str(folder), wait_for=tuple(wait_for), failing=failing)
-    monkeypatch.setattr(side_by_side, "_FEWSHOT", code)
+    monkeypatch.setattr(sweep, "_FEWSHOT", code)
 
 
 def calls(folder: Path) -> list[list[str]]:

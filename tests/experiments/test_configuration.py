@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from episodes.errors import UserError
-from fewshot.experiments.config import RunConfig, resolve, training_identity
+from fewshot.experiments.config import EvaluateConfig, RunConfig
+from fewshot.experiments.measure import EvaluationPlan
+from fewshot.experiments.resolve import ResolvedRun, TrainingPlan
+from fewshot.experiments.run import run
 from fewshot.records.provenance import short_hash
+from fewshot.training.checkpoints import training_name
 from fewshot.training.recipes import Recipe
 from toy_classes import QUICK, FewStrokes, toy_set
 from toy_runs import CONFIG, changed_pixels
 
+ROOT = Path(__file__).parents[2]
 
-def identity_of(config: RunConfig = CONFIG, precision: Any = "fp32", **replaced: Any) -> dict[str, Any]:
-    dataset = FewStrokes(**replaced)
-    train_set, val_set = dataset.load("train"), dataset.load("val")
-    return training_identity(resolve(config, train_set, val_set), dataset, train_set, val_set, precision)
+
+def identity_of(config: RunConfig = CONFIG, precision: str = "fp32", **replaced: Any) -> dict[str, Any]:
+    return replace(config, precision=precision).resolve(FewStrokes(**replaced)).identity()
+
+
+def recipe_of(config: RunConfig, **replaced: Any) -> Recipe:
+    training = config.resolve(FewStrokes(**replaced)).training
+    assert training is not None
+    return training.recipe
 
 
 RECIPE_CHANGES: dict[str, Any] = {
@@ -64,12 +78,11 @@ def test_a_change_of_every_field_of_the_recipe_is_another_training() -> None:
     hashes = [short_hash(identity_of())]
     for name, value in RECIPE_CHANGES.items():
         model = "soft-kmeans-proto" if name in ("unlabeled", "distractors") else "proto"
-        base = replace(CONFIG, model=model)
-        if name == "distractors":
-            base = replace(base, recipe=replace(QUICK, unlabeled=2))
+        recipe = replace(QUICK, unlabeled=2) if name == "distractors" else QUICK
         if name in ("batch_size", "per_class", "augment"):
-            base = replace(base, model="softmax", recipe=BATCHES)
-        changed = replace(base, recipe=replace(base.recipe, **{name: value}))
+            model, recipe = "softmax", BATCHES
+        base = replace(CONFIG, model=model, recipe=recipe)
+        changed = replace(base, recipe=replace(recipe, **{name: value}))
         assert short_hash(identity_of(changed)) != short_hash(identity_of(base)), name
         hashes.append(short_hash(identity_of(changed)))
     assert len(set(hashes)) == len(hashes)
@@ -95,11 +108,11 @@ def test_what_a_training_has_no_place_for_is_refused(model: str, recipe: Recipe,
 
 
 def test_batches_are_cut_to_what_the_training_set_holds() -> None:
-    sets = toy_set(4, 6), toy_set(split="val")
+    few = {"train": toy_set(4, 6)}
     config = replace(CONFIG, model="triplet", recipe=replace(BATCHES, batch_size=256, per_class=8))
-    assert (resolve(config, *sets).recipe.batch_size, resolve(config, *sets).recipe.per_class) == (24, 6)
+    assert (recipe_of(config, **few).batch_size, recipe_of(config, **few).per_class) == (24, 6)
     plain = replace(config, model="softmax", recipe=replace(BATCHES, batch_size=256))
-    assert resolve(plain, *sets).recipe.batch_size == 24
+    assert recipe_of(plain, **few).batch_size == 24
 
 
 @pytest.mark.parametrize("change", sorted(CONFIG_CHANGES))
@@ -135,13 +148,11 @@ def test_a_default_said_aloud_is_no_other_training() -> None:
 
 
 def test_the_recipe_is_filled_from_the_test_where_it_is_open() -> None:
-    dataset = FewStrokes()
-    train_set, val_set = dataset.load("train"), dataset.load("val")
     open_recipe = replace(QUICK, train_way=None, train_shot=None, val_way=None)
-    filled = resolve(replace(CONFIG, recipe=open_recipe, way=7, shot=3), train_set, val_set).recipe
+    filled = recipe_of(replace(CONFIG, recipe=open_recipe, way=7, shot=3))
     assert (filled.train_way, filled.train_shot) == (7, 3)
-    assert filled.val_way == min(7, val_set.num_classes) == 6
-    assert resolve(CONFIG, train_set, val_set).recipe == QUICK
+    assert filled.val_way == min(7, FewStrokes().load("val").num_classes) == 6
+    assert recipe_of(CONFIG) == QUICK
 
 
 def test_an_augmentation_is_one_of_those_there_are() -> None:
@@ -149,3 +160,83 @@ def test_an_augmentation_is_one_of_those_there_are() -> None:
         identity_of(replace(CONFIG, model="softmax", recipe=replace(BATCHES, augment="inc")))
     plain = identity_of(replace(CONFIG, model="softmax", recipe=replace(BATCHES, augment="none")))
     assert plain == identity_of(replace(CONFIG, model="softmax", recipe=BATCHES))
+
+
+class Named(FewStrokes):
+    """Images of which no more than their name is known."""
+
+    def __init__(self, protocol_name: str) -> None:
+        super().__init__()
+        self.called = protocol_name
+
+    @property
+    def protocol_name(self) -> str:
+        return self.called
+
+
+def as_stored(stored: Mapping[str, Any]) -> ResolvedRun:
+    """The training that the configuration of a record tells of, as it was resolved."""
+    before = stored.get("trained_as", stored)
+    config = RunConfig(
+        model=before["model"],
+        model_options=before["model_options"],
+        encoder=stored["encoder"],
+        encoder_options=stored["encoder_options"],
+        seed=stored["seed"],
+    )
+    assert config.checked() == config, "an option that is stored differs from its default"
+    training = None
+    if stored["recipe"]["name"] != "none":
+        train_set, val_set = (replace(toy_set(), fingerprint=stored[f"{split}_images"]) for split in ("train", "val"))
+        training = TrainingPlan(Recipe(**stored["recipe"]), stored["shortened"], train_set, val_set)
+    dataset, precision = Named(stored["pixels"]), stored.get("precision", "fp32")
+    plan = EvaluationPlan(dataset, [], 0, precision)
+    return ResolvedRun(config, dataset, torch.device("cpu"), precision, plan, training)
+
+
+def test_every_committed_training_still_has_its_hash() -> None:
+    """The folder of its checkpoint is named for its identity, so `fewshot run` finds it and does not train it again."""
+    found = 0
+    for path in sorted((ROOT / "results" / "runs").glob("*.json")):
+        stored = json.loads(path.read_text(encoding="utf-8"))["config"]
+        if stored["checkpoint"]:
+            name = training_name(Path(stored["checkpoint"])).partition("-as-")[0]
+            assert as_stored(stored).folder(Path("runs")).name == name, path.name
+            found += 1
+    assert found > 700
+
+
+def test_what_a_configuration_says_of_itself_is_what_is_not_left_to_the_default() -> None:
+    assert repr(RunConfig(way=20, encoder_options={"width": 8})) == "RunConfig(encoder_options={'width': 8}, way=20)"
+    assert repr(EvaluateConfig()) == "EvaluateConfig()"
+
+
+def test_images_of_another_data_set_than_the_configuration_names_are_refused() -> None:
+    with pytest.raises(UserError, match="the configuration is of omniglot and the images are those of strokes"):
+        replace(CONFIG, dataset="omniglot").resolve(FewStrokes())
+
+
+def test_an_option_that_is_not_read_is_refused() -> None:
+    with pytest.raises(UserError, match="gaussian-proto decides its encoder's covariance"):
+        RunConfig(model="gaussian-proto", encoder_options={"covariance": "diagonal"}).checked()
+    with pytest.raises(UserError, match="leave out --query, --episodes"):
+        RunConfig(protocol="runs", query=3, episodes=50).checked()
+    with pytest.raises(UserError, match="untrained is not trained: leave out --train-way, --recipe"):
+        RunConfig(model="untrained", train_way=3, recipe="smoke").checked()
+    with pytest.raises(UserError, match="leave out --compile"):
+        RunConfig(model="untrained", compiled=True).checked()
+
+
+def test_a_record_made_without_the_command_line_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    config = RunConfig(
+        recipe="smoke", encoder_options={"width": 8}, way=3, query=4, episodes=10, device="cpu", precision="fp32"
+    )
+    record, _ = run(config, FewStrokes(), tmp_path)
+    command = "fewshot run --model proto --dataset strokes --way 3 --shot 1 --query 4 --episodes 10"
+    assert record.command == f"{command} --device cpu --precision fp32 --recipe smoke --width 8"
+    own_recipe = replace(config, recipe=QUICK).to_command()
+    words = shlex.split(own_recipe)
+    assert words[:2] == ["python", "-c"]
+    made: dict[str, Any] = {}
+    exec(words[2].replace("run(RunConfig", "made = (RunConfig"), made)
+    assert made["made"] == replace(config, recipe=QUICK)

@@ -15,11 +15,12 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.experiments.run import evaluate_checkpoint, run
+from fewshot.experiments.config import EvaluateConfig
+from fewshot.experiments.evaluate import evaluate_again
+from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
 from fewshot.models.options import OptionError
 from fewshot.models.tensor_files import CheckpointError, load_tensors
-from fewshot.progress import Reporter
 from fewshot.records.record import read_record
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
@@ -169,12 +170,11 @@ def test_notes_of_the_reporter_are_in_the_record(tmp_path: Path) -> None:
 def test_a_checkpoint_is_tested_again_with_other_episodes(tmp_path: Path) -> None:
     first, _ = run(CONFIG, FewStrokes(), tmp_path)
     path = checkpoint_of(first)
-    same, _ = evaluate_checkpoint(
-        path, FewStrokes(), EpisodeSpec(4, 1, 5), 30, 0, tmp_path, Reporter(), device="cpu", precision="fp32"
-    )
+    again = EvaluateConfig(checkpoint=path, way=(4,), query=5, episodes=30, device="cpu", precision="fp32")
+    ((same, _),) = evaluate_again(again, FewStrokes(), tmp_path)
     assert same.correct == first.correct
     assert same.episodes_digest == first.episodes_digest
-    harder, harder_path = evaluate_checkpoint(path, FewStrokes(), EpisodeSpec(10, 1, 5), 30, 0, tmp_path, Reporter())
+    ((harder, harder_path),) = evaluate_again(replace(again, way=(10,)), FewStrokes(), tmp_path)
     assert harder.protocol == "strokes-standard-28-c50/10w1s/q5@v1"
     assert harder.accuracy < first.accuracy
     assert read_record(harder_path) == harder
@@ -186,9 +186,7 @@ def test_a_checkpoint_for_other_images_is_refused_in_one_line(tmp_path: Path) ->
     image_set = FewStrokes().load("test")
     wide = replace(image_set, images=image_set.images.repeat(1, 1, 2, 2))
     with pytest.raises(CheckpointError, match=r"trained on images of \(1, 28, 28\).* are \(1, 56, 56\)") as error:
-        evaluate_checkpoint(
-            checkpoint_of(first), FewStrokes(test=wide), EpisodeSpec(4, 1, 5), 5, 0, tmp_path, Reporter()
-        )
+        evaluate_again(EvaluateConfig(checkpoint=checkpoint_of(first)), FewStrokes(test=wide), tmp_path)
     assert "\n" not in str(error.value)
 
 

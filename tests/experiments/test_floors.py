@@ -65,7 +65,7 @@ def test_pixels_are_read_out_in_every_way_and_their_checkpoint_serves_every_test
     [
         (("--train-episodes", "5", "--seed", "1"), "model untrained is not trained: leave out --train-episodes"),
         (("--init", "a.safetensors"), "model untrained is not trained: leave out --init"),
-        (("--recipe", "paper"), "no paper gives a whole recipe for untrained"),
+        (("--recipe", "paper"), "model untrained is not trained: leave out --recipe"),
     ],
     ids=str,
 )

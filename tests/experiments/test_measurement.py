@@ -16,13 +16,15 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation import embedding_cache as embeddings
 from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
+from fewshot.experiments.config import EvaluateConfig
+from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.measure import OWN_RULE, readouts_named, refuse_unreadable
-from fewshot.experiments.run import evaluate_settings, run, run_readouts
+from fewshot.experiments.run import run, run_readouts
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
 from fewshot.records.record import read_record
-from toy_classes import FewStrokes, toy_method
+from toy_classes import QUICK, FewStrokes, toy_method
 from toy_runs import CONFIG, Listener, checkpoint_of
 
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ def test_words_name_readouts() -> None:
 
 def test_one_training_gives_a_record_for_each_readout(tmp_path: Path) -> None:
     listener = Listener()
-    outcomes = run_readouts(CONFIG, FewStrokes(), tmp_path, listener, (OWN_RULE, *READOUTS))
+    outcomes = run_readouts(replace(CONFIG, readout="own,all"), FewStrokes(), tmp_path, listener)
     records = [record for record, _ in outcomes]
     assert [record.readout for record in records] == [OWN_RULE, *READOUTS]
     assert len({path for _, path in outcomes}) == len(records)
@@ -55,7 +57,7 @@ def test_one_training_gives_a_record_for_each_readout(tmp_path: Path) -> None:
 
 def test_the_record_of_a_readout_says_what_scoring_its_table_says(tmp_path: Path) -> None:
     dataset = FewStrokes()
-    ((record, path),) = run_readouts(CONFIG, dataset, tmp_path, None, ["simpleshot"])
+    ((record, path),) = run_readouts(replace(CONFIG, readout="simpleshot"), dataset, tmp_path)
     assert "_simpleshot_" in path.name
     method = load_trained(checkpoint_of(record), CPU).method
     train_set = dataset.load("train")
@@ -69,7 +71,7 @@ def test_the_record_of_a_readout_says_what_scoring_its_table_says(tmp_path: Path
 
 
 def test_the_own_rule_keeps_the_name_that_its_record_has_always_had(tmp_path: Path) -> None:
-    (_, own), (_, svm) = run_readouts(CONFIG, FewStrokes(), tmp_path, None, (OWN_RULE, "svm"))
+    (_, own), (_, svm) = run_readouts(replace(CONFIG, readout="own,svm"), FewStrokes(), tmp_path)
     assert run(CONFIG, FewStrokes(), tmp_path)[1] == own
     assert own.name.startswith("proto_strokes-standard-28-c50_4w1s_q5_smoke_")
     assert svm.name.startswith("proto_strokes-standard-28-c50_4w1s_q5_smoke_svm_")
@@ -84,13 +86,21 @@ def test_every_way_and_shot_is_scored_without_embedding_again(tmp_path: Path, mo
         return embed_all(method, images, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(embeddings, "embed_all", counted)
-    specs = [EpisodeSpec(way, shot, 5) for way in (4, 10) for shot in (1, 5)]
-    settings = (FewStrokes(), specs, 30, 0, tmp_path / "new", Listener(), ("simpleshot", "logistic"))
-    outcomes = evaluate_settings(checkpoint_of(first), *settings, device="cpu", precision="fp32")
+    config = EvaluateConfig(
+        checkpoint=checkpoint_of(first),
+        way=(4, 10),
+        shot=(1, 5),
+        query=5,
+        episodes=30,
+        readout="simpleshot,logistic",
+        device="cpu",
+        precision="fp32",
+    )
+    outcomes = evaluate_again(config, FewStrokes(), tmp_path / "new")
     cells = [(record.config["way"], record.config["shot"], record.readout) for record, _ in outcomes]
-    assert cells == [(s.way, s.shot, name) for s in specs for name in ("simpleshot", "logistic")]
+    assert cells == [(way, shot, name) for way in (4, 10) for shot in (1, 5) for name in ("simpleshot", "logistic")]
     assert sorted(calls) == sorted(len(FewStrokes().load(split).images) for split in ("train", "test"))
-    again = evaluate_settings(checkpoint_of(first), *settings, device="cpu", precision="fp32")
+    again = evaluate_again(config, FewStrokes(), tmp_path / "new")
     assert len(calls) == 2  # found on the disk
     assert [record.correct for record, _ in again] == [record.correct for record, _ in outcomes]
 
@@ -127,9 +137,9 @@ def test_what_has_no_flat_embedding_is_refused_in_one_line() -> None:
 
 
 def test_a_semi_supervised_model_is_read_out_on_its_own_episodes(tmp_path: Path) -> None:
-    recipe = replace(CONFIG.recipe, unlabeled=2, train_episodes=2, validate_every=2)
-    config = replace(CONFIG, model="soft-kmeans-proto", recipe=recipe)
-    (own, _), (read, _) = run_readouts(config, FewStrokes(), tmp_path, None, (OWN_RULE, "prototype"))
+    recipe = replace(QUICK, unlabeled=2, train_episodes=2, validate_every=2)
+    config = replace(CONFIG, model="soft-kmeans-proto", recipe=recipe, readout="own,prototype")
+    (own, _), (read, _) = run_readouts(config, FewStrokes(), tmp_path)
     assert own.episodes_digest == read.episodes_digest
     assert own.correct != read.correct  # the read-out leaves the unlabeled images alone
     assert json.loads(json.dumps(read.config)) == read.config

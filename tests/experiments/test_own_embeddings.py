@@ -18,10 +18,11 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import DataError
 from fewshot.evaluation.evaluate import embed_all, evaluate
-from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, measure_own, read_own_embeddings
+from fewshot.experiments.config import EvaluateConfig
+from fewshot.experiments.evaluate import evaluate_again
+from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, read_own_embeddings
 from fewshot.records.record import read_record
 from toy_classes import FewStrokes, toy_method
-from toy_runs import Listener
 
 TEST = FewStrokes().load("test")
 NUM_IMAGES, CPU = len(TEST.images), torch.device("cpu")
@@ -83,8 +84,8 @@ def test_other_numbers_under_the_same_name_are_another_record(tmp_path: Path) ->
     for seed in (0, 1):
         file = tmp_path / "mine.npz"
         np.savez(file, embeddings=embeddings(seed=seed))
-        settings = (FewStrokes(), [EpisodeSpec(5, 1, 5)], 20, 0, tmp_path, Listener(), ["prototype"])
-        ((_, path),) = measure_own(file, "mine", *settings, device="cpu")
+        config = EvaluateConfig(embeddings=file, name="mine", way=(5,), shot=(1,), query=5, episodes=20, device="cpu")
+        ((_, path),) = evaluate_again(config, FewStrokes(), tmp_path)
         paths.add(path)
     assert len(paths) == 2
 

@@ -18,7 +18,7 @@ from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record, write_record
-from toy_classes import FewStrokes
+from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -29,7 +29,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The record of a tiny training, beside its checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "commit", lambda: "0" * 40)
-        config = replace(CONFIG, recipe=replace(CONFIG.recipe, name="fast"))
+        config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
         return run(config, FewStrokes(), tmp_path_factory.mktemp("runs"))[1]
 
 
@@ -60,7 +60,7 @@ def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(
     fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiment, "commit", lambda: "0" * 40)
-    recipe = replace(CONFIG.recipe, name="fast", train_way=None, train_shot=None, batch_size=12, val_shot=1)
+    recipe = replace(QUICK, name="fast", train_way=None, train_shot=None, batch_size=12, val_shot=1)
     record, path = run(replace(CONFIG, model="softmax", recipe=recipe), FewStrokes(), tmp_path / "runs")
     assert fewshot("publish", path).status == 0
     weights = weights_path(record, Path("results"))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from episodes.spec import EpisodeSpec
-from fewshot.cli.main import cli, parse_model_options
+from fewshot.cli.options import parse_model_options
+from fewshot.cli.run import flags_of, run
 from fewshot.models.batches import EpisodeImages
 from fewshot.models.encoders.base import ENCODERS, ImageShape
 from fewshot.models.methods import METHODS, Method
@@ -156,7 +157,7 @@ def test_color_images_of_84_pixels_are_welcome(variant: Variant) -> None:
 def test_every_option_can_be_typed_on_the_command_line(name: str) -> None:
     """None hides behind an option of `fewshot run`, and none is taken for a misspelt one."""
     target = METHODS.get(name) if name in METHODS else ENCODERS.get(name)
-    flags = {flag for parameter in cli.commands["run"].params for flag in parameter.opts if flag.startswith("--")}
+    flags = flags_of(run)
     known = {option.flag for option in options_of(target).values()}
     assert not known & flags
     for option in options_of(target).values():

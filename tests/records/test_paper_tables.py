@@ -11,7 +11,7 @@ import pytest
 
 from episodes.datasets.cards import DATASETS
 from fewshot.cli.main import cli
-from fewshot.cli.run_commands import _own_options
+from fewshot.cli.run import run_config
 from fewshot.experiments.paper_plan import Cell, Measured, evaluate_words, fill, run_words
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
@@ -82,7 +82,7 @@ def test_every_printed_command_is_one_that_the_command_line_takes(name: str) -> 
             continue
         choices = cli.commands["run"].make_context("run", words[1:]).params
         assert cell.row.ours is not None
-        _own_options(choices["model_options"], choices["model"], cell.row.ours.encoder_name)
+        run_config(choices).checked()
         assert (choices["way"], choices["shot"]) == (cell.column.way, cell.column.shot)
         find_recipe("fast", cell.table.dataset, cell.column.shot, cell.row.ours.model, cell.column.way)
         if cell.row.ours.test:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from episodes.errors import Interrupted, UserError
-from fewshot.experiments.config import RunConfig, resolve
+from fewshot.experiments.config import RunConfig
 from fewshot.models.methods import Method
 from fewshot.training import loop as training
 from fewshot.training.optimizers import MuonAndAdam, optimizer_for
-from toy_classes import QUICK, toy_set
+from fewshot.training.recipes import Recipe
+from toy_classes import QUICK, FewStrokes
 from toy_training import identical, method_of, press_ctrl_c_at, trained
 
 MUON = replace(QUICK, optimizer="muon")
@@ -110,9 +112,12 @@ def test_a_model_without_convolutions_is_told_to_use_adam() -> None:
 
 
 def test_an_unknown_optimizer_is_refused_and_adam_by_name_is_the_default_itself() -> None:
-    images = toy_set(8, 12)
+    def resolved(**changes: Any) -> Recipe:
+        training = RunConfig(recipe=replace(QUICK, **changes)).resolve(FewStrokes()).training
+        assert training is not None
+        return training.recipe
+
     with pytest.raises(UserError, match="muon"):
-        resolve(RunConfig(replace(QUICK, optimizer="mun")), images, images)
-    named = resolve(RunConfig(replace(QUICK, optimizer="adam")), images, images)
-    assert named.recipe == resolve(RunConfig(QUICK), images, images).recipe
-    assert resolve(RunConfig(MUON), images, images).recipe.optimizer == "muon"
+        resolved(optimizer="mun")
+    assert resolved(optimizer="adam") == resolved()
+    assert resolved(optimizer="muon").optimizer == "muon"

@@ -10,7 +10,7 @@ import pytest
 
 from episodes.datasets.cards import DATASETS, Card
 from episodes.errors import UserError
-from fewshot.experiments.config import DEFAULT_UNLABELED
+from fewshot.experiments.resolve import DEFAULT_UNLABELED
 from fewshot.models.methods import METHODS
 from fewshot.training import recipes
 from fewshot.training.recipes import RECIPES, Recipe, RecipeError, RecipeName, find_recipe, read_table

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from episodes.spec import EpisodeSpec
-from fewshot.cli.run_commands import _own_options
+from fewshot.experiments.resolve import divided_options
 from fewshot.models.factory import build_method
 from fewshot.models.methods.gaussian_prototypical import GaussianPrototypical
 from fewshot.models.options import OptionError
@@ -152,9 +152,8 @@ def test_the_encoder_gives_the_numbers_that_the_covariance_needs(covariance: str
 
 def test_on_the_command_line_the_covariance_is_an_option_of_the_model() -> None:
     """The encoder knows the word too and would otherwise take it away from the model."""
-    words = ("--covariance", "diagonal", "--width", "32")
-    of_model, of_encoder = _own_options(words, "gaussian-proto", "conv4-gaussian")
-    assert (of_model, of_encoder) == ({"covariance": "diagonal"}, {"width": 32})
+    divided = divided_options("gaussian-proto", "conv4-gaussian", {"covariance": "diagonal", "width": "32"})
+    assert divided == {"model_options": {"covariance": "diagonal"}, "encoder_options": {"width": 32}}
 
 
 def test_a_covariance_that_encoder_and_model_do_not_share_is_refused() -> None:

@@ -9,12 +9,12 @@ import torch
 
 from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
-from fewshot.experiments.config import RunConfig, resolve
+from fewshot.experiments.config import RunConfig
 from fewshot.models.batches import EpisodeImages
 from fewshot.models.methods import METHODS
 from fewshot.training.recipes import find_recipe
 from registered import Variant, batch_for, build, every_method
-from toy_classes import toy_set
+from toy_classes import FewStrokes
 
 
 def turned(batch: EpisodeImages, turn: int) -> EpisodeImages:
@@ -43,10 +43,8 @@ def test_the_loss_in_turns_is_the_mean_over_all_divisions(variant: Variant, shot
 
 
 def test_a_method_that_cannot_take_turns_is_told_so() -> None:
-    train_set = toy_set(8, 12)
-    recipe = replace(find_recipe("smoke", "strokes", 1, "softmax"), turns=True)
     with pytest.raises(UserError, match="leave out --turns"):
-        resolve(RunConfig(recipe, "softmax"), train_set, train_set)
+        RunConfig(model="softmax", recipe="smoke", turns=True).resolve(FewStrokes())
 
 
 def test_the_fast_recipe_of_omniglot_takes_turns_and_the_papers_do_not() -> None:

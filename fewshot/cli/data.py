@@ -1,0 +1,190 @@
+"""fewshot data, show, list: what can be chosen, and what it looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from episodes.errors import UserError
+from fewshot.cli.options import SEED, data_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fewshot.models.catalog import Described
+
+
+@click.command(short_help="Fetch a data set, check it, say where it lies, or export its images.")
+@click.argument("action", metavar="[get|check|path|export]")
+@click.argument("dataset")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--split", "class_split", help="With export: which classes are train, val and test.")
+@click.option("--part", default="test", show_default=True, help="With export: train, val or test.")
+@data_option
+def data(action: str, dataset: str, data: Path | None, file: Path | None, **choices: Any) -> None:
+    """Fetch a data set (get), read it through and report what is wrong (check), say where it lies (path), or write
+    the images of a part into FILE (export), a NumPy archive: to embed them with a model of your own."""
+    from fewshot.models.options import check_choice
+
+    actions = {"get": _get, "check": _check, "path": _path}
+    check_choice("action", action, (*actions, "export"))
+    if action == "export":
+        _export(dataset, data, file, **choices)
+        return
+    if file is not None:
+        raise UserError(f"{str(file)!r} belongs to nothing: only `fewshot data export` takes a file")
+    actions[action](dataset, data)
+
+
+def _get(name: str, root: Path | None) -> None:
+    from episodes.datasets.opening import open_dataset
+    from fewshot.cli.progress import TerminalReporter
+
+    with TerminalReporter() as reporter:
+        dataset = open_dataset(name, root, reporter=reporter)
+        reporter.say(f"{name} is here: {dataset.location() or 'drawn by the program itself'}")
+
+
+def _path(name: str, root: Path | None) -> None:
+    click.echo(str(_as_it_is(name, root).location() or ""))
+
+
+def _check(name: str, root: Path | None) -> None:
+    from fewshot.cli.progress import TerminalReporter
+
+    dataset = _as_it_is(name, root)
+    with TerminalReporter() as reporter:
+        problems = dataset.check(reporter.data_progress)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise UserError(f"{name}: {len(problems)} problem(s) found; {dataset.how_to_get()}")
+    click.echo(f"{name}: everything is in order")
+
+
+def _as_it_is(name: str, root: Path | None) -> Any:
+    """The data set, whether its files are here or not: nothing is downloaded."""
+    from episodes.datasets.base import dataset_class
+    from episodes.datasets.cards import DATASETS
+    from episodes.datasets.opening import open_dataset
+
+    return dataset_class(name)(root) if name in DATASETS and name != "folder" else open_dataset(name, root)
+
+
+def _export(name: str, root: Path | None, path: Path | None, class_split: str | None, part: str) -> None:
+    from episodes.datasets.opening import open_dataset
+    from episodes.images.export import export_images
+    from episodes.types import SPLITS
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.models.options import check_choice
+
+    split = check_choice("part", part, SPLITS)
+    with TerminalReporter() as reporter:
+        dataset = open_dataset(name, root, class_split, reporter=reporter)
+        image_set = dataset.load(split, reporter.data_progress)
+        path = path or Path(f"{dataset.protocol_name}-{split}.npz")
+        export_images(image_set, dataset.protocol_name, path)
+    images, classes = len(image_set.images), image_set.num_classes
+    click.echo(f"{path}: {images:,} images of {classes:,} classes, {dataset.protocol_name} {split}")
+
+
+@click.command(short_help="Draw episodes of a data set into a PNG.")
+@click.argument("dataset")
+@click.option("--split", "class_split", help="Which classes are train, val and test.")
+@click.option("--part", default="test", show_default=True, help="train, val or test.")
+@click.option("--way", type=click.IntRange(1), default=5, show_default=True, help="Classes of an episode.")
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="Support images per class.")
+@click.option("--query", type=click.IntRange(1), default=5, show_default=True, help="Queries per class.")
+@click.option("--unlabeled", type=click.IntRange(0), default=0, show_default=True, help="Unlabeled images per class.")
+@click.option(
+    "--distractors", type=click.IntRange(0), default=0, show_default=True, help="Classes that are in no label."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
+@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the (first) episode.")
+@click.option("--count", type=click.IntRange(1, 8), default=1, show_default=True, help="Episodes to draw.")
+@click.option("--picture", type=click.Path(path_type=Path), help="The PNG to write [default: DATASET-episode.png].")
+@data_option
+def show(**choices: Any) -> None:
+    """Draw episodes of DATASET into a PNG: support, query and unlabeled images side by side."""
+    from episodes.datasets.opening import open_dataset
+    from episodes.sampler import EpisodeSampler
+    from episodes.spec import EpisodeSpec
+    from episodes.types import SPLITS
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.models.options import check_choice
+    from fewshot.reports.plots.episodes import draw_episodes
+
+    split = check_choice("part", choices["part"], SPLITS)
+    with TerminalReporter() as reporter:
+        dataset = open_dataset(choices["dataset"], choices["data"], choices["class_split"], reporter=reporter)
+        image_set = dataset.load(split, reporter.data_progress)
+    spec = EpisodeSpec(*(choices[name] for name in ("way", "shot", "query", "unlabeled", "distractors")))
+    episode = EpisodeSampler(image_set, spec, choices["seed"]).batch(choices["index"], choices["count"])
+    path = choices["picture"] or Path(f"{dataset.name}-episode.png")
+    shape = f"{spec.way}-way {spec.shot}-shot, {spec.num_query} queries a class"
+    title = f"{dataset.protocol_name} {split}: {shape}, seed {choices['seed']}"
+    click.echo(draw_episodes(image_set, episode, path, title))
+
+
+@click.command("list")
+@click.argument("what", metavar="[models|datasets|protocols|encoders|readouts]")
+def list_(what: str) -> None:
+    """List what can be chosen."""
+    from fewshot.cli.output import terminal
+    from fewshot.models import catalog
+    from fewshot.models.options import check_choice
+
+    check_choice("list", what, ("models", "datasets", "protocols", "encoders", "readouts"))
+    rows = {"datasets": _datasets, "protocols": _protocols, "readouts": _readouts}.get(what)
+    terminal().print(rows() if rows else _with_options(catalog.models() if what == "models" else catalog.encoders()))
+
+
+def _table(*columns: str) -> Table:
+    """The first column is never broken, so that a name can be copied."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=column == columns[0])
+    return table
+
+
+def _with_options(found: list[Described]) -> Table:
+    table = _table("name", "what", "options")
+    for entry in found:
+        table.add_row(entry.name, entry.title, "\n".join(entry.options))
+    return table
+
+
+def _readouts() -> Table:
+    from fewshot.models import catalog
+
+    table = _table("name", "what", "source")
+    for entry in catalog.readouts():
+        table.add_row(entry.name, entry.title, entry.source)
+    return table
+
+
+def _protocols() -> Table:
+    from fewshot.records.protocols import standard_protocols
+    from fewshot.records.published import published_target
+
+    table = _table("protocol", "episodes", "published")
+    for protocol in standard_protocols():
+        target = published_target("proto", protocol.pixels, protocol.spec.way, protocol.spec.shot)
+        table.add_row(protocol.name, f"{protocol.num_episodes:,}", f"proto {target}" if target else "")
+    return table
+
+
+def _datasets() -> Table:
+    from episodes.datasets.cards import DATASETS
+    from episodes.files import data_root
+
+    table = _table("name", "splits", "what", "here")
+    for name in DATASETS:
+        card = DATASETS.get(name)
+        here = "" if name == "folder" else ("yes" if card.is_present(data_root()) else "no")
+        table.add_row(name, ", ".join(card.class_splits), card.title, here)
+    return table

@@ -1,0 +1,91 @@
+"""fewshot leaderboard, publish, verify: the tables of the records, and what stands in them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from episodes.errors import UserError
+from fewshot.cli.options import data_option, out_option, results_option
+
+
+@click.command(short_help="Print the tables made from the records; or train and rank every model.")
+@results_option
+@click.option("--write", is_flag=True, help="Write leaderboard.md, .csv, .html, .tex and the table of README.md.")
+@click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
+@click.option("--dataset", help="Train every model on this data set, under --out, and rank these runs alone.")
+@click.option("--recipe", default="smoke", show_default=True, help="With --dataset: smoke, fast or paper.")
+@click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="With --dataset: classes.")
+@click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="With --dataset: support images.")
+@click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="With --dataset: of the test.")
+@data_option
+@out_option
+def leaderboard(**choices: Any) -> None:
+    """Print the tables made from the records: the published ones and your own under --out.
+
+    With --dataset: train and test every model there, and print how they rank. What is finished is not repeated.
+    """
+    from fewshot.cli.leaderboard_commands import leaderboard_command
+
+    leaderboard_command(**choices)
+
+
+@click.command(short_help="Copy records and their weights into results/.")
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@results_option
+@click.option("--without-weights", is_flag=True, help="The record alone, where its weights are too large to commit.")
+@click.option("--note", default="", help="A sentence for the notes of these records: what was tried, what is left.")
+def publish(records: tuple[Path, ...], results: Path, without_weights: bool, note: str) -> None:
+    """Publish RECORDS, the files that `fewshot run` wrote: record to results/runs, weights to results/weights.
+
+    Smoke tests, records of uncommitted code, and records whose checkpoint is gone or is another are refused; then
+    nothing is changed. The tables are written anew. What is left to do is to commit.
+    """
+    from fewshot.experiments.publish import publish
+    from fewshot.reports.results import readme_parts, write_results
+
+    readme_parts(results.parent / "README.md")  # what could not be written is refused before anything is
+    copied = publish(records, results, with_weights=not without_weights, note=note)
+    for path in (*copied, *write_results(results)):
+        click.echo(f"written: {path}")
+
+
+@click.command(short_help="Measure a record again and say whether its number stands.")
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@results_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@data_option
+def verify(records: tuple[Path, ...], results: Path, device: str, data: Path | None) -> None:
+    """Test the weights of RECORDS on their episodes once more: same episodes, same images, same counts?
+
+    The weights are where the record says, or in results/weights. Exit status 1 where a number does not stand.
+    """
+    from fewshot.models.hardware import DEVICES, keep_freed_memory
+    from fewshot.models.options import check_choice
+
+    check_choice("device", device, DEVICES)
+    keep_freed_memory()
+    fallen = [path for path in records if not _stands(path, results, device, data, alone=len(records) == 1)]
+    if len(records) > 1:
+        click.echo(f"{len(records) - len(fallen)} of {len(records)} numbers stand")
+    sys.exit(1 if fallen else 0)
+
+
+def _stands(path: Path, results: Path, device: str, root: Path | None, *, alone: bool) -> bool:
+    """Whether the number of a record stands, and why, printed. Of several, one that cannot be verified is named."""
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.verify import verify
+
+    try:
+        with TerminalReporter() as reporter:
+            found = verify(path, results, reporter, root=root, device=device)
+    except UserError as error:
+        if alone:
+            raise
+        click.echo(f"record    {path}\nverdict   cannot be verified: {error}")
+        return False
+    click.echo("\n".join([f"record    {path}", *found.lines()]))
+    return found.stands

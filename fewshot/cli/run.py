@@ -1,0 +1,158 @@
+"""fewshot run, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fewshot.cli.options import config_options, data_option, given, json_option, out_option, parse_model_options
+from fewshot.experiments.config import EvaluateConfig, RunConfig
+
+if TYPE_CHECKING:
+    from fewshot.records.record import RunRecord
+
+note_option = click.option("--note", help="A sentence that the record keeps: what was tried, what is left.")
+model_options_argument = click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True}, short_help="Train a model, select it, test it, write the record."
+)
+@config_options(RunConfig)
+@click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
+@click.option(
+    "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
+)
+@note_option
+@data_option
+@out_option
+@json_option
+@model_options_argument
+def run(**choices: Any) -> None:
+    """Train a model, select it on the validation classes, test it, and write checkpoint and record.
+
+    With --readout the trained embeddings are frozen and classified otherwise than the model does by itself.
+
+    Ctrl-C leaves a checkpoint and the same command goes on from it; a finished training is not repeated. Options of
+    the model itself, such as --distance cosine, are listed by `fewshot list models`.
+    """
+    from fewshot.cli.output import print_outcomes
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.run import run_readouts
+    from fewshot.models.hardware import keep_freed_memory
+
+    config = run_config(choices)
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        if choices["note"]:
+            reporter.note(choices["note"])
+        if choices["tensorboard"] is not None:
+            _watch(config, choices["tensorboard"], reporter)
+        outcomes = run_readouts(config, None, choices["out"], reporter, root=choices["data"], fresh=choices["fresh"])
+        _draw_training(outcomes[0][0])
+    print_outcomes(outcomes, choices["as_json"])
+
+
+def run_config(choices: Mapping[str, Any]) -> RunConfig:
+    """The configuration that the options of `fewshot run` ask for. Raises UserError for words that do not fit."""
+    from fewshot.experiments.resolve import divided_options
+    from fewshot.models.encoders.library import find_encoder
+    from fewshot.models.methods import METHODS
+    from fewshot.models.options import options_of
+
+    method_class = METHODS.get(choices["model"])
+    encoder_class = find_encoder(choices["encoder"] or method_class.default_encoder)
+    known = {option.flag for target in (method_class, encoder_class) for option in options_of(target).values()}
+    words = parse_model_options(choices["model_options"], flags_of(run), known)
+    return RunConfig(**given(RunConfig, choices), **divided_options(choices["model"], choices["encoder"], words))
+
+
+def flags_of(command: click.Command) -> set[str]:
+    """The flags of a command itself."""
+    return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")}
+
+
+def _watch(config: RunConfig, folder: Path, reporter: Any) -> None:
+    from fewshot.experiments.resolve import refuse_for_untrained
+    from fewshot.training.tensorboard import tensorboard_observer
+
+    refuse_for_untrained(config.model, ["tensorboard"])
+    reporter.observers.append(tensorboard_observer(folder))
+
+
+def _draw_training(record: RunRecord) -> None:
+    """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
+    picture = Path(record.config["checkpoint"]).with_name("training.png")
+    if record.training["history"] and not picture.exists():
+        from fewshot.reports.plots.episodes import plot_history
+
+        plot_history(
+            record.training["history"], picture, f"{record.model} on {record.config['pixels']}, seed {record.seed}"
+        )
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, short_help="Test a trained model again.")
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@config_options(EvaluateConfig)
+@note_option
+@data_option
+@out_option
+@json_option
+@model_options_argument
+def evaluate(**choices: Any) -> None:
+    """Test a trained model: CHECKPOINT is the checkpoint.safetensors that `fewshot run` wrote.
+
+    Every way with every shot and every read-out gives a record; the images are embedded once.
+
+    Model options change the rule, not the weights: `--batch-norm transductive` for relation. With --as the weights
+    serve another model: a proto refined with unlabeled images in the test alone is `--as soft-kmeans-proto`.
+    """
+    if choices["checkpoint"] is None and choices["embeddings"] is None:
+        raise click.UsageError("Missing argument 'CHECKPOINT' (or --embeddings FILE).", click.get_current_context())
+    from fewshot.cli.output import print_outcomes
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.evaluate import evaluate_again
+    from fewshot.models.hardware import keep_freed_memory
+
+    config = evaluate_config(choices)
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        if choices["note"]:
+            reporter.note(choices["note"])
+        outcomes = evaluate_again(config, None, choices["out"], reporter, root=choices["data"])
+    print_outcomes(outcomes, choices["as_json"])
+
+
+def evaluate_config(choices: Mapping[str, Any]) -> EvaluateConfig:
+    """The configuration that the options of `fewshot evaluate` ask for. Raises UserError for words of no model."""
+    from fewshot.models.methods import METHODS
+    from fewshot.models.options import options_of
+
+    of_models = {option.flag for name in METHODS for option in options_of(METHODS.get(name)).values()}
+    words = parse_model_options(choices["model_options"], flags_of(evaluate), of_models, "evaluate")
+    return EvaluateConfig(checkpoint=choices["checkpoint"], model_options=words, **given(EvaluateConfig, choices))
+
+
+@click.command(short_help="Score Lake's 20 runs without learning: a check that they are read right.")
+@click.option("--size", type=click.IntRange(1), default=105, show_default=True, help="Side of the images: 28 or 105.")
+@data_option
+@out_option
+@json_option
+def hausdorff(size: int, data: Path | None, out: Path, as_json: bool) -> None:
+    """Score Lake's 20 published runs by the modified Hausdorff distance of the drawings.
+
+    Nothing is learned. At 105x105 Lake et al. (2015) print 38.8 % errors: a check that drawings and answers are paired
+    as published.
+    """
+    from episodes.datasets.opening import open_dataset
+    from fewshot.cli.output import print_outcomes
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.hausdorff import measure_hausdorff
+
+    with TerminalReporter() as reporter:
+        dataset = open_dataset("omniglot", data, "lake", reporter=reporter, size=size)
+        outcome = measure_hausdorff(dataset, out, reporter)
+    print_outcomes([outcome], as_json)

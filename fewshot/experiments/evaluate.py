@@ -1,0 +1,146 @@
+"""evaluate_again(config): what was trained before, or embedded elsewhere, tested in every setting that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from episodes.datasets.base import Dataset
+from episodes.datasets.corruption import corrupted, corrupted_share
+from episodes.datasets.omniglot.oneshot_runs import RUNS, oneshot_runs
+from episodes.datasets.opening import open_dataset
+from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from fewshot.experiments.config import EvaluateConfig
+from fewshot.experiments.convert import convert_checkpoint
+from fewshot.experiments.external_embeddings import check_name, measure_external
+from fewshot.experiments.measure import OWN_RULE, EvaluationPlan, Outcome, measure, readouts_named, refuse_unreadable
+from fewshot.experiments.resolve import DEFAULT_UNLABELED, check_hardware
+from fewshot.models.factory import load_trained, read_metadata
+from fewshot.models.hardware import choose_device, choose_precision
+from fewshot.models.methods import METHODS
+from fewshot.models.tensor_files import CheckpointError
+from fewshot.progress import Reporter
+
+
+def evaluate_again(
+    config: EvaluateConfig,
+    dataset: Dataset | None = None,
+    out: Path = Path("runs"),
+    reporter: Reporter | None = None,
+    *,
+    root: Path | None = None,
+) -> list[Outcome]:
+    """Test a checkpoint, or embeddings made elsewhere: a record for each way, shot and read-out, under ``out``.
+
+    Every image is embedded once. The data set is that of the training where none is named. Raises UserError for what
+    does not fit together, before anything is measured.
+    """
+    reporter = reporter or Reporter()
+    check_hardware(config)
+    if config.embeddings is not None:
+        return _of_embeddings(config, config.embeddings, dataset, root, out, reporter)
+    if config.checkpoint is None:
+        raise UserError("name a checkpoint, or embeddings made elsewhere")
+    if config.name is not None:
+        raise UserError("--name names embeddings made elsewhere: a checkpoint has its model's name")
+    return _of_checkpoint(config, config.checkpoint, dataset, root, out, reporter)
+
+
+def _of_checkpoint(
+    config: EvaluateConfig, checkpoint: Path, dataset: Dataset | None, root: Path | None, out: Path, reporter: Reporter
+) -> list[Outcome]:
+    """The weights of a checkpoint, under their own rule or another one."""
+    command, config = config.to_command(), config.as_protocol()
+    readouts, metadata = readouts_named(config.readout), read_metadata(checkpoint)
+    model = config.as_model or metadata["model"]
+    refuse_unreadable(model, METHODS.get(model), readouts)
+    if config.as_model or config.model_options:
+        checkpoint = convert_checkpoint(checkpoint, model, config.model_options, out)
+    device = choose_device(config.device)
+    trained = load_trained(checkpoint, device)
+    dataset = dataset or _opened(config, metadata, root, reporter)
+    if not corrupted_share(dataset):  # as asked for, else as in the training
+        dataset = corrupted(dataset, config.damage if config.damage is not None else metadata.get("damage", 0.0))
+    test_set = dataset.load("test", reporter.data_progress)
+    if test_set.image_shape != trained.method.encoder.image_shape:
+        raise CheckpointError(
+            f"{checkpoint} was trained on images of {trained.method.encoder.image_shape} (channels, height, width) "
+            f"and those of {dataset.name} are {test_set.image_shape}: choose a data set of that size"
+        )
+    if config.protocol == RUNS and metadata["pixels"].startswith("omniglot-vinyals"):
+        raise CheckpointError(
+            f"{checkpoint} was trained on characters of Lake's 20 runs: train with `fewshot run --split lake`"
+        )
+    specs = episode_shapes(config, metadata["recipe"], uses_unlabeled=METHODS.get(model).uses_unlabeled)
+    samplers = _samplers(config, dataset, specs, reporter)
+    precision = choose_precision(config.precision, device)
+    plan = EvaluationPlan(dataset, samplers, config.episodes, precision, readouts, command)
+    return measure(trained, plan, out, reporter)
+
+
+def _samplers(
+    config: EvaluateConfig, dataset: Dataset, specs: list[EpisodeSpec], reporter: Reporter
+) -> list[EpisodeSampler]:
+    if config.protocol == RUNS:
+        return [oneshot_runs(dataset)]
+    test_set = dataset.load("test", reporter.data_progress)
+    return [EpisodeSampler(test_set, spec, config.episode_seed) for spec in specs]
+
+
+def _of_embeddings(
+    config: EvaluateConfig, path: Path, dataset: Dataset | None, root: Path | None, out: Path, reporter: Reporter
+) -> list[Outcome]:
+    """Embeddings of every test image, made elsewhere, with every read-out that is asked for."""
+    if config.checkpoint is not None:
+        raise UserError("--embeddings FILE stands in the place of CHECKPOINT: give one of them")
+    of_training = ("as_model", "unlabeled", "distractors")
+    if config.model_options or any(getattr(config, name) for name in of_training):
+        raise UserError(
+            "--as, unlabeled images and options of a model have no meaning for --embeddings: leave them out"
+        )
+    name, command, config = check_name(config.name), config.to_command(), config.as_protocol()
+    readouts = readouts_named(config.readout or "prototype")
+    if OWN_RULE in readouts:
+        raise UserError("embeddings have no rule of their own: name a read-out (see `fewshot list readouts`)")
+    if config.precision != "auto":
+        raise UserError("embeddings made elsewhere have their precision: leave out --precision")
+    if dataset is None:
+        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
+    dataset = corrupted(dataset, config.damage)
+    specs = [EpisodeSpec(way, shot, config.query) for way in config.way or (5,) for shot in config.shot or (1,)]
+    samplers = _samplers(config, dataset, specs, reporter)
+    plan = EvaluationPlan(dataset, samplers, config.episodes, "fp32", readouts, command)
+    return measure_external(path, name, plan, choose_device(config.device), out, reporter)
+
+
+def _opened(config: EvaluateConfig, metadata: Mapping[str, Any], root: Path | None, reporter: Reporter) -> Dataset:
+    """The data set that was asked for, else that of the training, in the shape of its images."""
+    same_data = config.dataset in (None, metadata["dataset"])
+    return open_dataset(
+        config.dataset or metadata["dataset"],
+        root,
+        config.class_split or (metadata["class_split"] if same_data else None),
+        reporter=reporter,
+        image_shape=tuple(metadata["image_shape"]),
+        size=config.size,
+    )
+
+
+def episode_shapes(config: EvaluateConfig, recipe: Mapping[str, Any], *, uses_unlabeled: bool) -> list[EpisodeSpec]:
+    """The test episodes that were asked for, each way with each shot; what was left open is as in training."""
+    unlabeled = config.unlabeled or recipe.get("unlabeled", 0)
+    distractors = config.distractors or recipe.get("distractors", 0)
+    if not uses_unlabeled:
+        if config.unlabeled or config.distractors:
+            raise UserError("this model makes no use of unlabeled images: name one that does with --as")
+        unlabeled = distractors = 0
+    elif not unlabeled:
+        unlabeled = DEFAULT_UNLABELED
+    return [
+        EpisodeSpec(way, shot, config.query, unlabeled, distractors)
+        for way in config.way or (5,)
+        for shot in config.shot or (recipe.get("train_shot") or 1,)
+    ]

@@ -1,0 +1,283 @@
+"""From a RunConfig to a training that can begin: every check, every open place, and the identity of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from episodes.augment import AUGMENTATIONS
+from episodes.datasets.base import Dataset
+from episodes.datasets.cards import DATASETS
+from episodes.datasets.corruption import corrupted, corrupted_share
+from episodes.datasets.omniglot.oneshot_runs import RUNS, oneshot_runs
+from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from episodes.types import ImageSet, Split
+from fewshot.experiments.measure import EvaluationPlan, readouts_named, refuse_unreadable
+from fewshot.models.encoders.library import find_encoder
+from fewshot.models.factory import InitialWeights, initial_weights
+from fewshot.models.hardware import DEVICES, PRECISIONS, Precision, choose_device, choose_precision
+from fewshot.models.methods import METHODS, Method
+from fewshot.models.options import OptionError, check_choice, checked_options, departures, options_of
+from fewshot.progress import Reporter
+from fewshot.records.provenance import commit, short_hash
+from fewshot.training.optimizers import ADAM, OPTIMIZERS
+from fewshot.training.recipes import RECIPES, Recipe, find_recipe
+
+if TYPE_CHECKING:
+    from fewshot.experiments.config import CommonConfig, RunConfig
+
+TRAINING_VERSION = 1
+"""Raise it whenever the training code would give other weights for the same configuration.
+
+Rounding does not count: another device or another PyTorch rounds otherwise, too.
+"""
+DEFAULT_UNLABELED = 5
+"""Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
+NO_TRAINING = {"name": "none", "source": "nothing is trained", "train_episodes": 0}
+"""In the place of a recipe, in checkpoint and record."""
+TRAINED_ON: tuple[Split, Split] = ("train", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What is trained on which images, nothing open."""
+
+    recipe: Recipe
+    shortened: bool  # fewer training episodes than the recipe says
+    train_set: ImageSet
+    val_set: ImageSet
+    initial: InitialWeights | None = None  # of the encoder; None: drawn by the seed
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedRun:
+    """A configuration on its data, every place of it filled. ``training`` is None where nothing is trained."""
+
+    config: RunConfig
+    dataset: Dataset
+    device: torch.device
+    precision: Precision
+    test: EvaluationPlan
+    training: TrainingPlan | None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights, and nothing else: two runs with one identity share one training."""
+        config, training = self.config, self.training
+        identity: dict[str, Any] = {
+            "model": config.model,
+            "model_options": dict(config.model_options),
+            "encoder": config.encoder,
+            "encoder_options": dict(config.encoder_options),
+            "pixels": self.dataset.protocol_name,
+            "recipe": NO_TRAINING,
+            "seed": config.seed,
+        }
+        if training is None:
+            return identity
+        identity |= {
+            "recipe": {name: value for name, value in asdict(training.recipe).items() if value is not None},
+            "train_images": training.train_set.fingerprint,
+            "val_images": training.val_set.fingerprint,
+            "precision": self.precision,
+            "version": TRAINING_VERSION,
+        }
+        if config.compiled:  # named only where it is so: other weights, by rounding
+            identity["compiled"] = True
+        return identity if training.initial is None else identity | {"init": training.initial.description}
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says of where it comes from, its training history apart."""
+        dataset = self.dataset
+        return self.identity() | {
+            "image_shape": list(dataset.image_shape),
+            "dataset": dataset.name,
+            "class_split": dataset.class_split,
+            "damage": corrupted_share(dataset),
+            "shortened": self.training is not None and self.training.shortened,
+            "commit": commit(),
+        }
+
+    def folder(self, out: Path) -> Path:
+        """Where the checkpoint lies under ``out``: named for the identity."""
+        identity = self.identity()
+        name = f"{self.config.model}-{self.dataset.protocol_name}-{identity['recipe']['name']}"
+        return out / "checkpoints" / f"{name}-{short_hash(identity)}"
+
+
+def checked(config: RunConfig) -> RunConfig:
+    """See RunConfig.checked."""
+    method_class = METHODS.get(config.model)
+    encoder = config.encoder or method_class.default_encoder
+    if isinstance(config.recipe, str):
+        check_choice("recipe", config.recipe, RECIPES)
+    refuse_unreadable(config.model, method_class, readouts_named(config.readout))
+    check_hardware(config)
+    model_options = departures(method_class, config.model_options, f"model {config.model}")
+    encoder_options = departures(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
+    if both := encoder_options.keys() & options_of(method_class).keys():
+        raise OptionError(f"model {config.model} decides its encoder's {min(both)}: give it to the model alone")
+    of_training = [*config.overrides(), *(name for name in ("init", "compiled", "recipe") if name in config.changed())]
+    refuse_for_untrained(config.model, of_training)
+    if config.compiled and method_class.adapts:
+        raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")
+    config = config.as_protocol()
+    return replace(config, encoder=encoder, model_options=model_options, encoder_options=encoder_options)
+
+
+def check_hardware(config: CommonConfig) -> None:
+    """Raises UserError for a device or a precision that there is not."""
+    check_choice("device", config.device, DEVICES)
+    check_choice("precision", config.precision, PRECISIONS)
+
+
+def refuse_for_untrained(model: str, fields: Sequence[str]) -> None:
+    """Raises UserError where a model that is never trained is told how to be."""
+    if fields and METHODS.get(model).trains_on == "nothing":
+        flags = ", ".join("--compile" if name == "compiled" else f"--{name.replace('_', '-')}" for name in fields)
+        raise UserError(f"model {model} is not trained: leave out {flags}")
+
+
+def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = None) -> ResolvedRun:
+    """See RunConfig.resolve."""
+    reporter = reporter or Reporter()
+    if not corrupted_share(dataset):
+        dataset = corrupted(dataset, config.damage)
+    asked = _naming(config.as_protocol(), dataset)
+    config = checked(asked)
+    runs = oneshot_runs(dataset) if config.protocol == RUNS else None  # refuses before anything is decoded
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    training = _training_plan(config, dataset, reporter)
+    sampler = runs or EpisodeSampler(
+        _loaded(dataset, "test", reporter), _test_spec(config, training), config.episode_seed
+    )
+    plan = EvaluationPlan(
+        dataset, [sampler], config.episodes, precision, readouts_named(config.readout), asked.to_command()
+    )
+    return ResolvedRun(config, dataset, device, precision, plan, training)
+
+
+def _loaded(dataset: Dataset, split: Split, reporter: Reporter) -> ImageSet:
+    image_set = dataset.load(split, reporter.data_progress)
+    if fits := dataset.what_fits(image_set):
+        reporter.say(fits)
+    return image_set
+
+
+def _naming(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The configuration with the name of its data set, so that its command opens the same one."""
+    if config.dataset is not None:
+        if config.dataset in DATASETS and config.dataset != dataset.name:
+            raise UserError(f"the configuration is of {config.dataset} and the images are those of {dataset.name}")
+        return config
+    named = dataset.name in DATASETS and dataset.name != "folder"
+    split = dataset.class_split if dataset.class_split != dataset.card.class_splits[0] else None
+    side = dataset.image_shape[-1]
+    return replace(
+        config,
+        dataset=dataset.name if named else str(dataset.location()),
+        class_split=split,
+        size=side if side in dataset.sizes[1:] else config.size,
+        damage=corrupted_share(dataset) or None,
+    )
+
+
+def _training_plan(config: RunConfig, dataset: Dataset, reporter: Reporter) -> TrainingPlan | None:
+    """The recipe with what the configuration changes in it, on its images; None where nothing is trained.
+
+    Raises UserError for what the model does not read, before any image is decoded.
+    """
+    method_class = METHODS.get(config.model)
+    if method_class.trains_on == "nothing":
+        return None
+    recipe = config.recipe
+    if isinstance(recipe, str):
+        name = check_choice("recipe", recipe, RECIPES)
+        recipe = find_recipe(name, dataset.name, config.shot, config.model, config.way, config.encoder)
+    shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes
+    recipe = replace(recipe, **config.overrides())
+    if recipe.unlabeled and not method_class.uses_unlabeled:
+        raise UserError(f"model {config.model} makes no use of unlabeled images: leave out --unlabeled")
+    if method_class.uses_unlabeled and not recipe.unlabeled:
+        recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
+    recipe = _choices_checked(recipe, config.model, method_class)
+    train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
+    initial = None if config.init is None else initial_weights(config.init)
+    return TrainingPlan(_fitted(recipe, config, train_set, val_set), shortened, train_set, val_set, initial)
+
+
+def _choices_checked(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:
+    """A recipe without words for a default. Raises UserError for what the model has no place for."""
+    on_images = method_class.trains_on == "images"
+    if on_images and (recipe.train_way or recipe.train_shot):
+        raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
+    if method_class.self_supervised and recipe.per_class:
+        raise UserError(f"model {model} uses no labels, which batches by class would need: leave out --per-class")
+    if not on_images and (recipe.batch_size or recipe.per_class):
+        raise UserError(f"model {model} trains on episodes: leave out --batch-size and --per-class")
+    if recipe.turns and (on_images or method_class.adapts):
+        raise UserError(f"model {model} does not divide embeddings into support and queries: leave out --turns")
+    if recipe.augment is not None:
+        augment = check_choice("augmentation", recipe.augment, ("none", *AUGMENTATIONS))
+        recipe = replace(recipe, augment=None if augment == "none" else augment)
+    if recipe.optimizer is not None:
+        optimizer = check_choice("optimizer", recipe.optimizer, OPTIMIZERS)
+        recipe = replace(recipe, optimizer=None if optimizer == ADAM else optimizer)
+    return replace(recipe, turns=recipe.turns or None)
+
+
+def _fitted(recipe: Recipe, config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> Recipe:
+    """The recipe with every open place filled from the test, within what the images allow."""
+    on_images = METHODS.get(config.model).trains_on == "images"
+    if on_images:
+        recipe = _fitted_batches(recipe, train_set)
+    train_shot = recipe.train_shot or config.shot
+    val_shot = recipe.val_shot or train_shot
+    val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
+    val_way = recipe.val_way or min(config.way, val_set.num_classes)
+    return replace(
+        recipe,
+        train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
+        train_shot=None if on_images else train_shot,
+        val_way=min(val_way, val_set.num_classes) if on_images else val_way,
+        val_query=max(1, min(recipe.val_query, val_images_left)),
+    )
+
+
+def _fitted_batches(recipe: Recipe, train_set: ImageSet) -> Recipe:
+    """Batches no larger than the training set; nothing of the test's shape, so that all tests share a training."""
+    assert recipe.batch_size is not None
+    if recipe.per_class is None:
+        return replace(recipe, batch_size=min(recipe.batch_size, len(train_set.images)))
+    per_class = min(recipe.per_class, int(train_set.class_sizes.min()))
+    num_classes = max(1, min(recipe.batch_size // per_class, train_set.num_classes))
+    return replace(recipe, per_class=per_class, batch_size=num_classes * per_class)
+
+
+def _test_spec(config: RunConfig, training: TrainingPlan | None) -> EpisodeSpec:
+    """The shape of a test episode: unlabeled images and distractors are those of the training."""
+    counts = (training.recipe.unlabeled, training.recipe.distractors) if training is not None else (0, 0)
+    return EpisodeSpec(config.way, config.shot, config.query, *(number or 0 for number in counts))
+
+
+def divided_options(model: str, encoder: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """``model_options`` and ``encoder_options`` of a RunConfig, from the options of both.
+
+    What only the encoder's constructor knows goes there; all others are the model's to accept or refuse.
+    """
+    method_class = METHODS.get(model)
+    encoder = encoder or method_class.default_encoder
+    encoder_class = find_encoder(encoder)
+    only_encoder = options_of(encoder_class).keys() - options_of(method_class).keys()
+    of_model = {name: value for name, value in options.items() if name not in only_encoder}
+    of_encoder = {name: value for name, value in options.items() if name in only_encoder}
+    return {
+        "model_options": checked_options(method_class, of_model, f"model {model}"),
+        "encoder_options": checked_options(encoder_class, of_encoder, f"encoder {encoder}"),
+    }

@@ -1,0 +1,94 @@
+"""A configuration becomes a command, and the command the same configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewshot.cli.run import evaluate, evaluate_config, run, run_config
+from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, flag_of, option_fields
+from fewshot.models.options import OptionError
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
+OPTIONS = st.sampled_from([{}, {"distance": "cosine"}])
+ENCODER_OPTIONS = st.sampled_from([{}, {"width": 8}])
+
+
+def values_of(config: type[CommonConfig], item: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
+    """Values that a field may have, its default among them."""
+    hint = get_type_hints(config)[item.name]
+    kinds, limits = [kind for kind in (*get_args(hint), hint) if kind in VALUES], item.metadata["limits"]
+    values = VALUES[kinds[0]](limits) if kinds else st.lists(whole(limits), min_size=1, unique=True).map(tuple)
+    return st.just(item.default) | values
+
+
+def whole(limits: dict[str, Any]) -> st.SearchStrategy[int]:
+    return st.integers(limits["min"], limits.get("max", 10**6))
+
+
+VALUES: dict[Any, Any] = {
+    bool: lambda _: st.booleans(),
+    int: whole,
+    float: lambda limits: st.floats(limits["min"], limits.get("max", 1e6), exclude_min=True, exclude_max=True),
+    str: lambda _: WORDS,
+    Path: lambda _: WORDS.map(Path),
+}
+
+
+def configs(config: type[CommonConfig], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    fields = {item.name: values_of(config, item) for item in option_fields(config)}
+    return st.builds(config, **(fields | more))
+
+
+RUNS = configs(
+    RunConfig,
+    model=st.just("proto"),
+    encoder=st.just("conv4") | st.none(),
+    model_options=OPTIONS,
+    encoder_options=ENCODER_OPTIONS,
+)
+EVALUATIONS = configs(EvaluateConfig, checkpoint=WORDS.map(Path) | st.none(), model_options=OPTIONS)
+
+
+@given(RUNS)
+def test_the_command_of_a_run_is_parsed_to_the_same_configuration(config: RunConfig) -> None:
+    assert run_config(parsed(run, config)) == config
+
+
+@given(EVALUATIONS)
+def test_the_command_of_a_test_is_parsed_to_the_same_configuration(config: EvaluateConfig) -> None:
+    assert evaluate_config(parsed(evaluate, config)) == config
+
+
+def parsed(command: click.Command, config: CommonConfig) -> dict[str, Any]:
+    program, verb, *words = shlex.split(config.to_command())
+    assert (program, verb) == ("fewshot", command.name)
+    return command.make_context(verb, words).params
+
+
+@pytest.mark.parametrize(("command", "config"), [(run, RunConfig), (evaluate, EvaluateConfig)])
+def test_every_field_is_an_option_of_its_command_and_none_is_read_by_nobody(
+    command: click.Command, config: type[CommonConfig]
+) -> None:
+    flags = {parameter.name: parameter.opts[0] for parameter in command.params if isinstance(parameter, click.Option)}
+    fields = {item.name: flag_of(item) for item in option_fields(config)}
+    assert {name: flags.pop(name) for name in fields} == fields
+    beside = {"note", "data", "out", "as_json", "help"} | ({"fresh", "tensorboard"} if config is RunConfig else set())
+    assert flags.keys() <= beside
+    constructors = {"model_options", "encoder_options", "checkpoint"}
+    assert {item.name for item in dataclasses.fields(config)} - fields.keys() <= constructors
+
+
+def test_options_of_model_and_encoder_find_their_constructors() -> None:
+    words = ["--distance", "cosine", "--width", "8"]
+    config = run_config(run.make_context("run", words).params)
+    assert (config.model_options, config.encoder_options) == ({"distance": "cosine"}, {"width": 8})
+    with pytest.raises(OptionError, match="Did you mean '--distance'"):
+        run_config(run.make_context("run", ["--distanse", "cosine"]).params)
