@@ -42,28 +42,31 @@ VALUES: dict[Any, Any] = {
 }
 
 
-def configs(config: type[CommonConfig], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def fields_of(config: type[CommonConfig], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     fields = {item.name: values_of(config, item) for item in option_fields(config)}
-    return st.builds(config, **(fields | more))
+    return st.fixed_dictionaries(fields | more)
 
 
-RUNS = configs(
+RUNS = fields_of(
     RunConfig,
     model=st.just("proto"),
     encoder=st.just("conv4") | st.none(),
     model_options=OPTIONS,
     encoder_options=ENCODER_OPTIONS,
 )
-EVALUATIONS = configs(EvaluateConfig, checkpoint=WORDS.map(Path) | st.none(), model_options=OPTIONS)
+EVALUATIONS = fields_of(EvaluateConfig, checkpoint=WORDS.map(Path), embeddings=st.none(), model_options=OPTIONS)
+EVALUATIONS |= fields_of(EvaluateConfig, checkpoint=st.none())
 
 
 @given(RUNS)
-def test_the_command_of_a_run_is_parsed_to_the_same_configuration(config: RunConfig) -> None:
+def test_the_command_of_a_run_is_parsed_to_the_same_configuration(said: dict[str, Any]) -> None:
+    config = RunConfig(**said)
     assert run_config(parsed(run, config)) == config
 
 
 @given(EVALUATIONS)
-def test_the_command_of_a_test_is_parsed_to_the_same_configuration(config: EvaluateConfig) -> None:
+def test_the_command_of_a_test_is_parsed_to_the_same_configuration(said: dict[str, Any]) -> None:
+    config = EvaluateConfig(**said)
     assert evaluate_config(parsed(evaluate, config)) == config
 
 

@@ -188,7 +188,9 @@ def as_stored(stored: Mapping[str, Any]) -> ResolvedRun:
     training = None
     if stored["recipe"]["name"] != "none":
         train_set, val_set = (replace(toy_set(), fingerprint=stored[f"{split}_images"]) for split in ("train", "val"))
-        training = TrainingPlan(Recipe(**stored["recipe"]), stored["shortened"], train_set, val_set)
+        training = TrainingPlan(
+            Recipe(**{"train_way": None, **stored["recipe"]}), stored["shortened"], train_set, val_set
+        )
     dataset, precision = Named(stored["pixels"]), stored.get("precision", "fp32")
     plan = EvaluationPlan(dataset, [], 0, precision)
     return ResolvedRun(config, dataset, torch.device("cpu"), precision, plan, training)
