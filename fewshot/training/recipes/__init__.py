@@ -15,7 +15,6 @@ import msgspec
 
 from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
-from fewshot.models.methods import METHODS
 
 RecipeName = Literal["fast", "paper", "smoke"]
 RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
@@ -147,6 +146,8 @@ def find_recipe(
     unknown data set, and where the papers have no recipe. Koch's encoder has a fast recipe of its own; for all others
     the encoder makes no difference.
     """
+    from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
+
     table, source = _table_of(dataset)
     on_images = model in METHODS and METHODS.get(model).trains_on == "images"
     case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder}
