@@ -93,6 +93,11 @@ class EpisodeSampler:
         self.unlabeled = unlabeled
         _check_fit(image_set, spec, self.labeled, unlabeled)
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        shape = f"{spec.way}-way {spec.shot}-shot, {spec.num_query} queries a class"
+        return f"{type(self).__name__}({shape}, seed {self.seed}, of {self.image_set!r})"
+
     def __getitem__(self, index: int) -> Episode:
         """Episode ``index``, as a batch of one."""
         return self.batch(index, 1)
@@ -224,6 +229,10 @@ class ClassBatchSampler:
             _check_sizes(image_set, whole_pool(image_set), per_class, "a batch", "lower the images per class")
         self._epoch: int | None = None
         self._order = np.empty(0, np.int64)
+
+    def __repr__(self) -> str:
+        each = "" if self.per_class is None else f", {self.per_class} of each class"
+        return f"ClassBatchSampler(batches of {self.batch_size}{each}, seed {self.seed}, of {self.image_set!r})"
 
     def batch(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows and class ids of batch ``index``: int64 (batch_size,) each."""

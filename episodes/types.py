@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from episodes.errors import DataError as DataError  # named beside the types they speak of
 from episodes.errors import EpisodeError as EpisodeError
+from episodes.images.torch_dataset import labeled_images
 from episodes.spec import SPLITS as SPLITS
 from episodes.spec import Split as Split
 
@@ -41,6 +43,37 @@ class ImageSet:
             raise ValueError(f"class_starts must be {len(self.class_names) + 1} numbers from 0 to {len(self.images)}")
         if (np.diff(starts) < 0).any():
             raise ValueError("class_starts must not fall")
+
+    @classmethod
+    def from_torch(
+        cls,
+        dataset: Any,
+        size: int | None = None,
+        channels: int | None = None,
+        *,
+        name: str = "",
+        split: str = "test",
+    ) -> ImageSet:
+        """The images of a torch ``Dataset`` of (image, label) pairs, sorted by class; all are read into memory.
+
+        Images are PIL images or tensors (channels, height, width), uint8 or from 0 to 1; labels are whole numbers.
+        ``size`` center-crops and resizes to a square; without it all must be of one shape already. ``channels`` is 1
+        (gray) or 3 (color), or that of each image. Classes are named by ``dataset.classes`` where there is such a list,
+        else by their label; labels that do not occur have no class. Raises DataError, which names the item that is none
+        of these.
+        """
+        images, labels = labeled_images(dataset, size, channels)
+        found, sizes = np.unique(labels, return_counts=True)
+        known = list(getattr(dataset, "classes", ()))
+        names = tuple(str(known[label]) if 0 <= label < len(known) else str(label) for label in found.tolist())
+        starts = np.concatenate(([0], sizes.cumsum())).astype(np.int64)
+        unnamed = cls(torch.from_numpy(images), starts, names, name or type(dataset).__name__, split)
+        return replace(unnamed, fingerprint=unnamed.pixels_digest)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.image_shape))
+        counts = f"{self.num_classes:,} classes, {len(self.images):,} images {shape}"
+        return f"ImageSet({self.dataset} {self.split}: {counts})"
 
     @property
     def num_classes(self) -> int:
@@ -80,6 +113,11 @@ class Episode:
     query: Int64[Tensor, "batch queries"]
     labels: Int64[Tensor, "batch queries"]  # 0 ... way - 1
     unlabeled: Int64[Tensor, "batch unlabeled"] | None = None  # (way + num_distractor) * num_unlabeled, shuffled
+
+    def __repr__(self) -> str:
+        batch, way, shot = self.support.shape
+        unlabeled = "" if self.unlabeled is None else f", {self.unlabeled.shape[1]} unlabeled images"
+        return f"Episode(batch of {batch}: {way}-way {shot}-shot, {self.query.shape[1]} queries{unlabeled})"
 
     def to(self, device: torch.device) -> Episode:
         """The same rows on another device."""

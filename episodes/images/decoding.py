@@ -1,4 +1,4 @@
-"""From picture files to pixels: decode in threads, bring to one shape, name the pictures that are damaged."""
+"""From picture files to pixels: decode in threads, bring to one shape, name those that cannot be read."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Preparation:
         if self.center_crop:  # photos are large: let the JPEG decoder leave out detail far below the final pixels
             image.draft(None, (4 * self.size, 4 * self.size))
         ImageOps.exif_transpose(image, in_place=True)
-        image = _in_mode(image, "L" if self.channels == 1 else "RGB")
+        image = in_mode(image, "L" if self.channels == 1 else "RGB")
         if self.center_crop and image.width != image.height:
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -135,7 +135,7 @@ class Preparation:
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
     """8 bits per channel. Transparent pixels show white, the paper on which most drawings with them are made."""
     if image.mode.startswith("I;16"):  # 16 bits per pixel, which Pillow would clip at 255 instead of scaling
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -146,7 +146,7 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Damage:
+class UnreadableImage:
     """A picture that could not be decoded: missing, empty or undecodable, and then why."""
 
     name: str
@@ -160,63 +160,63 @@ def first_few(names: Sequence[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def damage_lines(damages: Sequence[Damage]) -> list[str]:
-    """A line for each kind of damage: how many pictures, and the names of the first few."""
+def unreadable_lines(unreadable: Sequence[UnreadableImage]) -> list[str]:
+    """A line for each kind: how many images, and the names of the first few."""
     lines = []
     for kind in ("missing", "empty", "undecodable"):
-        if found := [damage for damage in damages if damage.kind == kind]:
-            names = [f"{damage.name} ({damage.reason})" if damage.reason else damage.name for damage in found]
+        if found := [image for image in unreadable if image.kind == kind]:
+            names = [f"{image.name} ({image.reason})" if image.reason else image.name for image in found]
             lines.append(f"{len(found)} {kind} image{'s' * (len(found) > 1)}: {first_few(names)}")
     return lines
 
 
-def _damage(picture: Picture, error: Exception) -> Damage:
+def _unreadable(picture: Picture, error: Exception) -> UnreadableImage:
     if isinstance(error, FileNotFoundError):
-        return Damage(picture.name, "missing", "")
+        return UnreadableImage(picture.name, "missing", "")
     if isinstance(error, _EmptyError):
-        return Damage(picture.name, "empty", "")
+        return UnreadableImage(picture.name, "empty", "")
     if isinstance(error, UnidentifiedImageError):
-        return Damage(picture.name, "undecodable", "no known image format")
-    return Damage(picture.name, "undecodable", " ".join(str(error).split())[:80] or type(error).__name__)
+        return UnreadableImage(picture.name, "undecodable", "no known image format")
+    return UnreadableImage(picture.name, "undecodable", " ".join(str(error).split())[:80] or type(error).__name__)
 
 
 def _decode_chunk(
     pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, start: int
-) -> list[Damage]:
-    damages = []
+) -> list[UnreadableImage]:
+    unreadable = []
     for row, picture in enumerate(pictures[start : start + _CHUNK], start):
         try:
             prepared = preparation(picture.open())
             if pixels is not None:
                 pixels[row] = prepared
         except Exception as error:  # Pillow's decoders raise all kinds of errors on damaged files
-            damages.append(_damage(picture, error))
-    return damages
+            unreadable.append(_unreadable(picture, error))
+    return unreadable
 
 
 def decode_pictures(
     pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, what: str, progress: Progress
-) -> list[Damage]:
+) -> list[UnreadableImage]:
     """Decode all into ``pixels`` (num_images, channels, height, width), or only to see whether it works, where None.
 
     Pillow lets go of Python's global lock while it decodes, so threads use every core without copying pixels between
-    processes. Returns the damaged pictures in order.
+    processes. Returns those that cannot be read, in order.
     """
-    damages: list[Damage] = []
+    unreadable: list[UnreadableImage] = []
     decode = partial(_decode_chunk, pictures, pixels, preparation)
     pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))
     try:
         for number, found in enumerate(pool.map(decode, range(0, len(pictures), _CHUNK)), 1):
-            damages += found
+            unreadable += found
             progress(what, min(number * _CHUNK, len(pictures)), len(pictures))
     finally:
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every picture
-    return damages
+    return unreadable
 
 
 def fill_or_raise(
     pictures: Sequence[Picture], preparation: Preparation, what: str, advice: str, pixels: Images, progress: Progress
 ) -> None:
-    """Decode all into ``pixels``. Raises DataError, in one line, that names the damaged pictures."""
-    if damages := decode_pictures(pictures, pixels, preparation, what, progress):
-        raise DataError(f"{what}: {'; '.join(damage_lines(damages))}. {advice}")
+    """Decode all into ``pixels``. Raises DataError, in one line, that names those that cannot be read."""
+    if unreadable := decode_pictures(pictures, pixels, preparation, what, progress):
+        raise DataError(f"{what}: {'; '.join(unreadable_lines(unreadable))}. {advice}")

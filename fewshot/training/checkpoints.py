@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import getpid
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from episodes.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; two runs at once are then not noticed
-    fcntl = None  # type: ignore[assignment]
-
 
 CHECKPOINT = "checkpoint.safetensors"
 """What every training's file is called, in a folder named for the training."""
@@ -28,7 +24,7 @@ def training_name(checkpoint: Path) -> str:
     return checkpoint.parent.name if checkpoint.name == CHECKPOINT else checkpoint.stem
 
 
-@contextlib.contextmanager
+@contextmanager
 def sole_trainer(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for one training at a time. Raises BusyError at once when another process holds it.
 
@@ -36,21 +32,21 @@ def sole_trainer(folder: Path) -> Iterator[None]:
     writing, which the next one removes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                raise BusyError(
-                    f"this very training is already running (process {owner}, folder {folder}): "
-                    "wait for it, or give this one another --out or --seed"
-                ) from error
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
-            for half in folder.glob(".partial-*"):
-                half.unlink(missing_ok=True)
+    path, owner = folder / ".lock", ""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        with suppress(OSError):  # Windows lets nobody read what is locked
+            owner = path.read_text()
+        raise BusyError(
+            f"this very training is already running (process {owner or 'unknown'}, folder {folder}): "
+            "wait for it, or give this one another --out or --seed"
+        ) from error
+    try:
+        path.write_text(str(getpid()))
+        for half in folder.glob(".partial-*"):
+            half.unlink(missing_ok=True)
         yield
+    finally:
+        lock.release()

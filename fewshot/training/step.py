@@ -18,10 +18,10 @@ from fewshot.training.optimizers import AnyOptimizer
 LossOf: TypeAlias = Callable[[Method, EpisodeImages | LabeledImages, bool], Tensor]
 
 
-def loss_of(method: Method, batch: EpisodeImages | LabeledImages, turns: bool) -> Tensor:
-    """The training loss of a batch. With ``turns`` every image of an episode has its turn in the support."""
+def loss_of(method: Method, batch: EpisodeImages | LabeledImages, support_rotation: bool) -> Tensor:
+    """The training loss of a batch. With ``support_rotation`` each image of an episode is support once."""
     if isinstance(batch, EpisodeImages):
-        return method.loss_in_turns(batch) if turns else method.loss(batch)
+        return method.loss_in_turns(batch) if support_rotation else method.loss(batch)
     return method.loss_of_images(batch)
 
 
@@ -33,10 +33,10 @@ def compiled_loss(device: torch.device) -> LossOf:
     """
     compiled = torch.compile(loss_of, dynamic=False, mode=compiler_mode(device))
 
-    def one_step(method: Method, batch: EpisodeImages | LabeledImages, turns: bool) -> Tensor:
+    def one_step(method: Method, batch: EpisodeImages | LabeledImages, support_rotation: bool) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
-            loss: Tensor = compiled(method, batch, turns)
+            loss: Tensor = compiled(method, batch, support_rotation)
         except torch._dynamo.exc.TorchDynamoException as error:
             last = str(error).strip().splitlines()[0]
             raise UserError(f"the training step cannot be compiled here ({last}): leave out --compile") from error
@@ -52,7 +52,7 @@ def train_step(
     drawn: Episode | LabeledRows,
     precision: Precision,
     augment: Callable[[Tensor], Tensor] | None = None,
-    turns: bool = False,
+    support_rotation: bool = False,
     loss_of: LossOf = loss_of,
 ) -> Tensor:
     """One gradient step on one episode or batch of images, changed by ``augment``; its loss, still on the device."""
@@ -62,7 +62,7 @@ def train_step(
         if isinstance(batch, LabeledImages):
             batch = batch.times(method.views)
         batch = batch.changed(augment)
-        loss = loss_of(method, batch, turns)
+        loss = loss_of(method, batch, support_rotation)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

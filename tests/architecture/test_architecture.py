@@ -52,7 +52,7 @@ OUTSIDERS = {
         *("numpy", "safetensors"),
     },
     "fewshot.records": {"numpy", "msgspec"},
-    "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "msgspec", "tensorboard"},
+    "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "filelock", "msgspec", "tensorboard"},
     "fewshot.evaluation": {"torch", "numpy", "jaxtyping"},
 }
 

@@ -69,9 +69,9 @@ WRONG_WORDS = [
     (("run", "--split", "lkae"), r"unknown omniglot split 'lkae'\. Did you mean 'lake'\?"),
 ]
 WRONG_FOR_STROKES = [
-    (("--way", "13"), r"13-way needs 13 classes and strokes test has 12: choose a way of 12 or less"),
+    (("--way", "13"), r"13-way needs 13 classes and strokes-standard-28-c50 test has 12: choose a way of 12 or less"),
     (("--query", "20"), r"1 shot \+ 20 query needs 21 images of each class; class .* lower shot or query"),
-    (("--train-way", "33"), r"33-way needs 33 classes and strokes train has 32"),
+    (("--train-way", "33"), r"33-way needs 33 classes and strokes-standard-28-c50 train has 32"),
     (("--unlabeled", "3"), r"model proto makes no use of unlabeled images"),
     (("--split", "lake"), r"unknown strokes split 'lake'.* Valid: standard"),
     (("--model", "matching", "--recipe", "paper"), r"no paper gives a whole recipe for matching .* use --recipe fast"),

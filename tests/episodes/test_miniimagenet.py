@@ -54,7 +54,7 @@ def test_every_layout_gives_the_same_pixels(layout: Callable[[Path], None], tmp_
         np.testing.assert_array_equal(image_set.images.numpy(), expected(split))
         assert image_set.class_names == tuple(CLASSES[split])
         assert image_set.class_sizes.tolist() == [EACH] * len(CLASSES[split])
-        assert (image_set.dataset, image_set.split) == ("miniimagenet", split)
+        assert (image_set.dataset, image_set.split) == ("miniimagenet-ravi-84", split)
     assert dataset.check() == []
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes import errors, types
-from episodes.sampler import EpisodeSampler
+from episodes.datasets.strokes.dataset import Strokes
+from episodes.sampler import ClassBatchSampler, EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import SPLITS, Episode, EpisodeError, ImageSet, gather
 from numbered_sets import number_of, numbered_set
@@ -142,3 +143,15 @@ def test_wrong_shapes_and_types_are_caught_while_tests_run() -> None:
         gather(torch.zeros(4, 3), torch.zeros(2, dtype=torch.int32))
     with pytest.raises(jaxtyping.TypeCheckError):
         ImageSet(torch.zeros(1, 1, 2, 2), np.asarray([0, 1]), ("one",), "floats", "train")
+
+
+def test_what_is_printed_says_in_one_line_what_it_is() -> None:
+    image_set = replace(numbered_set([5] * 1200), dataset="omniglot-vinyals-28", split="test")
+    shown = "ImageSet(omniglot-vinyals-28 test: 1,200 classes, 6,000 images 1x2x2)"
+    assert repr(image_set) == shown
+    sampler = EpisodeSampler(image_set, EpisodeSpec(3, 2, 1, 1, 2), seed=7)
+    assert repr(sampler) == f"EpisodeSampler(3-way 2-shot, 1 queries a class, seed 7, of {shown})"
+    assert repr(sampler.batch(0, 4)) == "Episode(batch of 4: 3-way 2-shot, 3 queries, 5 unlabeled images)"
+    batches = ClassBatchSampler(image_set, 8, 0, per_class=4)
+    assert repr(batches) == f"ClassBatchSampler(batches of 8, 4 of each class, seed 0, of {shown})"
+    assert repr(Strokes()) == "Strokes(strokes-standard-28)"

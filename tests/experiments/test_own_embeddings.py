@@ -113,11 +113,17 @@ def write_bare_array(path: Path) -> None:
 
 WRONG = [
     (wrong(embedding=embeddings()), r"holds no array called embeddings but embedding: write it with numpy\.savez"),
-    (wrong(embeddings=embeddings()[:-1]), rf"holds {NUM_IMAGES - 1} embeddings and strokes test has {NUM_IMAGES} im"),
+    (
+        wrong(embeddings=embeddings()[:-1]),
+        rf"holds {NUM_IMAGES - 1} embeddings and strokes-\S+ test has {NUM_IMAGES}",
+    ),
     (wrong(embeddings=embeddings().reshape(-1)), r"embeddings must hold numbers \(images, dim\), not float32"),
     (wrong(embeddings=embeddings().astype(str)), r"embeddings must hold numbers"),
     (wrong(embeddings=np.full((NUM_IMAGES, 3), np.nan)), r"embeddings holds numbers that are not finite"),
-    (wrong(embeddings=embeddings(), fingerprint="0" * 64), r"made from other images than those of strokes test here"),
+    (
+        wrong(embeddings=embeddings(), fingerprint="0" * 64),
+        r"made from other images than those of strokes-\S+ test here",
+    ),
     (wrong(embeddings=embeddings(), train_mean=np.zeros(5)), r"have 6 numbers each and those of the training images 5"),
     (write_pickle, r"is no NumPy archive of numbers"),
     (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), r"is no NumPy archive of numbers"),

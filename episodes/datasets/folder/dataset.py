@@ -20,10 +20,10 @@ from episodes.images.decoding import (
     FilePicture,
     Picture,
     Preparation,
-    damage_lines,
     decode_pictures,
     fill_or_raise,
     first_few,
+    unreadable_lines,
 )
 from episodes.progress import Progress, silent
 from episodes.types import SPLITS, DataError, ImageSet, Split
@@ -117,7 +117,8 @@ class Folder(Dataset):
             f"{listing.fingerprint()}"
         )
         where = cache_root(data_root())  # not beside the images: there it would be a class
-        return cached_image_set(where, key, self.name, split, partial(self._decoder, listing, classes), progress)
+        make_decoder = partial(self._decoder, listing, classes)
+        return cached_image_set(where, key, self.protocol_name, split, make_decoder, progress)
 
     def what_fits(self, image_set: ImageSet) -> str:
         return what_fits(image_set)
@@ -129,7 +130,7 @@ class Folder(Dataset):
         except DataError as error:
             return [str(error)]
         pictures = [picture for part in classes for picture in _pictures(listing, part)]
-        problems = damage_lines(decode_pictures(pictures, None, self._preparation, "checking images", progress))
+        problems = unreadable_lines(decode_pictures(pictures, None, self._preparation, "checking images", progress))
         if listing.without_images:
             problems.append(f"{len(listing.without_images)} folders hold no image: {first_few(listing.without_images)}")
         sizes = {name: len(files) for part in classes for name, files in part.items()}

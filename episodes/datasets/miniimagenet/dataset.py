@@ -26,10 +26,10 @@ from episodes.images.decoding import (
     MissingPicture,
     Picture,
     Preparation,
-    damage_lines,
     decode_pictures,
     fill_or_raise,
     first_few,
+    unreadable_lines,
 )
 from episodes.images.download import UNCHECKED, fetch
 from episodes.progress import Progress, silent
@@ -64,7 +64,7 @@ class MiniImageNet(Dataset):
         fingerprint = source_fingerprint(layout.sources(split))
         key = f"miniimagenet-ravi-84-v1-{RESIZE_FILTER_NAME}-{split}-{fingerprint}"
         make_decoder = partial(self._decoder, layout, split)
-        return cached_image_set(cache_root(self.root), key, self.name, split, make_decoder, progress)
+        return cached_image_set(cache_root(self.root), key, self.protocol_name, split, make_decoder, progress)
 
     def how_to_get(self) -> str:
         return (
@@ -88,8 +88,8 @@ class MiniImageNet(Dataset):
                 continue
             for class_name in classes:
                 splits_of.setdefault(class_name, []).append(split)
-            damages = decode_pictures(_all_pictures(classes), None, _PREPARATION, f"checking {split}", progress)
-            problems += [f"{split}: {line}" for line in (*self._miscounts(classes, split), *damage_lines(damages))]
+            failed = decode_pictures(_all_pictures(classes), None, _PREPARATION, f"checking {split}", progress)
+            problems += [f"{split}: {line}" for line in (*self._miscounts(classes, split), *unreadable_lines(failed))]
         shared = [f"{name} ({', '.join(splits)})" for name, splits in splits_of.items() if len(splits) > 1]
         return problems + ([f"{len(shared)} classes are in several splits: {first_few(shared)}"] if shared else [])
 

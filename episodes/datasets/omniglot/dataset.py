@@ -171,7 +171,7 @@ class Omniglot(Dataset):
         """
         key = f"omniglot-{self.class_split}-{self.size}-{RESIZE_FILTER.name.lower()}-v{PIXELS_VERSION}-{split}"
         directory = cache_root(self.root)
-        return cached_image_set(directory, key, "omniglot", split, lambda: self._decoder(split), progress)
+        return cached_image_set(directory, key, self.protocol_name, split, lambda: self._decoder(split), progress)
 
     def download(self, progress: Progress = silent) -> None:
         """Fetch and unpack what is missing; the zip files stay, as torchvision keeps them.

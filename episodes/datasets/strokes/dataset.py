@@ -84,7 +84,7 @@ class Strokes(Dataset):
             torch.from_numpy(images.reshape(-1, 1, SIZE, SIZE)),
             np.arange(len(classes) + 1, dtype=np.int64) * self.drawers,
             tuple(f"character{index:04d}" for index in classes),
-            self.name,
+            self.protocol_name,
             split,
             hashlib.sha256(images.tobytes()).hexdigest(),
         )
