@@ -21,6 +21,7 @@ from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.models.methods import METHODS
 from fewshot.progress import Reporter
 from fewshot.records.published import published_target
+from fewshot.records.record import RunRecord, from_stored
 
 _FEWSHOT = "import sys; from fewshot.cli.main import main; main(sys.argv[1:])"
 
@@ -61,7 +62,7 @@ class Trained:
     selected_episode: int
 
 
-Run = Callable[[Sequence[str]], tuple[dict[str, Any], float]]
+Run = Callable[[Sequence[str]], tuple[RunRecord, float]]
 
 
 def measure_time_to_accuracy(
@@ -103,14 +104,13 @@ def _command(goal: Goal, seed: int, root: Path | None, fresh: Path) -> list[str]
     return ["run", *(str(word) for pair in pairs.items() for word in pair), "--json"]
 
 
-def _run_in_a_process(words: Sequence[str]) -> tuple[dict[str, Any], float]:
+def _run_in_a_process(words: Sequence[str]) -> tuple[RunRecord, float]:
     """The record of a command and its wall time. What it says on standard error is passed through."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", _FEWSHOT, *words], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise UserError(f"`fewshot {' '.join(words)}` failed: the line above says why")
-    record: dict[str, Any] = json.loads(done.stdout)
-    return record, time.perf_counter() - start
+    return from_stored(json.loads(done.stdout)), time.perf_counter() - start
 
 
 def _published(goal: Goal, pixels: str) -> float:
@@ -121,18 +121,17 @@ def _published(goal: Goal, pixels: str) -> float:
     return published.accuracy / 100
 
 
-def _trained(record: dict[str, Any], seed: int, command_seconds: float) -> Trained:
-    training = record["training"]
+def _trained(record: RunRecord, seed: int, command_seconds: float) -> Trained:
     return Trained(
         seed=seed,
-        accuracy=record["accuracy"],
-        ci95=record["ci95"],
-        training_seconds=training["seconds"],
-        validation_seconds=training["validation_seconds"],
-        test_seconds=record["seconds"]["test"],
+        accuracy=record.accuracy,
+        ci95=record.ci95,
+        training_seconds=record.cost.training_seconds,
+        validation_seconds=record.cost.validation_seconds or 0.0,
+        test_seconds=record.cost.test_seconds,
         command_seconds=round(command_seconds, 1),
-        episodes=training["history"][-1]["episode"],
-        selected_episode=training["selected_episode"],
+        episodes=record.history.validations[-1].episode,
+        selected_episode=record.history.selected_episode or 0,
     )
 
 

@@ -173,7 +173,7 @@ def _protocols() -> Table:
 
     table = _table("protocol", "episodes", "published")
     for protocol in standard_protocols():
-        target = published_target("proto", protocol.pixels, protocol.spec.way, protocol.spec.shot)
+        target = published_target("proto", protocol.dataset_id, protocol.spec.way, protocol.spec.shot)
         table.add_row(protocol.name, f"{protocol.num_episodes:,}", f"proto {target}" if target else "")
     return table
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,10 @@ def print_json(content: Any) -> None:
 
 def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """One record in full; several as a table. As JSON a record, or a list of them."""
+    from fewshot.records.record import as_stored
+
     if as_json:
-        contents = [asdict(record) for record, _ in outcomes]
+        contents = [as_stored(record) for record, _ in outcomes]
         print_json(contents[0] if len(contents) == 1 else contents)
         return
     if len(outcomes) == 1:
@@ -83,9 +84,9 @@ def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
 
 def _files_of(record: RunRecord) -> list[tuple[str, str]]:
     """What the record was measured from."""
-    if "embeddings" in record.config:
-        return [("embeddings", record.config["embeddings"]["file"])]
-    checkpoint = record.config["checkpoint"]
+    if record.embeddings is not None:
+        return [("embeddings", record.embeddings.file)]
+    checkpoint = record.trained.checkpoint
     if not checkpoint:  # nothing was learned
         return []
     picture = Path(checkpoint).with_name("training.png")  # not drawn where nothing is trained, nor published

@@ -183,12 +183,12 @@ def _verdict(cell: Cell) -> str:
 
 def _setup(ours: Measured) -> str:
     record = ours.records[0]
-    way = record.config["recipe"].get("train_way")
+    way = record.trained.recipe.train_way
     training = f"{record.recipe}, {way}-way" if way else record.recipe
-    shot = record.config["recipe"].get("train_shot")
-    if shot not in (None, record.config["shot"]):
+    shot = record.trained.recipe.train_shot
+    if shot not in (None, record.test.shot):
         training += f", trained at {shot} shot"
-    return f"{training if record.config['checkpoint'] else 'nothing learned'}; {ours.covers}"
+    return f"{training if record.trained.checkpoint else 'nothing learned'}; {ours.covers}"
 
 
 def _status(published: Published | None) -> str:

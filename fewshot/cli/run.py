@@ -85,12 +85,15 @@ def _watch(config: RunConfig, folder: Path, reporter: Any) -> None:
 
 def _draw_training(record: RunRecord) -> None:
     """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
-    picture = Path(record.config["checkpoint"]).with_name("training.png")
-    if record.training["history"] and not picture.exists():
+    picture = Path(record.trained.checkpoint).with_name("training.png")
+    if record.history.validations and not picture.exists():
+        from fewshot.records.record import as_stored
         from fewshot.reports.plots.episodes import plot_history
 
         plot_history(
-            record.training["history"], picture, f"{record.model} on {record.config['pixels']}, seed {record.seed}"
+            as_stored(record)["history"]["validations"],
+            picture,
+            f"{record.model} on {record.trained.dataset_id}, seed {record.seed}",
         )
 
 

@@ -146,7 +146,7 @@ def train_missing(
             root, out = choices["data"], choices["out"]
             ((record, _),) = run_readouts(run_config(choices), None, out, reporter, root=root)
             if cell.row.ours.test:
-                second = [*evaluate_words(cell, record.config["checkpoint"]), *more]
+                second = [*evaluate_words(cell, record.trained.checkpoint), *more]
                 evaluate_again(evaluate_config(_parsed(second)), None, out, reporter, root=root)
 
 
@@ -265,7 +265,7 @@ def _fill_chain(
         name = f"{cell.row.name}, {cell.column.title}"
         record = processes.run(name, [*run_words(cell, recipe, seed), *more])
         if cell.row.ours is not None and cell.row.ours.test:
-            processes.run(name, [*evaluate_words(cell, record["config"]["checkpoint"]), *more])
+            processes.run(name, [*evaluate_words(cell, record["trained"]["checkpoint"]), *more])
 
 
 @contextmanager

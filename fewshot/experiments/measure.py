@@ -25,7 +25,7 @@ from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
 from fewshot.records.protocols import Protocol as TestProtocol
 from fewshot.records.provenance import commit, short_hash, versions
-from fewshot.records.record import RunRecord, pack_counts, write_record
+from fewshot.records.record import RunRecord, pack_counts, record_of, write_record
 from fewshot.statistics.intervals import CI95_FORMULA
 from fewshot.training.checkpoints import training_name
 
@@ -96,6 +96,8 @@ class Cell:
             "test_pixels": self.dataset.protocol_name,
             "num_test_classes": self.sampler.image_set.num_classes,
             "test_damage": corrupted_share(self.dataset),
+            "test_dataset": self.dataset.name,
+            "test_class_split": self.dataset.class_split,
         }
 
 
@@ -216,7 +218,7 @@ def new_record(
     """A record of what was measured here and now; ``about`` is of about_model."""
     cell, evaluation = measured.cell, measured.evaluation
     training_seconds = about["training"].get("seconds", 0.0)
-    return RunRecord(
+    return record_of(
         **{**about, "config": {**about["config"], **cell.config()}},
         protocol=cell.protocol.name,
         accuracy=evaluation.interval.mean,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
-from fewshot.records.protocols import VERSION
 from fewshot.records.published import Published
 from fewshot.records.record import RunRecord
 from fewshot.statistics.intervals import seed_interval
@@ -98,7 +97,7 @@ class Cell:
                 "recipe": ours.records[0].recipe,
                 "seeds": [record.seed for record in ours.records],
                 "protocol": ours.records[0].protocol,
-                "checkpoints": [record.config["checkpoint"] for record in ours.records],
+                "checkpoints": [record.trained.checkpoint for record in ours.records],
             },
             "gap": self.gap,
             "verdict": self.verdict,
@@ -119,7 +118,7 @@ def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[Cell]:
 
 
 def _counts(record: RunRecord) -> bool:
-    return not record.shortened and record.recipe != "smoke" and record.protocol.endswith(f"@v{VERSION}")
+    return not record.shortened and record.recipe != "smoke" and record.protocol_name.is_current
 
 
 def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[RunRecord]) -> Measured | None:
@@ -129,7 +128,7 @@ def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[Run
     """
     if row.ours is None:
         return None
-    by_setup: dict[str, dict[int, RunRecord]] = {}
+    by_setup: dict[bytes, dict[int, RunRecord]] = {}
     for record in sorted(records, key=lambda record: (record.num_episodes, record.date)):
         if fits(record, table, row.ours, column):
             by_setup.setdefault(_setup(record), {})[record.seed] = record
@@ -139,27 +138,26 @@ def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[Run
     return _over_seeds([record for _, record in sorted(chosen.items())])
 
 
-def _setup(record: RunRecord) -> str:
-    return json.dumps([record.config["recipe"], record.config.get("precision")], sort_keys=True)
+def _setup(record: RunRecord) -> bytes:
+    return msgspec.json.encode((record.trained.recipe, record.trained.precision))
 
 
 def _preference(records: dict[int, RunRecord], column: Column, dataset: str) -> tuple[bool, bool, int, str]:
     latest = max(records.values(), key=lambda record: record.date)
-    recipe = latest.config["recipe"]
     ours = find_recipe("fast", dataset, column.shot, latest.model, column.way)
-    at_shot = recipe.get("train_shot") in (column.shot, ours.train_shot)
+    at_shot = latest.trained.recipe.train_shot in (column.shot, ours.train_shot)
     return at_shot, latest.recipe == "paper", len(records), latest.date
 
 
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bool:
     """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
-    config, recipe = record.config, record.config["recipe"]
+    trained, test, protocol = record.trained, record.test, record.protocol_name
     model, options = ours.tested_as
-    rest = record.protocol.partition("@")[0].split("/")[2]
     facts = (
         (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
-        (rest == column.protocol if column.protocol else record.num_episodes >= FEWEST_EPISODES, True),
-        ((record.model, config["model_options"]), (model, options)),
+        (protocol.published_as == column.protocol, True),
+        (record.num_episodes >= FEWEST_EPISODES or bool(column.protocol), True),
+        ((record.model, trained.model_options), (model, options)),
         (record.readout, ours.readout),
     )
     if any(found != wanted for found, wanted in facts):
@@ -170,19 +168,18 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
     training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
     training |= {"distractors": column.distractors or None} if "unlabeled" in ours.training else {}
     return (
-        (config["encoder"], config["encoder_options"]) == (ours.encoder_name, dict(ours.encoder_options))
-        and all(recipe.get(name) == value for name, value in training.items())
-        and (config.get("unlabeled", recipe.get("unlabeled")) or 0) == unlabeled
-        and (config.get("distractors", recipe.get("distractors")) or 0) == distractors
-        and config.get("damage", 0.0) == ours.damage
-        and config.get("trained_as", {"model": record.model})["model"] == ours.model
+        (trained.encoder, trained.encoder_options) == (ours.encoder_name, dict(ours.encoder_options))
+        and all(getattr(trained.recipe, name) == value for name, value in training.items())
+        and (test.unlabeled, test.distractors) == (unlabeled, distractors)
+        and trained.corruption == ours.damage
+        and (trained.trained_as.model if trained.trained_as else record.model) == ours.model
     )
 
 
 def _over_seeds(records: list[RunRecord]) -> Measured:
     """The mean over seeds. With few seeds the interval is that of the first one, over its episodes, and says so."""
     first = records[0]
-    unit = f"{first.num_episodes} runs" if "/runs@" in first.protocol else "episodes"
+    unit = f"{first.num_episodes} runs" if first.protocol_name.published_as else "episodes"
     if len(records) < FEWEST_SEEDS:
         return Measured(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
     seeds = seed_interval(np.array([record.accuracy for record in records]))

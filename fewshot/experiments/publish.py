@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from episodes.errors import UserError
 from episodes.files import write_all
@@ -15,6 +15,7 @@ from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
 from fewshot.records.record import RunRecord, read_record, record_bytes
+from fewshot.records.schema import trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 MOST_BYTES_OF_ONE = 2_000_000
@@ -36,7 +37,7 @@ class Candidate:
 
 def weights_path(record: RunRecord, results: Path) -> Path:
     """Where the weights of a published record lie: named for the training, which several records may share."""
-    return results / "weights" / f"{training_name(Path(record.config['checkpoint']))}.safetensors"
+    return results / "weights" / f"{training_name(Path(record.trained.checkpoint))}.safetensors"
 
 
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
@@ -74,7 +75,7 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
         raise PublishError(
             f"{source} was trained by code that is in no commit ({record.commit}): commit, train again with --fresh"
         )
-    if not with_weights or not record.config["checkpoint"]:  # where nothing was learned there are none
+    if not with_weights or not record.trained.checkpoint:  # where nothing was learned there are none
         return Candidate(source, record, None)
     weights = _weights_of(record, source, results)
     size = len(weights_bytes(weights))
@@ -89,7 +90,7 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
 
 def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
     """The checkpoint where the record says it is, beside the record's own folder, or published already."""
-    stated = Path(record.config["checkpoint"])
+    stated = Path(record.trained.checkpoint)
     beside = source.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
     published = weights_path(record, results)
     for path in (stated, beside, published):
@@ -104,12 +105,12 @@ def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
 def _refuse_other_training(record: RunRecord, weights: Path) -> None:
     """What the checkpoint says of its training must be what the record says, word for word; and it must load."""
     metadata = load_trained(weights, torch.device("cpu")).metadata
-    stated = {name: value for name, value in metadata.items() if name != "training"}
-    for name, value in json.loads(json.dumps(stated)).items():
-        if record.config.get(name) != value:
+    found = trained_of(metadata, record.trained.checkpoint)
+    for name in found.__struct_fields__:
+        if getattr(found, name) != getattr(record.trained, name):
             raise CheckpointError(
-                f"{weights} is of another training than the record: its {name} is {value!r} and the record's is "
-                f"{record.config.get(name)!r}: run the record's command again ({record.command})"
+                f"{weights} is of another training than the record: its {name} is {getattr(found, name)!r} and the "
+                f"record's is {getattr(record.trained, name)!r}: run the record's command again ({record.command})"
             )
 
 

@@ -22,8 +22,9 @@ from fewshot.experiments.publish import weights_path
 from fewshot.models.factory import Trained, load_trained
 from fewshot.models.hardware import choose_device, choose_precision
 from fewshot.progress import Reporter
-from fewshot.records.protocols import VERSION, version_of
+from fewshot.records.protocols import VERSION
 from fewshot.records.record import RunRecord, read_record
+from fewshot.records.schema import trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 _OF_TRAINING = ("model", "model_options", "encoder", "encoder_options", "recipe", "seed", "train_images", "val_images")
@@ -61,7 +62,7 @@ class Verification:
     def lines(self) -> list[str]:
         """The finding, a line each, the verdict last."""
         record, total = self.record, self.record.num_episodes
-        version = version_of(record.protocol)
+        version = record.protocol_name.version
         older = "" if version == VERSION else f" (version {version}; today's is {VERSION})"
         counts = "every episode has the recorded number of correct queries"
         if self.differing:
@@ -101,9 +102,9 @@ def verify(
     _refuse_other_training(path, record, trained)
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
-    drawn_here = "/runs@" not in record.protocol
+    drawn_here = not record.protocol_name.published_as
     sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
-    precision = choose_precision(record.config.get("test_precision", "auto"), place_on)
+    precision = choose_precision(record.test.precision or "auto", place_on)
     with tempfile.TemporaryDirectory() as scratch:
         plan = EvaluationPlan(dataset, [sampler], record.num_episodes, precision, (record.readout,))
         ((again, _),) = measure(trained, plan, Path(scratch), reporter)
@@ -121,7 +122,7 @@ def verify(
 
 def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
     """Where the weights of a record are: where it says, beside its folder, or published. Raises VerificationError."""
-    stated = Path(record.config["checkpoint"])
+    stated = Path(record.trained.checkpoint)
     beside = path.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
     published = weights_path(record, results)
     for candidate in (stated, beside, published):
@@ -133,9 +134,10 @@ def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
 
 
 def _refuse_other_training(path: Path, record: RunRecord, trained: Trained) -> None:
+    weights = trained_of(trained.metadata, record.trained.checkpoint)
     for name in _OF_TRAINING:
-        stated, found = record.config.get(name), trained.metadata.get(name)
-        if name in record.config and stated != found:
+        stated, found = getattr(record.trained, name), getattr(weights, name)
+        if stated != found:
             raise VerificationError(
                 f"{trained.checkpoint} is of another training than {path}: its {name} is {found!r} and the record's "
                 f"is {stated!r}"
@@ -143,36 +145,29 @@ def _refuse_other_training(path: Path, record: RunRecord, trained: Trained) -> N
 
 
 def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) -> Dataset:
-    config = record.config
-    pixels = record.pixels_way_shot[0].partition("-damaged")[0]
-    name, class_split = config["dataset"], config["class_split"]
-    if str(config["pixels"]).partition("-damaged")[0] != pixels:  # tested on other images than trained on
-        name, class_split = (*pixels.split("-"), "")[:2]
+    name, shape = record.test.dataset, record.trained.image_shape
     if name not in DATASETS or name == "folder":
         raise VerificationError(
-            f"the record is of your own images ({pixels}) and does not say where they lie: run its command again "
-            f"({record.command})"
+            f"the record is of your own images ({record.test.clean_id}) and does not say where they lie: run its "
+            f"command again ({record.command})"
         )
-    shape = tuple(config["image_shape"]) if "image_shape" in config else None
-    dataset = open_dataset(name, root, class_split, reporter=reporter, image_shape=shape)
-    return corrupted(dataset, config.get("test_damage", config.get("damage", 0.0)))
+    dataset = open_dataset(name, root, record.test.class_split, reporter=reporter, image_shape=shape)
+    return corrupted(dataset, record.test.corruption)
 
 
 def _spec(record: RunRecord) -> EpisodeSpec:
-    config, recipe = record.config, record.config["recipe"]
-    uses = record.uses_unlabeled
-    unlabeled = config.get("unlabeled", recipe.get("unlabeled") if uses else 0) or 0
-    distractors = config.get("distractors", recipe.get("distractors") if uses else 0) or 0
-    return EpisodeSpec(config["way"], config["shot"], record.num_queries // config["way"], unlabeled, distractors)
+    test = record.test
+    return EpisodeSpec(test.way, test.shot, test.query, test.unlabeled, test.distractors)
 
 
 def _changed_splits(record: RunRecord, dataset: Dataset, reporter: Reporter) -> tuple[Split, ...]:
     """The training's splits whose fingerprint is another now; none where the test is on other images anyway."""
-    if record.config.get("pixels") != dataset.protocol_name:
+    if record.trained.dataset_id != dataset.protocol_name:
         return ()
     splits: tuple[Split, ...] = ("train", "val")
     return tuple(
         split
         for split in splits
-        if record.config.get(f"{split}_images") not in (None, dataset.load(split, reporter.data_progress).fingerprint)
+        if getattr(record.trained, f"{split}_images")
+        not in (None, dataset.load(split, reporter.data_progress).fingerprint)
     )

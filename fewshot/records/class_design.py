@@ -26,11 +26,10 @@ def classes_of(record: RunRecord) -> Classes | None:
 
     Records say it themselves, but for those made before 23 November 2026.
     """
-    if "/runs@" in record.protocol:
+    if record.protocol_name.published_as:
         return None
-    pixels = record.pixels_way_shot[0].partition("-damaged")[0]  # damage changes images, not classes
-    known = benchmarks().get(pixels)
-    count = record.config.get("num_test_classes", known.num_test_classes if known else None)
+    known = benchmarks().get(record.test.clean_id)  # corruption changes images, not classes
+    count = record.test.num_classes or (known.num_test_classes if known else None)
     return None if count is None else Classes(count, known.rotations if known else 1)
 
 
@@ -42,9 +41,8 @@ def class_design(record: RunRecord) -> ClassDesign | None:
     classes = classes_of(record)
     if classes is None:
         return None
-    config, way = record.config, record.config["way"]
-    distractors = config.get("distractors", config["recipe"].get("distractors")) or 0
-    return _design(record.episode_seed, record.num_episodes, classes, way, way + distractors)
+    way, num_drawn = record.test.way, record.test.way + record.test.distractors
+    return _design(record.episode_seed, record.num_episodes, classes, way, num_drawn)
 
 
 @lru_cache(maxsize=16)

@@ -140,7 +140,7 @@ def ranks_over_protocols(comparisons: Sequence[Comparison]) -> RankTable:
             for found in comparisons
         ]
     )
-    datasets = {found.cell.pixels.partition("-")[0] for found in comparisons}
+    datasets = {found.entries[0].first.test.dataset for found in comparisons}
     return rank_table(names, [found.cell.protocol for found in comparisons], accuracies, len(datasets))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from episodes.datasets.cards import benchmarks
+from episodes.errors import UserError
 from episodes.spec import EpisodeSpec
 
 VERSION = 1
@@ -14,22 +16,64 @@ VERSION = 1
 by Lanczos."""
 
 
-def version_of(protocol: str) -> int:
-    """The version in ``omniglot-vinyals-28/5w1s/q15@v1``; 0 where the name has none."""
-    found = re.search(r"@v(\d+)$", protocol)
-    return int(found[1]) if found else 0
+_NAME = re.compile(
+    r"(?P<dataset_id>[^/]+)/(?P<way>[1-9]\d*)w(?P<shot>[1-9]\d*)s/"
+    r"(?:q(?P<query>[1-9]\d*)(?:u(?P<unlabeled>\d+))?(?:d(?P<distractors>\d+))?|(?P<published_as>[a-z]+))@v(?P<version>\d+)"
+)
 
 
-def is_current(protocol: str) -> bool:
-    """Whether records under this protocol stand beside those that are made today."""
-    return version_of(protocol) == VERSION
+class ProtocolNameError(UserError):
+    """A text that is no protocol's name."""
+
+
+@dataclass(frozen=True, order=True)
+class ProtocolName:
+    """``omniglot-vinyals-28/5w1s/q15@v1``: the data set id, way and shot, the episodes, the version.
+
+    The data set id is taken whole: data set, split and size may have dashes in them, and a record says which is which.
+    """
+
+    dataset_id: str  # Dataset.protocol_name
+    way: int
+    shot: int
+    query: int = 0  # of a class; 0 where somebody published the episodes
+    unlabeled: int = 0  # images of a class
+    distractors: int = 0  # classes
+    published_as: str = ""
+    version: int = VERSION
+
+    @classmethod
+    @cache
+    def parse(cls, name: str) -> ProtocolName:
+        """The inverse of ``str``. Raises ProtocolNameError."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise ProtocolNameError(f"{name!r} is no protocol's name: it is like omniglot-vinyals-28/5w1s/q15@v1")
+        text = {key: found[key] or "" for key in ("dataset_id", "published_as")}
+        numbers = {key: int(value or 0) for key, value in found.groupdict().items() if key not in text}
+        return cls(**text, **numbers)  # type: ignore[arg-type]  # the pattern's groups are the fields
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}/{self.way}w{self.shot}s/{self.episodes}@v{self.version}"
+
+    @property
+    def episodes(self) -> str:
+        """``q14u5d5``: queries, unlabeled images, distractor classes; or what published episodes are called."""
+        unlabeled = f"u{self.unlabeled}" if self.unlabeled else ""
+        distractors = f"d{self.distractors}" if self.distractors else ""
+        return self.published_as or f"q{self.query}{unlabeled}{distractors}"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether records under this protocol stand beside those that are made today."""
+        return self.version == VERSION
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured: which pixels and classes, which episodes, how many."""
+    """What is measured: which images and classes, which episodes, how many."""
 
-    pixels: str  # Dataset.protocol_name, such as omniglot-vinyals-28
+    dataset_id: str  # Dataset.protocol_name, such as omniglot-vinyals-28
     spec: EpisodeSpec
     num_episodes: int
     episode_seed: int
@@ -37,16 +81,10 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """``omniglot-vinyals-28/5w1s/q15@v1``; ``u`` counts unlabeled images, ``d`` distractor classes.
-
-        Lake's runs are ``omniglot-lake-105/20w1s/runs@v1``.
-        """
-        spec = self.spec
-        if self.published_as:
-            return f"{self.pixels}/{spec.way}w{spec.shot}s/{self.published_as}@v{VERSION}"
-        unlabeled = f"u{spec.num_unlabeled}" if spec.num_unlabeled else ""
-        distractors = f"d{spec.num_distractor}" if spec.num_distractor else ""
-        return f"{self.pixels}/{spec.way}w{spec.shot}s/q{spec.num_query}{unlabeled}{distractors}@v{VERSION}"
+        """``omniglot-vinyals-28/5w1s/q15@v1``; Lake's runs are ``omniglot-lake-105/20w1s/runs@v1``."""
+        spec, drawn = self.spec, not self.published_as
+        counts = (spec.num_query, spec.num_unlabeled, spec.num_distractor) if drawn else (0, 0, 0)
+        return str(ProtocolName(self.dataset_id, spec.way, spec.shot, *counts, self.published_as))
 
 
 def standard_protocols() -> list[Protocol]:

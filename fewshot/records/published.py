@@ -121,18 +121,19 @@ def target_of(record: RunRecord) -> Published | None:
     unlabeled images in the test ("semi-supervised inference").
     """
     pixels, way, shot = record.pixels_way_shot
-    if record.readout or record.config.get("damage"):
+    if record.readout or record.trained.corruption:
         return None
-    if "/runs@" in record.protocol:
+    if record.protocol_name.published_as:
         paper = PAPER_OF_RUNS.get(record.model)
         return _printed(paper, ("omniglot-within-alphabet", way, shot)) if paper else None
+    before = record.trained.trained_as
     variant = {(False, None): "supervised protonet baseline", (True, "proto"): "semi-supervised inference only"}.get(
-        (record.uses_unlabeled, record.config.get("trained_as", {}).get("model"))
+        (record.uses_unlabeled, before.model if before else None)
     )
     independent = (record.model, COMPARABLE_PIXELS.get(pixels, ""))
     if independent in INDEPENDENT and not record.transductive:
         return _printed(INDEPENDENT[independent], (independent[1], way, shot), backbone="Conv4")
-    few_labels = record.config["recipe"].get("labeled_share") is not None
+    few_labels = record.trained.recipe.labeled_share is not None
     if not few_labels or variant is None:
         return published_target(record.model, pixels, way, shot, distractors=record.has_distractors)
     with_or_without = "with distractors" if record.has_distractors else "no distractors"

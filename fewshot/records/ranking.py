@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from episodes.datasets.cards import benchmarks
+from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published_target, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, entries_by_cell, is_ranked, why_apart
@@ -69,8 +70,8 @@ def standings(records: Iterable[RunRecord], *, smoke: bool = False) -> list[Stan
 def settings(standing: Standing) -> tuple[str, str, int, int]:
     """What the columns of one table share: pixels, queries with version, episodes, episode seed."""
     cell = standing.cell
-    queries = cell.protocol.partition("/")[2].partition("/")[2]
-    return cell.pixels, queries, cell.num_episodes, cell.episode_seed
+    name = ProtocolName.parse(cell.protocol)
+    return name.dataset_id, f"{name.episodes}@v{name.version}", cell.num_episodes, cell.episode_seed
 
 
 def columns_of(chosen: Sequence[Standing]) -> list[tuple[int, int]]:

@@ -7,8 +7,6 @@ import json
 import math
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,97 +14,82 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from episodes.errors import UserError
 from episodes.files import write_atomically
+from fewshot.records.protocols import ProtocolName
 from fewshot.records.schema import (
+    SCHEMA,
     Cost,
+    Count,
     EpisodeSettings,
     ExternalEmbeddings,
     Hardware,
     History,
+    Number,
+    Positive,
     RecordError,
+    Share,
     Trained,
+    schema1_config,
+    schema1_training,
     upgrade,
 )
 from fewshot.statistics.intervals import interval_over_episodes
 
-SCHEMA = 1
 
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One measurement. Accuracies are fractions; ``correct`` holds the correct queries of every episode, packed."""
 
-class _Parts(msgspec.Struct, kw_only=True):
+    protocol: str  # ProtocolName
+    accuracy: Share
+    ci95: Number
+    num_episodes: Positive
+    num_queries: Positive  # of an episode
+    correct: str  # pack_counts
+    episodes_digest: str  # EpisodeSampler.digest
+    episode_seed: Count
+    readout: str = ""  # how frozen embeddings were classified; empty where the method has its own rule
+    transductive: bool
+    uses_unlabeled: bool
+    self_supervised: bool = False  # no label was used in training
+    num_parameters: Count
     trained: Trained
     test: EpisodeSettings
     history: History
     cost: Cost
     hardware: Hardware
-    embeddings: ExternalEmbeddings | None = None
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One measured cell. Accuracies are fractions; ``correct`` holds the correct queries of every episode, packed."""
-
-    model: str
-    protocol: str
-    accuracy: float
-    ci95: float
-    num_episodes: int
-    num_queries: int
-    correct: str  # pack_counts
-    episodes_digest: str  # EpisodeSampler.digest
-    episode_seed: int
-    recipe: str
-    shortened: bool  # trained for fewer episodes than the recipe says: kept apart from full runs
-    seed: int
-    transductive: bool
-    uses_unlabeled: bool
-    num_parameters: int
-    config: dict[str, Any]
-    training: dict[str, Any]
-    seconds: dict[str, float]
-    commit: str
+    embeddings: ExternalEmbeddings | None = None  # None where the model is one of this program's
     versions: dict[str, str]
-    machine: dict[str, Any]
     command: str
     date: str
     ci_formula: str
-    notes: list[str] = field(default_factory=list)
-    readout: str = ""  # how frozen embeddings were classified; empty where the method has its own rule
-    self_supervised: bool = False  # no label was used in training
+    notes: list[str] = []
     schema: int = SCHEMA
 
-    @cached_property
-    def _parts(self) -> _Parts:
-        return msgspec.convert(upgrade(asdict(self)), _Parts)
+    @property
+    def model(self) -> str:
+        """The model under whose rule the weights were tested."""
+        return self.trained.model
 
     @property
-    def trained(self) -> Trained:
-        """What was trained, on which images, and how."""
-        return self._parts.trained
+    def recipe(self) -> str:
+        """The name of the recipe."""
+        return self.trained.recipe.name
 
     @property
-    def test(self) -> EpisodeSettings:
-        """The test episodes, and the images that they were drawn from."""
-        return self._parts.test
+    def shortened(self) -> bool:
+        """Whether it was trained for fewer episodes than the recipe says: kept apart from full trainings."""
+        return self.trained.shortened
 
     @property
-    def history(self) -> History:
-        """The course of the training."""
-        return self._parts.history
+    def seed(self) -> int:
+        """The seed of weights and training order."""
+        return self.trained.seed
 
     @property
-    def cost(self) -> Cost:
-        """Seconds of training and test."""
-        return self._parts.cost
-
-    @property
-    def hardware(self) -> Hardware:
-        """The machine."""
-        return self._parts.hardware
-
-    @property
-    def embeddings(self) -> ExternalEmbeddings | None:
-        """The file of embeddings made elsewhere; None where the model is one of this program's."""
-        return self._parts.embeddings
+    def commit(self) -> str:
+        """The commit of the code that trained."""
+        return self.trained.commit
 
     @property
     def counts(self) -> npt.NDArray[np.uint16]:
@@ -114,14 +97,19 @@ class RunRecord:
         return unpack_counts(self.correct)
 
     @property
+    def protocol_name(self) -> ProtocolName:
+        """The protocol, in its parts."""
+        return ProtocolName.parse(self.protocol)
+
+    @property
     def pixels_way_shot(self) -> tuple[str, int, int]:
-        """The cell of a published table: pixels and classes, way, shot."""
-        return self.protocol.split("/")[0], self.config["way"], self.config["shot"]
+        """The cell of a published table: data set id, way, shot."""
+        return self.test.dataset_id, self.test.way, self.test.shot
 
     @property
     def has_distractors(self) -> bool:
         """Whether unlabeled images of classes outside the episode were among the unlabeled ones."""
-        return bool(self.config.get("distractors", self.config["recipe"].get("distractors")))
+        return self.test.distractors > 0
 
     @property
     def description(self) -> str:
@@ -129,31 +117,45 @@ class RunRecord:
 
         ``matching scale=100 (trained 1-shot)``.
         """
-        config, recipe = self.config, self.config["recipe"]
-        options = [
-            f"{name.replace('_', '-')}={_plain(value)}" for name, value in sorted(config["model_options"].items())
-        ]
-        if config["encoder_options"]:
-            options += [f"{name}={_plain(value)}" for name, value in sorted(config["encoder_options"].items())]
+        trained, recipe = self.trained, self.trained.recipe
+        words = [f" {name.replace('_', '-')}={plain(value)}" for name, value in sorted(trained.model_options.items())]
+        words += [f" {name}={plain(value)}" for name, value in sorted(trained.encoder_options.items())]
         training = []
-        if before := config.get("trained_as"):
-            training.append(f"as {before['model']}" if before["model"] != self.model else "with running batch norm")
-        if recipe.get("labeled_share"):
-            training.append(f"with {100 * recipe['labeled_share']:g} % labels")
-        if config.get("damage"):
-            training.append(f"with {100 * config['damage']:g} % damaged")
-        if recipe.get("train_shot") not in (None, config["shot"]):
-            training.append(f"{recipe['train_shot']}-shot")
-        name = " ".join([self.model, *options])
+        if before := trained.trained_as:
+            training.append(f"as {before.model}" if before.model != self.model else "with running batch norm")
+        if recipe.labeled_share:
+            training.append(f"with {100 * recipe.labeled_share:g} % labels")
+        if trained.corruption:
+            training.append(f"with {100 * trained.corruption:g} % damaged")
+        if recipe.train_shot not in (None, self.test.shot):
+            training.append(f"{recipe.train_shot}-shot")
         readout = f" + {self.readout}" if self.readout else ""
-        return f"{name}{readout} (trained {', '.join(training)})" if training else f"{name}{readout}"
+        said = f" (trained {', '.join(training)})" if training else ""
+        return f"{self.model}{''.join(words)}{readout}{said}"
 
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
 
+    @property
+    def config(self) -> dict[str, Any]:
+        return schema1_config(self.trained, self.test, self.embeddings)
 
-def _plain(value: Any) -> str:
+    @property
+    def training(self) -> dict[str, Any]:
+        return schema1_training(self.history, self.cost)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {"training": self.cost.training_seconds, "test": self.cost.test_seconds}
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        return dict(msgspec.to_builtins(self.hardware))
+
+
+def plain(value: Any) -> str:
+    """The value of an option as it is said: ``100`` for 100.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -167,9 +169,29 @@ def unpack_counts(packed: str) -> npt.NDArray[np.uint16]:
     return np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<u2").astype(np.uint16)
 
 
+def record_of(**stored: Any) -> RunRecord:
+    """A record from what a file of schema 1 or 2 holds. Raises RecordError where a field is missing or wrong."""
+    return from_stored({"schema": 1} | stored)
+
+
+def from_stored(stored: Any) -> RunRecord:
+    """What a file of any schema holds, as a record. Raises RecordError, without the name of the file."""
+    if not isinstance(stored, dict):
+        raise RecordError(f"it holds no object but {type(stored).__name__}")
+    try:
+        return msgspec.convert(upgrade(stored), RunRecord)
+    except msgspec.ValidationError as error:
+        raise RecordError(str(error)) from error
+
+
+def as_stored(record: RunRecord) -> dict[str, Any]:
+    """A record as plain data, in the layout of today's schema."""
+    return dict(msgspec.to_builtins(record))
+
+
 def record_bytes(record: RunRecord) -> bytes:
     """A record as it stands in its file."""
-    return (json.dumps(asdict(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+    return (json.dumps(as_stored(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
 def write_record(record: RunRecord, path: Path) -> Path:
@@ -182,32 +204,58 @@ def write_record(record: RunRecord, path: Path) -> Path:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read a record; fields of older schemas that are gone are left out. Raises RecordError when it is none."""
+    """Read a record of any schema. Raises RecordError, naming the file and the field, when it is none."""
     if not path.is_file():
         raise RecordError(f"there is no record {path}: `fewshot run` writes one and prints its path")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        known = {item.name for item in fields(RunRecord)}
-        record = RunRecord(**{name: value for name, value in stored.items() if name in known})
-        consistent = _says_what_its_counts_say(record)
-    except (OSError, ValueError, TypeError, AttributeError, zlib.error) as error:
+        record = from_stored(_parsed(path.read_bytes()))
+        contradiction = _contradiction(record)
+    except (OSError, ValueError, RecursionError, zlib.error, UserError) as error:
         raise RecordError(f"{path} is not a run record: {error}") from error
-    if not consistent:
-        raise RecordError(
-            f"{path} contradicts itself: its accuracy and interval are not those of its per-episode counts"
-        )
+    if contradiction:
+        raise RecordError(f"{path} contradicts itself: {contradiction}")
     return record
 
 
-def _says_what_its_counts_say(record: RunRecord) -> bool:
-    counts, num_queries = record.counts, int(record.num_queries)
-    if len(counts) != record.num_episodes or counts.max(initial=0) > num_queries:
-        return False
-    interval = interval_over_episodes(counts.astype(np.float64) / max(1, num_queries))
-    stated = ((record.accuracy, interval.mean), (record.ci95, interval.ci95))
-    return all(math.isclose(*pair, rel_tol=0, abs_tol=1e-9) for pair in stated)
+def _parsed(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content)  # in a third of the time
+    except msgspec.DecodeError:
+        return json.loads(content)  # knows Infinity: the interval of a single episode
 
 
-def read_records(folders: Iterable[Path]) -> list[RunRecord]:
-    """Every record in these folders, in the order of their file names; an absent folder holds none."""
-    return [read_record(path) for folder in folders for path in sorted(folder.glob("*.json"))]
+def _contradiction(record: RunRecord) -> str:
+    """What a record says of itself that cannot be, in a few words; empty where all is well."""
+    counts, test, name = record.counts, record.test, record.protocol_name
+    drawn = (test.query, test.unlabeled, test.distractors)
+    stated = (name.query, name.unlabeled, name.distractors)
+    if (name.dataset_id, name.way, name.shot) != (test.dataset_id, test.way, test.shot):
+        return f"protocol is {name} and test is {test.way}-way {test.shot}-shot of {test.dataset_id}"
+    if stated != drawn and not name.published_as:
+        return f"protocol is {name} and test has {drawn} queries, unlabeled images and distractor classes"
+    if record.num_queries != test.way * test.query:
+        return f"num_queries is {record.num_queries}, which is not {test.way} times {test.query}"
+    if len(counts) != record.num_episodes or counts.max(initial=0) > record.num_queries:
+        return f"correct does not hold {record.num_episodes:,} counts of up to {record.num_queries} queries"
+    interval = interval_over_episodes(counts.astype(np.float64) / record.num_queries)
+    pairs = ((record.accuracy, interval.mean), (record.ci95, interval.ci95))
+    if not all(math.isclose(*pair, rel_tol=0, abs_tol=1e-9) for pair in pairs):
+        return "its accuracy and interval are not those of its per-episode counts"
+    return ""
+
+
+def read_records(folders: Iterable[Path], problems: list[str] | None = None) -> list[RunRecord]:
+    """Every record in these folders, in the order of their file names; an absent folder holds none.
+
+    Where a list of ``problems`` is given, what is no record is left out and said there, a line each; else the first
+    one raises RecordError.
+    """
+    records = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        try:
+            records.append(read_record(path))
+        except RecordError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+    return records

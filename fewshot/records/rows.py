@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from fewshot.records.class_design import class_design
-from fewshot.records.protocols import is_current
-from fewshot.records.record import RunRecord
+from fewshot.records.protocols import ProtocolName
+from fewshot.records.record import RunRecord, plain
+from fewshot.records.schema import Options
 from fewshot.statistics.class_bootstrap import open_interval
 from fewshot.statistics.intervals import (
     Accuracies,
@@ -44,7 +46,7 @@ class Cell:
     @property
     def pixels(self) -> str:
         """Images and classes: ``omniglot-vinyals-28``."""
-        return self.protocol.partition("/")[0]
+        return ProtocolName.parse(self.protocol).dataset_id
 
 
 def cell_of(record: RunRecord) -> Cell:
@@ -69,12 +71,11 @@ def is_ranked(record: RunRecord) -> bool:
 def why_apart(record: RunRecord) -> str:
     """Why a record stands apart from the ranking, in a few words; empty where it does not."""
     reasons = []
-    if not is_current(record.protocol):
+    if not record.protocol_name.is_current:
         reasons.append("older version of the protocol")
-    pixels = record.pixels_way_shot[0]
-    if "-damaged" in pixels or "-damaged" in trained_on(record):
+    if record.test.corruption or record.trained.corruption:
         reasons.append("damaged images")
-    elif trained_on(record) != pixels:
+    elif record.trained.dataset_id != record.test.dataset_id:
         reasons.append("trained on other images")
     if record.shortened:
         reasons.append("shortened training")
@@ -82,8 +83,8 @@ def why_apart(record: RunRecord) -> str:
 
 
 def trained_on(record: RunRecord) -> str:
-    """Pixels and classes of the training, such as ``omniglot-vinyals-28``; those of the test where none is named."""
-    return str(record.config.get("pixels", record.pixels_way_shot[0]))
+    """The data set id of the training, such as ``omniglot-vinyals-28``."""
+    return record.trained.dataset_id
 
 
 @dataclass(frozen=True)
@@ -128,25 +129,22 @@ class Entry:
         return tuple(record.seed for record in self.records)
 
     @property
-    def train_seconds(self) -> float | None:
-        """Seconds of one training, the mean over seeds; None where a record does not say."""
-        found = [record.seconds["training"] for record in self.records if "training" in record.seconds]
-        return float(np.mean(found)) if found else None
+    def train_seconds(self) -> float:
+        """Seconds of one training, the mean over seeds."""
+        return float(np.mean([record.cost.training_seconds for record in self.records]))
 
     @property
     def model(self) -> str:
         """Name and options: ``relation relation-loss=cross-entropy``."""
-        config = self.first.config
-        name = f"{self.first.model}{_options(config['model_options'])}"
-        before = config.get("trained_as")
-        if before:
-            name += f" (weights of {before['model']}{_options(before['model_options'])})"
-        return name
+        trained = self.first.trained
+        before = trained.trained_as
+        weights = f" (weights of {before.model}{_options(before.model_options)})" if before else ""
+        return f"{trained.model}{_options(trained.model_options)}{weights}"
 
     @property
     def encoder(self) -> str:
         """Name and options of the encoder."""
-        return f"{self.first.config['encoder']}{_options(self.first.config.get('encoder_options', {}))}"
+        return f"{self.first.trained.encoder}{_options(self.first.trained.encoder_options)}"
 
     @property
     def training(self) -> str:
@@ -159,20 +157,19 @@ class Entry:
         return self._described(shot=True, length=True)
 
     def _described(self, *, shot: bool, length: bool) -> str:
-        test, recipe = self.first.config, self.first.config["recipe"]
-        episodes, batches = recipe.get("train_episodes"), recipe.get("batch_size")
-        train_shot = recipe.get("train_shot")
-        way = f"{recipe['train_way']}-way" if recipe.get("train_way") else ""
-        if shot and not batches and train_shot not in (None, test["shot"]):
-            way = f"{way} {train_shot}-shot".strip()
+        test, recipe = self.first.test, self.first.trained.recipe
+        episodes, batches = recipe.train_episodes, recipe.batch_size
+        way = f"{recipe.train_way}-way" if recipe.train_way else ""
+        if shot and not batches and recipe.train_shot not in (None, test.shot):
+            way = f"{way} {recipe.train_shot}-shot".strip()
         words = [f"batches of {batches}" if batches else way]
-        if recipe.get("turns"):
+        if recipe.support_rotation:
             words.append("in turns")
-        if recipe.get("optimizer"):
-            words.append(recipe["optimizer"].capitalize())
-        if recipe.get("labeled_share"):
-            words.append(f"{100 * recipe['labeled_share']:.0f} % labeled")
-        if test.get("distractors", recipe.get("distractors")):
+        if recipe.optimizer:
+            words.append(recipe.optimizer.capitalize())
+        if recipe.labeled_share:
+            words.append(f"{100 * recipe.labeled_share:.0f} % labeled")
+        if test.distractors:
             words.append("distractors")
         if episodes and (length or self.first.shortened):
             only = "only " if self.first.shortened else ""
@@ -187,25 +184,26 @@ class Entry:
         return f"{self.model}{readout} ({self.encoder}, {self.schedule})"
 
 
-def _options(options: dict[str, Any]) -> str:
-    plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in options.items()}
-    return "".join(f" {name.replace('_', '-')}={value}" for name, value in sorted(plain.items()))
+def _options(options: Options) -> str:
+    return "".join(f" {name.replace('_', '-')}={plain(value)}" for name, value in sorted(options.items()))
 
 
-def _configuration(record: RunRecord) -> str:
-    """What two records of one entry share: everything but the seed, the machine and the day."""
-    kept = ("model_options", "encoder", "encoder_options", "class_split", "trained_as", "unlabeled", "distractors")
-    config = {name: record.config[name] for name in kept if record.config.get(name)}
-    recipe = {name: value for name, value in record.config["recipe"].items() if name != "source"}
-    words = (record.model, record.readout, record.recipe, trained_on(record), record.shortened, record.transductive)
-    return json.dumps([words, config, recipe], sort_keys=True)
+def configuration_of(record: RunRecord) -> bytes:
+    """What the records of one row share: everything but the seed, the machine and the day."""
+    trained, test = record.trained, record.test
+    rule = (trained.model, trained.model_options, trained.trained_as, record.readout, record.transductive)
+    network = (trained.encoder, trained.encoder_options, trained.init)
+    images = (trained.dataset_id, trained.class_split, trained.shortened, test.unlabeled, test.distractors)
+    of_source = replace(trained.recipe, source="")
+    made_elsewhere = record.embeddings and (record.embeddings.sha256, record.embeddings.trained_on)
+    return msgspec.json.encode((rule, network, images, of_source, made_elsewhere), order="sorted")
 
 
 def entries_by_cell(records: Iterable[RunRecord]) -> dict[Cell, list[Entry]]:
     """The entries of every cell, best first. Of two records of one seed and configuration the later one counts."""
-    found: dict[Cell, dict[str, dict[int, RunRecord]]] = {}
+    found: dict[Cell, dict[bytes, dict[int, RunRecord]]] = {}
     for record in sorted(records, key=lambda record: record.date):
-        found.setdefault(cell_of(record), {}).setdefault(_configuration(record), {})[record.seed] = record
+        found.setdefault(cell_of(record), {}).setdefault(configuration_of(record), {})[record.seed] = record
     return {
         cell: sorted(
             (Entry(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in configurations.values()),

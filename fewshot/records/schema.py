@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from episodes.errors import UserError
@@ -34,8 +35,8 @@ class Recipe(Part, frozen=True, kw_only=True):
     """The training schedule as it was carried out; fewshot.training.recipes.Recipe says what each field means."""
 
     name: str
-    source: str = ""
-    train_episodes: Count = 0
+    source: str
+    train_episodes: Count
     train_way: Positive | None = None
     train_shot: Positive | None = None
     train_query: Count | None = None
@@ -64,16 +65,16 @@ class Rule(Part, frozen=True, kw_only=True):
     """A model and its options, where they are not their defaults."""
 
     model: str
-    model_options: Options = {}
+    model_options: Options
 
 
 class Trained(Part, frozen=True, kw_only=True):
     """What was trained, on which images, and how: what the checkpoint says of itself, and where it was."""
 
     model: str  # under whose rule the weights are tested; trained_as says where that was another in training
-    model_options: Options = {}
+    model_options: Options
     encoder: str
-    encoder_options: Options = {}
+    encoder_options: Options
     dataset: str = ""
     class_split: str = ""
     dataset_id: str  # Dataset.protocol_name: omniglot-vinyals-28
@@ -83,15 +84,16 @@ class Trained(Part, frozen=True, kw_only=True):
     val_images: str | None = None
     corruption: Share = 0.0  # share of the images that lost their detail on purpose
     recipe: Recipe
-    shortened: bool = False  # fewer training episodes than the recipe says
-    seed: Count = 0
+    shortened: bool  # fewer training episodes than the recipe says
+    seed: Count
     precision: str | None = None
     compiled: bool = False
+    implementation: str | None = None  # of a method that has more than one
     init: str | None = None  # InitialWeights.description
     version: Count | None = None  # TRAINING_VERSION
     trained_as: Rule | None = None
-    commit: str = "unknown"
-    checkpoint: str = ""  # empty where nothing was learned here
+    commit: str
+    checkpoint: str  # empty where nothing was learned here
 
     @property
     def clean_id(self) -> str:
@@ -113,6 +115,7 @@ class EpisodeSettings(Part, frozen=True, kw_only=True):
     num_classes: Positive | None = None
     corruption: Share = 0.0
     precision: str | None = None
+    implementation: str | None = None
 
     @property
     def clean_id(self) -> str:
@@ -177,6 +180,9 @@ _OF_TEST = {
     "num_test_classes": "num_classes",
     "test_damage": "corruption",
     "test_precision": "precision",
+    "test_implementation": "implementation",
+    "test_dataset": "dataset",
+    "test_class_split": "class_split",
 }
 _OF_EPISODES = ("way", "shot", "query", "unlabeled", "distractors")
 _TWICE = ("model", "seed", "shortened", "commit")
@@ -189,6 +195,14 @@ def trained_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         recipe["support_rotation"] = recipe.pop("turns")
     found = {_RENAMED.get(name, name): value for name, value in metadata.items() if name != "training"}
     return found | {"recipe": recipe}
+
+
+def trained_of(metadata: Mapping[str, Any], checkpoint: str) -> Trained:
+    """What the metadata of a checkpoint say was trained. Raises RecordError where they are none."""
+    try:
+        return msgspec.convert(trained_fields(metadata) | {"checkpoint": checkpoint}, Trained)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"the metadata of the checkpoint are damaged: {error}") from error
 
 
 def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +227,7 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     of_test = ("unlabeled", "distractors") if stored.get("uses_unlabeled") else ()  # then as in training
     test = {name: recipe[name] for name in of_test if recipe.get(name)} | test
     test.setdefault("corruption", config.get("damage", 0.0))
-    test |= _tested_on(str(test.get("dataset_id")), config)
+    test = _tested_on(str(test.get("dataset_id")), config) | test
     renamed = {"embeddings": config.pop("embeddings")} if "embeddings" in config else {}
     for name in ("config", "training", "seconds", "machine", "recipe", *_TWICE):
         top.pop(name, None)
@@ -248,3 +262,25 @@ def _tested_on(dataset_id: str, config: Mapping[str, Any]) -> dict[str, str]:
         return {"dataset": config["dataset"], "class_split": config["class_split"]}
     name, class_split, *_ = [*dataset_id.split("-"), ""]
     return {"dataset": name, "class_split": "auto" if name == "folder" else class_split}
+
+
+def schema1_config(trained: Trained, test: EpisodeSettings, embeddings: ExternalEmbeddings | None) -> dict[str, Any]:
+    """The ``config`` of schema 1, for readers that are not typed yet."""
+    old = {new: name for name, new in _RENAMED.items()}
+    of_test = {new: name for name, new in _OF_TEST.items()}
+    config = {old.get(name, name): value for name, value in msgspec.to_builtins(trained).items()}
+    config = {"damage": 0.0} | config
+    config["recipe"] = {
+        "turns" if name == "support_rotation" else name: value for name, value in config["recipe"].items()
+    }
+    tested = {"unlabeled": 0, "distractors": 0, "corruption": 0.0} | msgspec.to_builtins(test)
+    for name in ("dataset", "class_split"):
+        del tested[name]
+    config |= {of_test.get(name, name): value for name, value in tested.items()}
+    return config if embeddings is None else config | {"embeddings": msgspec.to_builtins(embeddings)}
+
+
+def schema1_training(history: History, cost: Cost) -> dict[str, Any]:
+    """The ``training`` of schema 1, for readers that are not typed yet."""
+    said: dict[str, Any] = msgspec.to_builtins(history)
+    return said | {"history": list(said.pop("validations", ())), "seconds": cost.training_seconds}

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fewshot.records.protocols import version_of
 from fewshot.records.ranking import Standing
 from fewshot.statistics.intervals import CoveringInterval, spread
 
@@ -35,12 +34,12 @@ COLUMNS = (
 def _line(standing: Standing) -> dict[str, Any]:
     entry, record, target = standing.entry, standing.entry.first, standing.target
     way, shot = standing.way_shot
-    options = " ".join(f"{name}={value}" for name, value in sorted(record.config["model_options"].items()))
+    options = " ".join(f"{name}={value}" for name, value in sorted(record.trained.model_options.items()))
     hidden = spread(entry.accuracies)
     return {
         **{"model": record.model, "options": options, "dataset": standing.cell.pixels},
-        **{"protocol": record.protocol, "version": version_of(record.protocol), "way": way, "shot": shot},
-        **{"query": record.config.get("query", record.num_queries // way), "block": standing.block},
+        **{"protocol": record.protocol, "version": record.protocol_name.version, "way": way, "shot": shot},
+        **{"query": record.test.query, "block": standing.block},
         "rank": standing.rank.best if standing.rank else "",
         "rank_worst": standing.rank.worst if standing.rank else "",
         **{"readout": record.readout, "encoder": entry.encoder, "recipe": record.recipe, "training": entry.schedule},

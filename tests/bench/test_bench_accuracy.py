@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,27 +13,30 @@ from episodes.errors import UserError
 from fewshot.bench import time_to_accuracy as bench_accuracy
 from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
 from fewshot.progress import Reporter
+from fewshot.records.record import RunRecord
+from fewshot.records.schema import Cost, History, Validation
+from records import a_record
 
 SMOKE = Goal(dataset="strokes", recipe="smoke", num_episodes=20, num_seeds=2, target=0.0)
 
 
-def record(accuracy: float, seconds: float, validation: float) -> dict[str, Any]:
-    training = {
-        "seconds": seconds,
-        "validation_seconds": validation,
-        "history": [{"episode": 10}, {"episode": 20}],
-        "selected_episode": 10,
-    }
-    return {"accuracy": accuracy, "ci95": 0.01, "training": training, "seconds": {"test": 2.0}}
+def record(accuracy: float, seconds: float, validation: float) -> RunRecord:
+    validations = tuple(Validation(episode=episode, accuracy=0.5, ci95=0.1, loss=1.0) for episode in (10, 20))
+    return a_record(
+        accuracy=accuracy,
+        ci95=0.01,
+        history=History(validations=validations, selected_episode=10),
+        cost=Cost(training_seconds=seconds, validation_seconds=validation, test_seconds=2.0),
+    )
 
 
 class Scripted:
     """Answers each training with the next record and keeps the words it was called with."""
 
-    def __init__(self, *records: dict[str, Any]) -> None:
+    def __init__(self, *records: RunRecord) -> None:
         self.records, self.calls = [*records], list[Sequence[str]]()
 
-    def __call__(self, words: Sequence[str]) -> tuple[dict[str, Any], float]:
+    def __call__(self, words: Sequence[str]) -> tuple[RunRecord, float]:
         self.calls.append(words)
         return self.records[len(self.calls) - 1], 100.0
 
@@ -89,7 +91,7 @@ def test_the_command_trains_for_real_and_its_record_tells_validation_from_traini
 ) -> None:
     """In this process, since only here the strokes are few."""
 
-    def in_process(words: Sequence[str]) -> tuple[dict[str, Any], float]:
+    def in_process(words: Sequence[str]) -> tuple[RunRecord, float]:
         return json.loads(fewshot(*words, "--width", "8", "--query", "5").out), 60.0
 
     monkeypatch.setattr(bench_accuracy, "_run_in_a_process", in_process)

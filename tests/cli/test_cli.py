@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.protocols import standard_protocols
-from fewshot.records.record import read_record
+from fewshot.records.record import read_record, record_bytes
 from fewshot.training import loop as training
 from fewshot.training.step import train_step
 
@@ -53,7 +52,7 @@ def test_json_is_alone_on_standard_output_and_is_the_record(fewshot: Fewshot) ->
     assert outcome.status == 0
     content = json.loads(outcome.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     (path,) = Path("runs/records").glob("*.json")
-    assert content == json.loads(path.read_text(encoding="utf-8")) == asdict(read_record(path))
+    assert content == json.loads(path.read_text(encoding="utf-8")) == json.loads(record_bytes(read_record(path)))
 
 
 def test_the_same_command_finds_the_finished_training(fewshot: Fewshot) -> None:
@@ -84,13 +83,13 @@ def test_every_option_of_run_reaches_the_record(fewshot: Fewshot) -> None:
         fewshot(*SMOKE, *words, *more, "--out", "elsewhere", "--encoder", "conv4", "--split", "standard")
     )
     for flag, value in recipe.items():
-        assert record.config["recipe"][flag[2:].replace("-", "_")] == value, flag
+        assert getattr(record.trained.recipe, flag[2:].replace("-", "_")) == value, flag
     assert record.protocol == "strokes-standard-28-c50/3w1s/q4u2d1@v1"
     assert (record.num_episodes, record.episode_seed, record.seed) == (11, 8, 9)
     assert (record.model, record.recipe, record.shortened) == ("cluster-proto", "smoke", True)
-    assert record.config["model_options"] == {"initial_radius": 50}
-    assert record.config["encoder_options"] == {"width": 8}
-    assert record.config["precision"] == "fp32"
+    assert record.trained.model_options == {"initial_radius": 50}
+    assert record.trained.encoder_options == {"width": 8}
+    assert record.trained.precision == "fp32"
     assert checkpoint_of(record).is_relative_to("elsewhere")
 
 

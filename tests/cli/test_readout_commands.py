@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from fewshot.models.readouts import READOUTS
-from fewshot.records.record import read_record
+from fewshot.records.record import read_record, record_bytes
 
 
 def test_a_run_with_one_readout_prints_it(fewshot: Fewshot) -> None:
@@ -36,9 +35,9 @@ def test_a_checkpoint_is_read_out_in_every_setting_at_once(fewshot: Fewshot) -> 
     outcome = fewshot("evaluate", checkpoint, *words)
     assert outcome.status == 0, outcome.err
     records = json.loads(outcome.out)
-    cells = [(record["config"]["way"], record["config"]["shot"], record["readout"]) for record in records]
+    cells = [(record["test"]["way"], record["test"]["shot"], record["readout"]) for record in records]
     assert cells == [(way, shot, name) for way in (3, 5) for shot in (1, 2) for name in ("", "cosine")]
-    written = [asdict(read_record(path)) for path in Path("runs/records").glob("*.json")]
+    written = [json.loads(record_bytes(read_record(path))) for path in Path("runs/records").glob("*.json")]
     assert all(record in written for record in records)
 
 

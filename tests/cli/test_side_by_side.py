@@ -138,4 +138,4 @@ def test_real_trainings_fill_their_cells(cells: list[Cell], tmp_path: Path) -> N
     train_side_by_side(cells[:2], "smoke", 0, more, 2, lambda _: None)
     found = read_records([tmp_path / "runs" / "records"])
     assert sorted({record.model for record in found}) == ["proto", "soft-kmeans-proto"]
-    assert len({record.config["checkpoint"] for record in found}) == 2
+    assert len({record.trained.checkpoint for record in found}) == 2

@@ -59,10 +59,10 @@ def test_a_training_on_corrupted_images_is_tested_so_and_otherwise(
         whole = record_in(fewshot(*SMOKE))
         hurt = record_in(fewshot(*SMOKE, "--damage", "0.75"))
         assert checkpoint_of(whole) != checkpoint_of(hurt)
-        assert (hurt.config["damage"], hurt.config["test_damage"]) == (0.75, 0.75)
+        assert (hurt.trained.corruption, hurt.test.corruption) == (0.75, 0.75)
         test = ("evaluate", checkpoint_of(hurt), "--episodes", "20", "--query", "5")
         assert record_in(fewshot(*test)).correct == hurt.correct
         repaired = record_in(fewshot(*test, "--damage", "0"))
-        assert (repaired.config["damage"], repaired.config["test_damage"]) == (0.75, 0.0)
+        assert (repaired.trained.corruption, repaired.test.corruption) == (0.75, 0.0)
         assert repaired.protocol == whole.protocol
         assert repaired.episodes_digest == whole.episodes_digest

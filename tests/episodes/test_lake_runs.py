@@ -139,7 +139,7 @@ def test_a_training_on_background_alphabets_is_tested_on_the_runs(
     outcome = fewshot(*smoke, "--split", "lake", "--protocol", "runs")
     record = record_in(outcome)
     assert record.protocol == "omniglot-lake-28/20w1s/runs@v1"
-    assert (record.num_episodes, record.num_queries, record.config["shot"]) == (20, 20, 1)
+    assert (record.num_episodes, record.num_queries, record.test.shot) == (20, 20, 1)
     assert "20 published runs" in record.ci_formula
     checkpoint = checkpoint_of(record)
     again = fewshot("evaluate", checkpoint, "--protocol", "runs", "--precision", "fp32", "--out", "again")

@@ -9,6 +9,7 @@ import pytest
 from command_line import SMOKE, Fewshot, checkpoint_of, isolated, record_in
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import RunRecord
+from fewshot.records.schema import Rule
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_a_supervised_network_is_refined_in_the_test_alone(fewshot: Fewshot) -> 
     )
     assert (refined.model, refined.uses_unlabeled) == ("soft-kmeans-proto", True)
     assert refined.protocol.endswith("/q5u3@v1")
-    assert refined.config["trained_as"] == {"model": "proto", "model_options": {}}
+    assert refined.trained.trained_as == Rule(model="proto", model_options={})
     assert refined.training == supervised.training
     before, after = (load_tensors(checkpoint_of(record))[0] for record in (supervised, refined))
     assert all(before[name].equal(tensor) for name, tensor in after.items())
@@ -55,7 +56,7 @@ def test_a_relation_network_is_tested_with_the_statistics_of_the_test_batch(fews
     words = ("evaluate", checkpoint_of(inductive), "--batch-norm", "transductive", *TEST)
     transductive = record_in(fewshot(*words))
     assert (inductive.transductive, transductive.transductive) == (False, True)
-    assert transductive.config["model_options"] == {"batch_norm": "transductive"}
+    assert transductive.trained.model_options == {"batch_norm": "transductive"}
     assert transductive.training == inductive.training
     assert transductive.correct != inductive.correct
 

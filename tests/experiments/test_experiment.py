@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
 from fewshot.models.options import OptionError
 from fewshot.models.tensor_files import CheckpointError, load_tensors
-from fewshot.records.record import read_record
+from fewshot.records.record import as_stored, read_record
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
 
@@ -49,25 +49,25 @@ def test_the_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     assert (record.num_episodes, record.num_queries, record.episode_seed, record.seed) == (30, 20, 0, 0)
     assert record.num_parameters == sum(p.numel() for p in load_trained(checkpoint_of(record), CPU).method.parameters())
     assert (record.transductive, record.uses_unlabeled, record.shortened) == (False, False, False)
-    assert record.config["recipe"]["train_episodes"] == QUICK.train_episodes
-    assert record.config["encoder_options"] == {"width": 8}
-    assert [look["episode"] for look in record.training["history"]] == [10, 20, 30]
-    assert record.training["selected_episode"] in (10, 20, 30)
+    assert record.trained.recipe.train_episodes == QUICK.train_episodes
+    assert record.trained.encoder_options == {"width": 8}
+    assert [look.episode for look in record.history.validations] == [10, 20, 30]
+    assert record.history.selected_episode in (10, 20, 30)
     assert {"python", "torch", "numpy"} <= record.versions.keys()
     assert record.machine["device"] == "cpu"
-    assert record.seconds["training"] > 0
+    assert record.cost.training_seconds > 0
     assert "ddof 1" in record.ci_formula
-    json.dumps(asdict(record), allow_nan=False)
+    json.dumps(as_stored(record), allow_nan=False)
 
 
 def test_the_selected_weights_are_those_that_validated_best(tmp_path: Path) -> None:
     record, _ = run(CONFIG, FewStrokes(), tmp_path)
-    history = record.training["history"]
-    best = max(history, key=lambda look: look["accuracy"])
-    assert record.training["val_accuracy"] == best["accuracy"]
+    history = record.history.validations
+    best = max(history, key=lambda look: look.accuracy)
+    assert record.history.val_accuracy == best.accuracy
     method = load_trained(checkpoint_of(record), CPU).method
     sampler = EpisodeSampler(FewStrokes().load("val"), EpisodeSpec(4, 1, QUICK.val_query), 1)
-    assert evaluate(method, sampler, QUICK.val_episodes).interval.mean == best["accuracy"]
+    assert evaluate(method, sampler, QUICK.val_episodes).interval.mean == best.accuracy
 
 
 def test_the_test_set_has_no_influence_on_the_weights(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_the_validation_set_decides_the_selection_and_nothing_else(tmp_path: Pat
     usual, _ = run(CONFIG, FewStrokes(), tmp_path)
     other, _ = run(CONFIG, FewStrokes(val=changed_pixels("val")), tmp_path)
     assert checkpoint_of(usual) != checkpoint_of(other)
-    losses = [[look["loss"] for look in record.training["history"]] for record in (usual, other)]
+    losses = [[look.loss for look in record.history.validations] for record in (usual, other)]
     assert losses[0] == losses[1]
-    looks = [[look["accuracy"] for look in record.training["history"]] for record in (usual, other)]
+    looks = [[look.accuracy for look in record.history.validations] for record in (usual, other)]
     assert looks[0] != looks[1]
 
 
@@ -112,7 +112,7 @@ def test_a_finished_training_is_found_and_not_repeated(tmp_path: Path) -> None:
     assert any("already trained" in text and "--fresh" in text for text in listener.said)
     assert path_again == path
     assert again.correct == first.correct
-    assert again.training == first.training
+    assert again.history == first.history
 
 
 def test_another_test_uses_the_same_training_and_writes_another_record(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_tested_again_with_other_episodes(tmp_path: Path) -> Non
     assert harder.protocol == "strokes-standard-28-c50/10w1s/q5@v1"
     assert harder.accuracy < first.accuracy
     assert read_record(harder_path) == harder
-    assert harder.training == first.training
+    assert harder.history == first.history
 
 
 def test_a_checkpoint_for_other_images_is_refused_in_one_line(tmp_path: Path) -> None:

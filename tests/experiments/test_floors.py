@@ -44,7 +44,7 @@ def test_an_untrained_encoder_keeps_the_weights_of_its_seed(fewshot: Fewshot) ->
     assert all(torch.equal(tensors[name], tensor) for name, tensor in fresh.state_dict().items())
     sampler = EpisodeSampler(FewStrokes().load("test"), EpisodeSpec(5, 1, 5), 0)
     assert np.array_equal(record.counts, evaluate(fresh, sampler, 20).correct)
-    assert (record.recipe, record.shortened, record.seconds["training"]) == ("none", False, 0)
+    assert (record.recipe, record.shortened, record.cost.training_seconds) == ("none", False, 0)
     assert "training" not in [line.split()[0] for line in outcome.out.splitlines()]
     assert not checkpoint_of(record).with_name("training.png").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def test_one_training_gives_a_record_for_each_readout(tmp_path: Path) -> None:
     assert [record.readout for record in records] == [OWN_RULE, *READOUTS]
     assert len({path for _, path in outcomes}) == len(records)
     assert len({record.episodes_digest for record in records}) == 1
-    assert len({record.config["checkpoint"] for record in records}) == 1
+    assert len({record.trained.checkpoint for record in records}) == 1
     assert listener.trained == [10, 20, 30]  # once
     assert all(read_record(path) == record for record, path in outcomes)
     by_name = {record.readout: record for record in records}
@@ -97,7 +96,7 @@ def test_every_way_and_shot_is_scored_without_embedding_again(tmp_path: Path, mo
         precision="fp32",
     )
     outcomes = evaluate_again(config, FewStrokes(), tmp_path / "new")
-    cells = [(record.config["way"], record.config["shot"], record.readout) for record, _ in outcomes]
+    cells = [(record.test.way, record.test.shot, record.readout) for record, _ in outcomes]
     assert cells == [(way, shot, name) for way in (4, 10) for shot in (1, 5) for name in ("simpleshot", "logistic")]
     assert sorted(calls) == sorted(len(FewStrokes().load(split).images) for split in ("train", "test"))
     again = evaluate_again(config, FewStrokes(), tmp_path / "new")
@@ -142,4 +141,3 @@ def test_a_semi_supervised_model_is_read_out_on_its_own_episodes(tmp_path: Path)
     (own, _), (read, _) = run_readouts(config, FewStrokes(), tmp_path)
     assert own.episodes_digest == read.episodes_digest
     assert own.correct != read.correct  # the read-out leaves the unlabeled images alone
-    assert json.loads(json.dumps(read.config)) == read.config

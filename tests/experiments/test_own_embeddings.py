@@ -65,7 +65,11 @@ def test_what_is_exported_embedded_and_read_back_scores_as_the_model_itself(fews
     (path,) = Path("runs/records").glob("*.json")
     assert np.array_equal(read_record(path).counts, expected.correct)
     assert record["episodes_digest"] == sampler.digest(20)
-    assert (record["model"], record["readout"], record["recipe"]) == ("mine", "prototype", "own")
+    assert (record["trained"]["model"], record["readout"], record["trained"]["recipe"]["name"]) == (
+        "mine",
+        "prototype",
+        "own",
+    )
     assert path.name.startswith("mine_strokes-standard-28-c50_5w1s_q5_own_prototype_")
 
 

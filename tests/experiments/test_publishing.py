@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record, write_record
+from fewshot.records.schema import trained_of
+from records import changed as with_changes
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG
 
@@ -37,9 +39,8 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def changed(measured: Path, folder: Path, **changes: object) -> Path:
-    record = replace(read_record(measured), **changes)  # type: ignore[arg-type]
-    return write_record(record, folder / "records" / "changed.json")
+def changed(measured: Path, folder: Path, **changes: Any) -> Path:
+    return write_record(with_changes(read_record(measured), **changes), folder / "records" / "changed.json")
 
 
 def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot, measured: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measur
     before = measured.read_bytes()
     assert fewshot("publish", measured, "--note", "longer training is left").status == 0
     published = read_record(Path("results/runs", measured.name))
-    assert published == replace(read_record(measured), notes=[*published.notes[:-1], "longer training is left"])
+    assert published == with_changes(read_record(measured), notes=[*published.notes[:-1], "longer training is left"])
     assert measured.read_bytes() == before
 
 
@@ -85,9 +86,9 @@ def test_a_record_that_was_moved_with_its_checkpoint_finds_its_weights(
     fewshot: Fewshot, measured: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(measured.parent.parent, tmp_path / "moved")
-    config = read_record(measured).config
-    config["checkpoint"] = f"gone/{Path(config['checkpoint']).parent.name}/checkpoint.safetensors"
-    moved = changed(measured, tmp_path / "moved", config=config)
+    stated = Path(read_record(measured).trained.checkpoint)
+    gone = {"checkpoint": f"gone/{stated.parent.name}/checkpoint.safetensors"}
+    moved = changed(measured, tmp_path / "moved", trained=gone)
     assert fewshot("publish", moved).status == 0
     shutil.rmtree(tmp_path / "moved" / "checkpoints")
     assert fewshot("publish", moved).status == 0  # the published weights are there
@@ -113,14 +114,13 @@ def test_what_is_no_result_is_refused_and_nothing_is_changed(
 
 
 def test_a_checkpoint_of_another_training_is_refused(fewshot: Fewshot, measured: Path, tmp_path: Path) -> None:
-    config = read_record(measured).config | {"seed": 7}
-    assert "its seed is 0" in fewshot("publish", changed(measured, tmp_path, config=config)).error
+    assert "its seed is 0" in fewshot("publish", changed(measured, tmp_path, seed=7)).error
 
 
 def test_weights_too_large_to_commit_are_refused(
     fewshot: Fewshot, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = Path(read_record(measured).config["checkpoint"]).stat().st_size
+    size = Path(read_record(measured).trained.checkpoint).stat().st_size
     monkeypatch.setattr(publishing, "MOST_BYTES_OF_ONE", size - 1)
     assert "--without-weights" in fewshot("publish", measured).error
     monkeypatch.setattr(publishing, "MOST_BYTES_OF_ONE", size)
@@ -140,5 +140,4 @@ def test_committed_weights_load_belong_to_a_committed_record_and_are_small() -> 
     for path in weights:
         assert path.stat().st_size <= MOST_BYTES_OF_ONE, path.name
         metadata = load_trained(path, torch.device("cpu")).metadata
-        stated = json.loads(json.dumps({name: value for name, value in metadata.items() if name != "training"}))
-        assert stated.items() <= behind[path].config.items(), path.name
+        assert trained_of(metadata, behind[path].trained.checkpoint) == behind[path].trained, path.name

@@ -9,14 +9,13 @@ import pytest
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from fewshot.experiments.measure import OWN_RULE
 from fewshot.experiments.verify import Verification
-from fewshot.records.record import RunRecord, pack_counts, read_record, write_record
-from fewshot.statistics.intervals import interval_over_episodes
+from fewshot.records.record import RunRecord, read_record, write_record
+from records import changed
 
 
 def recounted(record: RunRecord, counts: np.ndarray) -> RunRecord:
     """The record with other correct queries, in harmony with itself."""
-    interval = interval_over_episodes(counts / np.float64(record.num_queries))
-    return replace(record, correct=pack_counts(counts), accuracy=interval.mean, ci95=interval.ci95)
+    return changed(record, counts=counts)
 
 
 def path_in(out: str) -> Path:
@@ -57,26 +56,26 @@ def test_other_counts_other_episodes_and_other_data_are_told_with_status_1(fewsh
     assert outcome.status == 1
     assert "3 of 20 episodes differ, by 2 queries at most" in outcome.out
     assert "does NOT stand" in outcome.out
-    write_record(replace(record, episodes_digest="0" * 64), path)
+    write_record(changed(record, episodes_digest="0" * 64), path)
     outcome = fewshot("verify", path)
     assert outcome.status == 1
     assert "episodes  NOT those of the record" in outcome.out
-    write_record(replace(record, protocol=record.protocol.replace("@v1", "@v0")), path)
+    write_record(changed(record, protocol=record.protocol.replace("@v1", "@v0")), path)
     assert "(version 0; today's is 1)" in fewshot("verify", path).out
 
 
 def test_weights_of_another_training_are_refused(fewshot: Fewshot) -> None:
     path = path_in(fewshot(*SMOKE).out)
     record = read_record(path)
-    write_record(replace(record, config=record.config | {"seed": 77}), path)
+    write_record(changed(record, seed=77), path)
     assert "is of another training" in fewshot("verify", path).error
-    write_record(replace(record, config=record.config | {"val_images": "other"}), path)
+    write_record(changed(record, trained={"val_images": "other"}), path)
     assert "its val_images is" in fewshot("verify", path).error
 
 
 def test_of_several_records_the_one_that_cannot_be_verified_is_named(fewshot: Fewshot) -> None:
     path = path_in(fewshot(*SMOKE).out)
-    own = write_record(replace(read_record(path), recipe="own"), Path("own.json"))
+    own = write_record(changed(read_record(path), recipe="own"), Path("own.json"))
     outcome = fewshot("verify", path, own)
     assert outcome.status == 1
     assert "cannot be verified: own.json is of embeddings made elsewhere" in outcome.out
@@ -95,7 +94,7 @@ def test_readouts_and_unlabeled_images_are_part_of_what_is_measured_again(fewsho
 def test_a_number_stands_when_it_moves_by_no_more_than_a_tenth_of_its_interval(
     fewshot: Fewshot, moved: float, stands: bool
 ) -> None:
-    record = replace(record_in(fewshot(*SMOKE)), ci95=0.01)
+    record = changed(record_in(fewshot(*SMOKE)), ci95=0.01)
     found = Verification(record, Path("w"), record.accuracy + moved, True, (), int(moved != 0), 1)
     assert found.stands == stands
     assert found.exact == (moved == 0)

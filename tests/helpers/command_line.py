@@ -86,4 +86,4 @@ def record_in(outcome: Outcome) -> RunRecord:
 
 
 def checkpoint_of(record: RunRecord) -> Path:
-    return Path(record.config["checkpoint"])
+    return Path(record.trained.checkpoint)

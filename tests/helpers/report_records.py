@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fewshot.records.record import RunRecord, pack_counts
-from fewshot.statistics.intervals import interval_over_episodes
+import records
+from fewshot.records.record import RunRecord
+from fewshot.records.schema import Cost, Hardware, History, Validation
+from records import changed
 
 EPISODES = 200
 
@@ -19,47 +20,29 @@ def a_record(model: str = "proto", accuracy: float = 0.95, way: int = 5, shot: i
     hardness = np.random.default_rng(7).normal(0, 0.03, EPISODES)
     noise = np.random.default_rng([seed, *model.encode()]).normal(0, 0.01, EPISODES)
     counts = np.clip(np.rint(75 * (accuracy + hardness + noise)), 0, 75).astype(np.uint16)
-    interval = interval_over_episodes(counts / 75)
-    pixels = changes.pop("pixels", "omniglot-vinyals-28")
-    episodes = changes.pop("train_episodes", 3000)
-    history = [
-        {"episode": 500 * (i + 1), "accuracy": accuracy - 0.2 / (i + 1), "ci95": 0.01, "loss": 1.0} for i in range(6)
-    ]
-    record = RunRecord(
+    dataset_id = changes.pop("pixels", "omniglot-vinyals-28")
+    dataset, class_split, _ = dataset_id.split("-")
+    images = {"dataset": dataset, "class_split": class_split, "dataset_id": dataset_id}
+    validations = tuple(
+        Validation(episode=500 * (i + 1), accuracy=accuracy - 0.2 / (i + 1), ci95=0.01, loss=1.0) for i in range(6)
+    )
+    record = records.a_record(
+        counts,
         model=model,
-        protocol=f"{pixels}/{way}w{shot}s/q15@v1",
-        accuracy=interval.mean,
-        ci95=interval.ci95,
-        num_episodes=EPISODES,
+        seed=seed,
+        trained=images | {"checkpoint": f"runs/checkpoints/{model}-{seed}/checkpoint.safetensors"},
+        recipe={"train_shot": shot, "train_episodes": changes.pop("train_episodes", 3000), "train_query": 5},
+        protocol=f"{dataset_id}/{way}w{shot}s/q15@v1",
         num_queries=75,
-        correct=pack_counts(counts),
-        episodes_digest=f"{pixels} {way} {shot}",
-        episode_seed=0,
-        recipe="fast",
-        shortened=False,
-        seed=0,
-        transductive=False,
-        uses_unlabeled=False,
-        num_parameters=111_000,
-        config={
-            "way": way, "shot": shot, "encoder": "conv4", "encoder_options": {}, "pixels": pixels, "model_options": {},
-            "checkpoint": f"runs/checkpoints/{model}-{seed}/checkpoint.safetensors", "dataset": pixels.split("-")[0],
-            "query": 15, "test_pixels": pixels, "class_split": pixels.split("-")[1], "test_precision": "fp32",
-            "recipe": {
-                "name": "fast", "source": "s", "train_way": 60, "train_shot": shot, "train_episodes": episodes,
-                "train_query": 5,
-            },
-        },
-        training={"history": history, "val_accuracy": accuracy},
-        seconds={"training": 300.0 * (1 + len(model)), "test": 2.0},
-        commit="0123456789",
+        test={"precision": "fp32"},
+        episodes_digest=f"{dataset_id} {way} {shot}",
+        history=History(validations=validations, val_accuracy=accuracy),
+        cost=Cost(training_seconds=300.0 * (1 + len(model)), test_seconds=2.0),
+        hardware=Hardware(name="a machine"),
         versions={},
-        machine={"name": "a machine", "device": "cpu"},
-        command="fewshot run",
-        date="2026-01-01T00:00:00+00:00",
-        ci_formula="f",
-    )  # fmt: skip
-    return replace(record, **changes)
+        notes=[],
+    )
+    return changed(record, **changes)
 
 
 def several() -> list[RunRecord]:

@@ -39,7 +39,7 @@ class Listener(Reporter):
 
 
 def checkpoint_of(record: RunRecord) -> Path:
-    return Path(record.config["checkpoint"])
+    return Path(record.trained.checkpoint)
 
 
 def changed_pixels(split: Split, seed: int = 0) -> ImageSet:

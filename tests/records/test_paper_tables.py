@@ -18,6 +18,7 @@ from fewshot.models.methods import METHODS
 from fewshot.models.options import checked_options, departures
 from fewshot.records.paper_tables import Column, Ours, PaperTable, PaperTableError, Row, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
+from fewshot.records.schema import Rule
 from fewshot.training.recipes import Recipe, find_recipe
 from omniglot_records import of_omniglot
 
@@ -119,13 +120,13 @@ def test_a_record_fills_its_own_cell_and_no_other() -> None:
         {"num_episodes": 500},
         {"protocol": "omniglot-vinyals-28/5w1s/q15@v0"},
         {"protocol": "omniglot-lake-28/5w1s/q15@v1"},
-        {"training": {"labeled_share": 0.1}},
-        {"config": {"model_options": {"distance": "cosine"}}},
-        {"config": {"encoder": "koch"}},
-        {"config": {"encoder_options": {"width": 8}}},
-        {"config": {"damage": 0.5}},
-        {"config": {"unlabeled": 5}},
-        {"config": {"trained_as": {"model": "matching"}}},
+        {"recipe": {"labeled_share": 0.1}},
+        {"trained": {"model_options": {"distance": "cosine"}}},
+        {"trained": {"encoder": "koch"}},
+        {"trained": {"encoder_options": {"width": 8}}},
+        {"trained": {"corruption": 0.5}},
+        {"test": {"unlabeled": 5}},
+        {"trained": {"trained_as": Rule(model="matching", model_options={})}},
     ],
     ids=str,
 )
@@ -135,8 +136,8 @@ def test_what_was_trained_or_tested_otherwise_fills_no_cell(changes: dict[str, A
 
 def test_the_papers_recipe_comes_first_then_more_seeds_whatever_the_accuracy() -> None:
     fast = [of_omniglot(0.99, seed=seed) for seed in range(2)]
-    longer = [of_omniglot(0.5, training={"train_episodes": 9000})]
-    paper = [of_omniglot(0.7, recipe="paper", training={"name": "paper"})]
+    longer = [of_omniglot(0.5, recipe={"train_episodes": 9000})]
+    paper = [of_omniglot(0.7, recipe="paper")]
     found = ours_in(fast + longer)
     assert found is not None
     assert found.accuracy == pytest.approx(99)
@@ -146,7 +147,7 @@ def test_the_papers_recipe_comes_first_then_more_seeds_whatever_the_accuracy() -
 
 
 def test_a_training_at_another_shot_fills_a_cell_only_until_there_is_one_at_its_own() -> None:
-    other = of_omniglot(0.99, recipe="paper", training={"name": "paper", "train_shot": 5})
+    other = of_omniglot(0.99, recipe={"name": "paper", "train_shot": 5})
     alone, beside = ours_in([other]), ours_in([other, of_omniglot(0.7)])
     assert alone is not None
     assert beside is not None

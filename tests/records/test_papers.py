@@ -120,7 +120,7 @@ def test_a_number_is_shown_with_interval_source_table_and_doubt() -> None:
 
 @pytest.mark.parametrize(("model", "printed"), [("siamese", 92.0), ("proto", 86.3), ("hausdorff", 61.2), ("gan", None)])
 def test_lakes_runs_are_held_against_the_tables_of_that_task(model: str, printed: float | None) -> None:
-    record = of_omniglot(model=model, protocol="omniglot-lake-105/20w1s/runs@v1", config={"way": 20})
+    record = of_omniglot(model=model, protocol="omniglot-lake-105/20w1s/runs@v1")
     target = target_of(record)
     assert (None if target is None else target.accuracy) == printed
     assert target is None or target.dataset == "omniglot-within-alphabet"
@@ -148,7 +148,7 @@ def test_relation_without_the_statistics_of_the_test_is_held_against_who_measure
 @pytest.mark.parametrize(("shot", "accuracy"), [(1, 43.4), (5, 51.09)])
 def test_matching_on_miniimagenet_is_held_against_who_measured_it_on_these_classes(shot: int, accuracy: float) -> None:
     """Vinyals et al. divided the classes otherwise; Ravi and Larochelle's numbers stand in Snell's table."""
-    record = of_omniglot(model="matching", protocol=f"{MINI}/5w{shot}s/q15@v1", config={"shot": shot})
+    record = of_omniglot(model="matching", protocol=f"{MINI}/5w{shot}s/q15@v1")
     target = target_of(record)
     assert target is not None
     assert (target.accuracy, target.source) == (accuracy, "Snell et al. NeurIPS 2017")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from episodes.spec import EpisodeSpec
-from fewshot.records.protocols import Protocol, standard_protocols
+from fewshot.records.protocols import VERSION, Protocol, ProtocolName, ProtocolNameError, standard_protocols
 from fewshot.records.published import COMPARABLE_PIXELS
 
 
@@ -18,6 +18,27 @@ from fewshot.records.published import COMPARABLE_PIXELS
 )
 def test_the_name_says_what_is_measured(spec: EpisodeSpec, name: str) -> None:
     assert Protocol("omniglot-vinyals-28", spec, 10_000, 0).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("cifar-fs-bertinetto-32/5w1s/q15@v1", ProtocolName("cifar-fs-bertinetto-32", 5, 1, 15)),
+        ("omniglot-vinyals-28/5w1s/q14u5d5@v1", ProtocolName("omniglot-vinyals-28", 5, 1, 14, 5, 5)),
+        ("omniglot-lake-105/20w1s/runs@v1", ProtocolName("omniglot-lake-105", 20, 1, published_as="runs")),
+        ("folder-my@images.v2-84/5w1s/q15@v0", ProtocolName("folder-my@images.v2-84", 5, 1, 15, version=0)),
+    ],
+)
+def test_a_name_is_read_as_it_was_written(text: str, name: ProtocolName) -> None:
+    assert ProtocolName.parse(text) == name
+    assert str(name) == text
+    assert name.is_current == (name.version == VERSION)
+
+
+@pytest.mark.parametrize("text", ["", "omniglot", "a/5w1s/q15", "a/5w1s@v1", "a/0w1s/q15@v1", "a/b/5w1s/q15@v1"])
+def test_what_is_no_name_is_said(text: str) -> None:
+    with pytest.raises(ProtocolNameError, match="is no protocol's name"):
+        ProtocolName.parse(text)
 
 
 def test_standard_protocols_have_distinct_names_and_cover_what_papers_report() -> None:

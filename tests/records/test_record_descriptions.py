@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fewshot.records.published import target_of
-from fewshot.records.record import RunRecord, read_records
-
-BASE = next(
-    record
-    for record in read_records([Path(__file__).parents[2] / "results" / "runs"])
-    if (record.model, record.pixels_way_shot) == ("proto", ("omniglot-vinyals-28", 5, 1))
-    and record.config["recipe"].get("labeled_share") is None
-)
+from fewshot.records.record import RunRecord
+from fewshot.records.schema import Rule
+from omniglot_records import of_omniglot
 
 
 def record_with(model: str = "proto", recipe: dict[str, Any] | None = None, **changes: Any) -> RunRecord:
-    config = BASE.config | changes
-    return replace(BASE, model=model, config=config | {"recipe": BASE.config["recipe"] | (recipe or {})})
+    return of_omniglot(model=model, recipe=recipe or {}, **changes)
+
+
+SCALED = {"scale": 100.0, "fce": True}
+AS_PROTO = Rule(model="proto", model_options={})
 
 
 def test_a_plain_record_is_named_as_its_model() -> None:
@@ -31,25 +27,25 @@ def test_a_plain_record_is_named_as_its_model() -> None:
 @pytest.mark.parametrize(
     ("record", "description"),
     [
-        (record_with("matching", model_options={"scale": 100.0, "fce": True}), "matching fce=True scale=100"),
-        (record_with(shot=5), "proto (trained 1-shot)"),
+        (record_with("matching", trained={"model_options": SCALED}), "matching fce=True scale=100"),
+        (record_with(test={"shot": 5}), "proto (trained 1-shot)"),
         (record_with(recipe={"labeled_share": 0.1}), "proto (trained with 10 % labels)"),
         (
-            record_with(
-                "soft-kmeans-proto", {"labeled_share": 0.1}, trained_as={"model": "proto", "model_options": {}}
-            ),
+            record_with("soft-kmeans-proto", {"labeled_share": 0.1}, trained={"trained_as": AS_PROTO}),
             "soft-kmeans-proto (trained as proto, with 10 % labels)",
         ),
-        (record_with(damage=0.75), "proto (trained with 75 % damaged)"),
+        (record_with(trained={"corruption": 0.75}), "proto (trained with 75 % damaged)"),
         (
             record_with(
                 "relation",
-                model_options={"batch_norm": "transductive"},
-                trained_as={"model": "relation", "model_options": {}},
+                trained={
+                    "model_options": {"batch_norm": "transductive"},
+                    "trained_as": Rule(model="relation", model_options={}),
+                },
             ),
             "relation batch-norm=transductive (trained with running batch norm)",
         ),
-        (replace(record_with(), readout="simpleshot"), "proto + simpleshot"),
+        (record_with(readout="simpleshot"), "proto + simpleshot"),
     ],
 )
 def test_what_sets_a_record_apart_stands_beside_its_model(record: RunRecord, description: str) -> None:
@@ -66,13 +62,11 @@ def test_few_labels_are_held_against_the_baselines_of_ren_and_not_against_snell(
 
 @pytest.mark.parametrize(("distractors", "words"), [(0, "no distractors"), (5, "with distractors")])
 def test_refinement_in_the_test_alone_has_a_printed_number_of_its_own(distractors: int, words: str) -> None:
-    refined = replace(
-        record_with(
-            "soft-kmeans-proto",
-            {"labeled_share": 0.1},
-            distractors=distractors,
-            trained_as={"model": "proto", "model_options": {}},
-        ),
+    refined = record_with(
+        "soft-kmeans-proto",
+        {"labeled_share": 0.1},
+        test={"distractors": distractors, "unlabeled": 5},
+        trained={"trained_as": AS_PROTO},
         uses_unlabeled=True,
     )
     target = target_of(refined)
@@ -81,5 +75,5 @@ def test_refinement_in_the_test_alone_has_a_printed_number_of_its_own(distractor
 
 
 def test_damaged_images_and_read_outs_are_held_against_nothing() -> None:
-    assert target_of(record_with(damage=0.75)) is None
-    assert target_of(replace(record_with(), readout="svm")) is None
+    assert target_of(record_with(trained={"corruption": 0.75})) is None
+    assert target_of(record_with(readout="svm")) is None

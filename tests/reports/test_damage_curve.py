@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.records.record import RunRecord, pack_counts, read_records
+from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.pages.corruption import PAGE, corruption_curves, corruption_tables, draw
 from fewshot.reports.plots.style import save
-from fewshot.statistics.intervals import interval_over_episodes
+from records import changed
 
 COMMITTED = Path(__file__).parents[2] / "results" / "runs"
 
@@ -21,19 +20,10 @@ def record_of(model: str, share: float, hits: int) -> RunRecord:
     """A record of 5 queries an episode, tested with a share of corrupted images after training with 75 %."""
     base = next(record for record in read_records([COMMITTED]) if record.recipe == "fast" and not record.readout)
     counts = np.array([hits, hits, 5, 0], np.uint16)
-    interval = interval_over_episodes(counts / np.float64(5))
     corrupted = f"-damaged-{100 * share:g}" if share else ""
-    return replace(
-        base,
-        model=model,
-        protocol=f"omniglot-vinyals-28{corrupted}/20w5s/q15@v1",
-        config=base.config | {"damage": 0.75, "test_damage": share},
-        correct=pack_counts(counts),
-        num_episodes=4,
-        num_queries=5,
-        accuracy=interval.mean,
-        ci95=interval.ci95,
-    )
+    protocol = f"omniglot-vinyals-28{damaged}/20w5s/q15@v1"
+    trained = {"corruption": 0.75}
+    return changed(base, model=model, protocol=protocol, trained=trained, counts=counts, num_queries=5)
 
 
 @pytest.fixture
@@ -50,9 +40,9 @@ def test_a_training_is_a_row_and_a_share_a_column_in_order(records: list[RunReco
 
 
 def test_trainings_on_whole_images_and_smoke_tests_are_no_part_of_it(records: list[RunRecord]) -> None:
-    whole = [record for record in read_records([COMMITTED]) if not record.config.get("damage")]
+    whole = [record for record in read_records([COMMITTED]) if not record.trained.corruption]
     assert whole
-    smoke = replace(records[0], recipe="smoke")
+    smoke = changed(records[0], recipe="smoke")
     assert corruption_curves([*whole, smoke]) == []
 
 

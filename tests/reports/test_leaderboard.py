@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from test_comparison import measured
 from command_line import Fewshot
 from fewshot.records.ranking import best_of_models, missing, standings
 from fewshot.records.record import RunRecord, read_records
+from fewshot.records.schema import Cost
 from fewshot.reports.leaderboard import PAGE, headline
 from fewshot.reports.leaderboard import overview as render
+from records import changed
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +32,11 @@ def csv_rows(*records: RunRecord) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(page("csv", *records))))
 
 
+TRAINED_FOR_A_MINUTE = Cost(training_seconds=61.0, test_seconds=1.0)
+
+
 def with_config(record: RunRecord, **changes: Any) -> RunRecord:
-    return replace(record, config=record.config | changes)
+    return changed(record, **changes)
 
 
 def test_a_row_holds_the_cells_of_one_configuration_with_its_ranks() -> None:
@@ -139,9 +143,9 @@ def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details
 
 
 def test_what_was_trained_on_other_images_names_them() -> None:
-    other = with_config(measured("proto"), pixels="strokes-standard-28")
+    other = with_config(measured("proto"), trained={"dataset_id": "strokes-standard-28"})
     (row,) = rows_of(render([other]), "| proto |")
-    assert row[4] == "fast: 60-way, on strokes-standard-28"
+    assert row[4] == "fast: 60-way, 3,000 episodes, on strokes-standard-28"
 
 
 def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best() -> None:
@@ -159,7 +163,7 @@ def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the
 
 
 def test_the_csv_holds_what_the_tables_say_and_more() -> None:
-    rows = csv_rows(measured("proto", seconds={"training": 61.0}), measured("relation", shortened=True))
+    rows = csv_rows(measured("proto", cost=TRAINED_FOR_A_MINUTE), measured("relation", shortened=True))
     wanted = (
         "model dataset protocol way shot query readout recipe accuracy ci95 episodes seeds transductive unlabeled "
         "parameters train_seconds published source"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,18 +10,19 @@ from fewshot.records.record import RunRecord
 from fewshot.reports.pages.recipe_costs import PAGE, costs
 from fewshot.training.recipes import find_recipe
 from omniglot_records import of_omniglot
+from records import changed
 
 TRAINING = {"train_way": 60, "train_shot": 1, "train_query": 5, "train_episodes": 1000}
 IMAGES = 60 * (1 + 5) * 1000
 OF_SNELL = 60 * (1 + 5) * 20_000
 
 
-def fast(accuracy: float, **changes: object) -> RunRecord:
-    return replace(of_omniglot(accuracy, training=TRAINING, recipe="fast"), **changes)  # type: ignore[arg-type]
+def fast(accuracy: float, **changes: Any) -> RunRecord:
+    return changed(of_omniglot(accuracy, recipe=TRAINING), **changes)
 
 
 def test_the_best_fast_training_is_held_against_number_and_length_of_the_paper() -> None:
-    (cost,) = costs([fast(0.97), fast(0.99), fast(0.98), replace(fast(1.0), recipe="paper"), fast(1.0, readout="svm")])
+    (cost,) = costs([fast(0.97), fast(0.99), fast(0.98), changed(fast(1.0), recipe="paper"), fast(1.0, readout="svm")])
     assert cost.record.accuracy == 0.99
     assert cost.published is not None
     assert cost.published.accuracy == 98.8
@@ -31,16 +32,16 @@ def test_the_best_fast_training_is_held_against_number_and_length_of_the_paper()
 
 def test_unlabeled_images_and_distractors_count_as_images() -> None:
     training = {"train_way": 60, "train_query": 1, "train_episodes": 550, "unlabeled": 5, "distractors": 5}
-    (cost,) = costs([replace(of_omniglot(0.98, training=training, recipe="fast"), model="masked-proto")])
+    (cost,) = costs([of_omniglot(0.98, recipe=training, model="masked-proto")])
     assert cost.images == 550 * (60 * (1 + 1 + 5) + 5 * 5)
     assert cost.paper_images == 20_000 * (5 * (1 + 1 + 5) + 5 * 5)
 
 
 def test_todays_fast_recipe_comes_before_an_older_one_that_was_more_accurate() -> None:
     today = find_recipe("fast", "omniglot", 1)
-    names = ("train_way", "train_query", "train_episodes", "learning_rate", "turns", "optimizer", "augment")
-    training = {name: getattr(today, name) for name in names}
-    current = replace(of_omniglot(0.97, training=training, recipe="fast"))
+    names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
+    training = {name: getattr(today, name) for name in names} | {"support_rotation": today.turns}
+    current = of_omniglot(0.97, recipe=training)
     for records in ([fast(0.99), current], [current, fast(0.99)]):
         (cost,) = costs(records)
         assert cost.record is current
@@ -57,7 +58,7 @@ def test_a_number_that_is_not_reached_is_said_so_unless_the_intervals_meet(
 
 
 def test_shortened_and_damaged_trainings_and_images_of_no_paper_are_left_out() -> None:
-    damaged = of_omniglot(0.9, training=TRAINING, recipe="fast", config={"damage": 0.75})
+    damaged = of_omniglot(0.9, recipe=TRAINING, trained={"corruption": 0.75})
     others = fast(0.9, protocol="strokes-standard-28/5w1s/q15@v1")
     assert costs([fast(0.9, shortened=True), damaged, others]) == []
     assert PAGE.render([]) == {}

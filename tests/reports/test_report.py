@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +17,7 @@ from fewshot.reports.html.figures import intervals, learning_curves
 from fewshot.reports.html.page import all_figures, render
 from fewshot.reports.html.row_names import cells_of
 from fewshot.reports.html.summary import answers_for
+from records import changed
 from report_records import a_record, several
 
 
@@ -75,7 +75,7 @@ def test_seeds_of_one_training_are_one_row_of_their_mean() -> None:
 
 def test_rows_of_one_model_are_told_apart_by_what_differs() -> None:
     wide = a_record("proto", 0.9)
-    narrow = a_record("proto", 0.8, config=wide.config | {"encoder": "resnet12"})
+    narrow = a_record("proto", 0.8, trained={"encoder": "resnet12"})
     longer = a_record("proto", 0.95, train_episodes=6000)
     (cell,) = cells_of([wide, narrow, longer])
     assert sorted(entry.name for entry in cell.entries) == [
@@ -152,7 +152,7 @@ def test_pictures_show_each_training_once_with_its_best_readout() -> None:
     recipe = {"train_way": None, "batch_size": 256, "train_episodes": 2000}
     plain = a_record("softmax", 0.9)
     softmax = [
-        replace(plain, config=plain.config | {"recipe": recipe}, readout=readout, correct=counted.correct)
+        changed(plain, recipe=recipe, readout=readout, correct=counted.correct)
         for readout, counted in (("", plain), ("cosine", a_record("softmax", 0.93)), ("svm", a_record("softmax", 0.8)))
     ]
     (cell,) = cells_of([a_record("proto", 0.95), *softmax])

@@ -122,7 +122,7 @@ def test_pressing_a_heading_sorts_the_table_and_pressing_it_again_turns_it_aroun
 
 def test_rows_without_a_number_stay_last(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "gaps.html"
-    records = [record for record in several() if (record.model, record.config["shot"]) != ("relation", 5)]
+    records = [record for record in several() if (record.model, record.test.shot) != ("relation", 5)]
     path.write_text(render(records), encoding="utf-8")
     page = opened(browser, path).page
     table = page.locator("#leaderboard table").first

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.records.record import RunRecord, pack_counts, read_records
+from fewshot.records.record import RunRecord, read_records
+from fewshot.records.schema import Recipe
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.pages.training_styles import (
     PAGE,
@@ -20,7 +21,7 @@ from fewshot.reports.pages.training_styles import (
     verdicts,
 )
 from fewshot.reports.plots.style import save
-from fewshot.statistics.intervals import interval_over_episodes
+from records import changed
 
 COMMITTED = Path(__file__).parents[2] / "results" / "runs"
 BATCHES = {"name": "fast", "train_episodes": 2000, "batch_size": 256}
@@ -29,24 +30,19 @@ NOTHING = {"name": "none", "train_episodes": 0}
 NUM_EPISODES = 200
 
 
-def record_of(model: str, recipe: dict[str, object], rate: float, readout: str = "", **changes: object) -> RunRecord:
+def record_of(model: str, recipe: dict[str, Any], rate: float, readout: str = "", **changes: Any) -> RunRecord:
     """A record of 75 queries an episode, right at ``rate``; the episodes are as hard for one model as for another."""
     base = next(r for r in read_records([COMMITTED]) if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
     hard = np.random.default_rng(0).random((NUM_EPISODES, 75))
     counts = (hard < rate).sum(1).astype(np.uint16)
-    interval = interval_over_episodes(counts / np.float64(75))
     values = {
         "model": model,
-        "config": base.config | {"recipe": recipe, "encoder": "conv4", "model_options": {}},
-        "correct": pack_counts(counts),
-        "num_episodes": NUM_EPISODES,
+        "trained": {"recipe": Recipe(source="a test", **recipe), "encoder": "conv4", "model_options": {}},
+        "counts": counts,
         "num_queries": 75,
-        "accuracy": interval.mean,
-        "ci95": interval.ci95,
         "readout": readout,
-        "recipe": str(recipe["name"]),
     }
-    return replace(base, **(values | changes))  # type: ignore[arg-type]
+    return changed(base, **(values | changes))
 
 
 @pytest.fixture
@@ -83,8 +79,8 @@ def test_a_style_follows_from_what_the_record_says(records: Sequence[RunRecord])
         "nt-xent": "self-supervised",
         "untrained": "untrained",
     }
-    assert style_of(replace(records[0], transductive=True)) is None
-    assert style_of(replace(records[0], uses_unlabeled=True)) is None
+    assert style_of(changed(records[0], transductive=True)) is None
+    assert style_of(changed(records[0], uses_unlabeled=True)) is None
 
 
 def test_the_verdict_pairs_the_best_of_each_side_and_its_sign_is_episodic_minus_baseline(

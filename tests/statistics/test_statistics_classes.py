@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_records import a_record
 
 from episodes.datasets.cards import benchmarks
 from episodes.datasets.omniglot.dataset import ROTATIONS, split_characters
@@ -17,6 +15,7 @@ from fewshot.records.class_design import class_design, classes_of
 from fewshot.records.record import read_records
 from fewshot.statistics.class_bootstrap import ClassDesign, open_interval
 from fewshot.statistics.intervals import episode_interval
+from records import a_record, changed
 from toy_classes import toy_set
 
 ROOT = Path(__file__).parents[2]
@@ -105,8 +104,8 @@ def test_accuracies_of_other_episodes_are_refused() -> None:
 def test_the_classes_of_an_episode_are_those_that_the_sampler_drew() -> None:
     image_set = toy_set(num_classes=9)
     sampler = EpisodeSampler(image_set, EpisodeSpec(4, 1, 1, 1, 2), seed=5)
-    record = a_record(np.full(40, 3, np.uint16), 4, episode_seed=5, protocol="toy/4w1s/q1u1d2@v1")
-    record = replace(record, config=record.config | {"way": 4, "distractors": 2, "num_test_classes": 9})
+    counts = np.full(40, 3, np.uint16)
+    record = a_record(counts, 4, episode_seed=5, protocol="toy-any-8/4w1s/q1u1d2@v1", test={"num_classes": 9})
     design = class_design(record)
     assert design is not None
     drawn = image_set.class_ids[sampler.batch(0, 40).support[:, :, 0]].numpy()
@@ -131,7 +130,7 @@ def test_turned_copies_of_a_character_count_as_one_class() -> None:
     design = class_design(record)
     assert design is not None
     assert design.num_groups == 423
-    damaged = replace(record, protocol="omniglot-vinyals-28-damaged-75/5w1s/q15@v1")
+    damaged = changed(record, protocol="omniglot-vinyals-28-damaged-75/5w1s/q15@v1")
     assert classes_of(damaged) == classes_of(record)
-    silent = {name: value for name, value in record.config.items() if name != "num_test_classes"}
-    assert class_design(replace(record, protocol="my-images/5w1s/q15@v1", config=silent)) is None
+    unknown = changed(record, protocol="folder-images-28/5w1s/q15@v1", test={"num_classes": None})
+    assert class_design(unknown) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of
@@ -79,15 +81,15 @@ def _images_of_paper(model: str, record: RunRecord) -> int | None:
         recipe = find_recipe("paper", COMPARABLE_PIXELS[pixels], shot, model, way)
     except UserError:
         return None
-    whole = {
-        "train_way": recipe.train_way or way,
-        "train_shot": recipe.train_shot or shot,
-        "train_query": recipe.train_query,
-        "train_episodes": recipe.train_episodes,
-    }
-    tested = record.config["recipe"]  # of unlabeled images Ren et al. train with as many as they test with
-    whole |= {name: tested.get(name) for name in ("unlabeled", "distractors")}
-    return images_seen(replace(record, config=record.config | {"recipe": whole}))
+    whole = replace(  # of unlabeled images Ren et al. train with as many as they test with
+        record.trained.recipe,
+        train_way=recipe.train_way or way,
+        train_shot=recipe.train_shot or shot,
+        train_query=recipe.train_query,
+        train_episodes=recipe.train_episodes,
+        batch_size=None,
+    )
+    return images_seen(replace(record, trained=replace(record.trained, recipe=whole)))
 
 
 def images_seen(record: RunRecord) -> int | None:

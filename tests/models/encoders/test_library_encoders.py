@@ -66,9 +66,9 @@ def test_a_run_with_an_encoder_of_torchvision(fewshot: Fewshot) -> None:
     words = [word for word in SMOKE if word not in ("--width", "8")]
     words = [*words, "--encoder", "squeezenet1_1", "--model", "softmax", "--batch-size", "8", "--train-episodes", "1"]
     record = record_in(fewshot(*words))
-    assert record.config["encoder"] == "squeezenet1_1"
+    assert record.trained.encoder == "squeezenet1_1"
     again = fewshot("evaluate", checkpoint_of(record), "--episodes", "20", "--query", "5", "--way", "3")
-    assert record_in(again).config["encoder"] == "squeezenet1_1"
+    assert record_in(again).trained.encoder == "squeezenet1_1"
 
 
 def test_a_training_starts_from_the_encoder_of_a_checkpoint(fewshot: Fewshot) -> None:
@@ -76,8 +76,8 @@ def test_a_training_starts_from_the_encoder_of_a_checkpoint(fewshot: Fewshot) ->
     words = (*SMOKE, "--model", "proto", "--train-episodes", "1", "--learning-rate", "1e-12")
     started = record_in(fewshot(*words, "--init", checkpoint_of(first)))
     plain = record_in(fewshot(*words))
-    assert started.config["init"].startswith("softmax ")
-    assert "init" not in plain.config
+    assert (started.trained.init or "").startswith("softmax ")
+    assert plain.trained.init is None
     weights = [load_tensors(checkpoint_of(record))[0] for record in (first, started, plain)]
     name = "encoder.blocks.0.convolution.weight"
     assert torch.allclose(weights[1][name], weights[0][name], atol=1e-6)

@@ -112,4 +112,4 @@ def test_a_run_leaves_a_picture_of_samples_for_every_validation(fewshot: Fewshot
     pictures = sorted(checkpoint_of(record).parent.glob("samples-*.png"))
     assert len(pictures) == len(record.training["history"]) == 2
     assert record.self_supervised
-    assert record.config["recipe"]["momentum"] == 0.5
+    assert record.trained.recipe.momentum == 0.5

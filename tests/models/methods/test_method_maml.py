@@ -258,8 +258,8 @@ def test_it_runs_from_the_command_line_and_its_record_names_the_implementation(
         absent.setattr("fewshot.models.methods.maml.why_not", lambda: "not installed")
         record = record_in(fewshot(*SMOKE, "--model", model, "--inner-steps", "2"))
     assert (record.model, record.transductive, record.num_episodes) == (model, False, 20)
-    assert (record.config["implementation"], record.config["test_implementation"]) == ("torch.func", "torch.func")
+    assert (record.trained.implementation, record.test.implementation) == ("torch.func", "torch.func")
     if learn2learn_adapter.why_not():
         pytest.skip("learn2learn is not installed: only one implementation to be named")
     again = record_in(fewshot("evaluate", record.config["checkpoint"], "--episodes", "20", "--query", "5"))
-    assert (again.config["implementation"], again.config["test_implementation"]) == ("torch.func", "learn2learn")
+    assert (again.trained.implementation, again.test.implementation) == ("torch.func", "learn2learn")

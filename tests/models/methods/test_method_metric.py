@@ -94,7 +94,7 @@ def test_one_training_serves_all_settings_of_the_test(fewshot: Fewshot) -> None:
     again = fewshot(*SMOKE, "--model", "softmax", "--way", "4", "--shot", "5")
     assert "already trained" in again.err
     assert checkpoint_of(record_in(again)) == checkpoint_of(first)
-    assert first.config["recipe"]["batch_size"] > 0
+    assert first.trained.recipe.batch_size
     tested = fewshot("evaluate", checkpoint_of(first), "--way", "3", "--episodes", "20", "--query", "5")
     assert record_in(tested).protocol.startswith("strokes-standard-28-c50/3w1s")
     record = record_in(fewshot(*SMOKE, "--model", "nt-xent"))
@@ -104,7 +104,7 @@ def test_one_training_serves_all_settings_of_the_test(fewshot: Fewshot) -> None:
 
 def test_batches_are_chosen_on_the_command_line(fewshot: Fewshot) -> None:
     record = record_in(fewshot(*SMOKE, "--model", "triplet", "--batch-size", "24", "--per-class", "6"))
-    assert (record.config["recipe"]["batch_size"], record.config["recipe"]["per_class"]) == (24, 6)
+    assert (record.trained.recipe.batch_size, record.trained.recipe.per_class) == (24, 6)
 
 
 def test_two_views_of_an_image_are_augmented_apart() -> None:
