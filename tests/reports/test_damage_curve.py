@@ -17,13 +17,13 @@ COMMITTED = Path(__file__).parents[2] / "results" / "runs"
 
 
 def record_of(model: str, share: float, hits: int) -> RunRecord:
-    """A record of 5 queries an episode, tested with a share of corrupted images after training with 75 %."""
+    """A record of 300 queries an episode, tested with a share of corrupted images after training with 75 %."""
     base = next(record for record in read_records([COMMITTED]) if record.recipe == "fast" and not record.readout)
-    counts = np.array([hits, hits, 5, 0], np.uint16)
+    counts = 60 * np.array([hits, hits, 5, 0])
     corrupted = f"-damaged-{100 * share:g}" if share else ""
-    protocol = f"omniglot-vinyals-28{damaged}/20w5s/q15@v1"
+    protocol = f"omniglot-vinyals-28{corrupted}/20w5s/q15@v1"
     trained = {"corruption": 0.75}
-    return changed(base, model=model, protocol=protocol, trained=trained, counts=counts, num_queries=5)
+    return changed(base, model=model, protocol=protocol, trained=trained, counts=counts, num_queries=300)
 
 
 @pytest.fixture
