@@ -85,7 +85,7 @@ def test_distractors_change_the_number_that_semi_supervised_models_are_held_agai
 
 
 def test_pixels_that_tables_are_held_against_are_of_a_standard_protocol() -> None:
-    assert set(COMPARABLE_PIXELS) <= {protocol.pixels for protocol in standard_protocols()}
+    assert set(COMPARABLE_PIXELS) <= {protocol.dataset_id for protocol in standard_protocols()}
     assert set(COMPARABLE_PIXELS.values()) <= {row.dataset for row in published()}
 
 
