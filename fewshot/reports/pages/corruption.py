@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -31,11 +31,10 @@ def corruption_curves(records: Iterable[RunRecord]) -> list[Curve]:
     """The trainings on corrupted images, their tests by share; sorted by protocol and name."""
     found: dict[tuple[str, str, float, int], dict[float, RunRecord]] = {}
     for record in records:
-        if record.config.get("damage") and record.recipe != "smoke" and not record.readout:
-            pixels, _, rest = record.protocol.partition("/")
-            protocol = f"{pixels.partition('-damaged-')[0]}/{rest}"
-            key = (protocol, record.model, float(record.config["damage"]), record.seed)
-            found.setdefault(key, {})[float(record.config["test_damage"])] = record
+        if record.trained.corruption and record.recipe != "smoke" and not record.readout:
+            protocol = str(replace(record.protocol_name, dataset_id=record.test.clean_id))
+            key = (protocol, record.model, record.trained.corruption, record.seed)
+            found.setdefault(key, {})[record.test.corruption] = record
     return [
         Curve(model, share, seed, protocol, dict(sorted(points.items())))
         for (protocol, model, share, seed), points in sorted(found.items())

@@ -54,19 +54,20 @@ def costs(records: Iterable[RunRecord]) -> list[Cost]:
 
 
 def _counts(record: RunRecord) -> bool:
-    config = record.config
-    plain = not record.readout and not config.get("damage") and "trained_as" not in config
-    on_episodes = bool(config["recipe"].get("train_way"))
-    known = record.pixels_way_shot[0] in COMPARABLE_PIXELS and "/runs@" not in record.protocol
+    trained = record.trained
+    plain = not record.readout and not trained.corruption and trained.trained_as is None
+    on_episodes = trained.recipe.train_way is not None
+    known = record.pixels_way_shot[0] in COMPARABLE_PIXELS and not record.protocol_name.published_as
     return plain and on_episodes and known and record.recipe == "fast" and not record.shortened
 
 
 def _worth(record: RunRecord) -> tuple[bool, float]:
     """Today's fast recipe before older ones, and of several such records (of other options) the most accurate."""
     pixels, way, shot = record.pixels_way_shot
-    today, then = find_recipe("fast", COMPARABLE_PIXELS[pixels], shot, record.model, way), record.config["recipe"]
-    names = ("train_way", "train_query", "train_episodes", "learning_rate", "turns", "optimizer", "augment")
-    return all(then.get(name) == getattr(today, name) for name in names), record.accuracy
+    today, then = find_recipe("fast", COMPARABLE_PIXELS[pixels], shot, record.model, way), record.trained.recipe
+    names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
+    alike = all(getattr(then, name) == getattr(today, name) for name in names)
+    return alike and then.support_rotation == today.turns, record.accuracy
 
 
 def _order(item: tuple[tuple[str, str], RunRecord]) -> tuple[str, str, int, int]:
@@ -94,31 +95,30 @@ def _images_of_paper(model: str, record: RunRecord) -> int | None:
 
 def images_seen(record: RunRecord) -> int | None:
     """Images that went through the encoder in training, the two views of an image counted twice; None if unknown."""
-    recipe = record.config["recipe"]
-    steps = recipe.get("train_episodes")
-    if not steps:
+    recipe = record.trained.recipe
+    if not recipe.train_episodes:
         return 0
-    if recipe.get("batch_size"):
-        return int(steps * recipe["batch_size"] * (2 if record.self_supervised and record.model != "gan" else 1))
-    if not recipe.get("train_way"):
+    if recipe.batch_size:
+        views = 2 if record.self_supervised and record.model != "gan" else 1
+        return recipe.train_episodes * recipe.batch_size * views
+    if not recipe.train_way:
         return None
-    shot, unlabeled = recipe.get("train_shot") or record.config["shot"], recipe.get("unlabeled") or 0
-    of_classes = recipe["train_way"] * (shot + recipe["train_query"] + unlabeled)
-    return int(steps * (of_classes + unlabeled * (recipe.get("distractors") or 0)))
+    shot, unlabeled = recipe.train_shot or record.test.shot, recipe.unlabeled or 0
+    of_classes = recipe.train_way * (shot + (recipe.train_query or 0) + unlabeled)
+    return recipe.train_episodes * (of_classes + unlabeled * (recipe.distractors or 0))
 
 
 def _row(cost: Cost) -> dict[str, str]:
-    record, recipe, paper = cost.record, cost.record.config["recipe"], cost.paper_images
-    optimizer = str(recipe.get("optimizer") or "adam").title()
+    record, recipe, paper = cost.record, cost.record.trained.recipe, cost.paper_images
+    optimizer = (recipe.optimizer or "adam").title()
     return {
         "model": record.model,
         "protocol": record.protocol,
         "ours": record.percent(),
         "published": "" if cost.published is None else f"{cost.published.accuracy:.2f}",
         "reached": cost.reached,
-        "training": f"{recipe['train_way']}-way {recipe['train_shot']}-shot, {optimizer}, "
-        f"{recipe['train_episodes']:,} episodes",
-        "minutes": f"{record.seconds.get('training', 0.0) / 60:.1f}",
+        "training": f"{recipe.train_way}-way {recipe.train_shot}-shot, {optimizer}, {recipe.train_episodes:,} episodes",
+        "minutes": f"{record.cost.training_seconds / 60:.1f}",
         "images": f"{cost.images:,}",
         "images of the paper's recipe": "" if paper is None else f"{paper:,}",
         "share": "" if paper is None else f"{100 * cost.images / paper:.1f} %",

@@ -57,13 +57,13 @@ class Verdict:
 
 def style_of(record: RunRecord) -> Style | None:
     """How the encoder of a record was trained; None for what has none, or sees more than the others do."""
-    if record.uses_unlabeled or record.transductive or "encoder" not in record.config:
+    if record.uses_unlabeled or record.transductive:
         return None
     if record.model == "untrained":
         return "untrained"
-    if record.config["recipe"].get("batch_size"):
+    if record.trained.recipe.batch_size:
         return "self-supervised" if record.self_supervised else "baseline"
-    return "episodic" if record.config["recipe"].get("train_episodes") else None
+    return "episodic" if record.trained.recipe.train_episodes else None
 
 
 def readout_of(standing: Standing) -> str:
