@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from fewshot.records.protocols import ProtocolName
-from fewshot.records.record import RunRecord, pack_counts
+from fewshot.records.record import RunRecord, pack_counts, write_record
 from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, Recipe, Trained, Validation
 from fewshot.statistics.intervals import CI95_FORMULA, interval_over_episodes
 
@@ -110,3 +111,21 @@ def _tested(record: RunRecord, protocol: str | None, test: dict[str, Any]) -> di
         precision=record.test.precision,
     )
     return {"test": replace(settings, **test), "protocol": protocol}
+
+
+DIFFICULTY = np.random.default_rng(0).integers(40, 70, 200)
+
+
+def measured(model: str, extra: int = 0, *, shot: int = 1, seed: int = 3, **changes: Any) -> RunRecord:
+    """A record of 200 episodes of 75 queries that share their difficulty; ``extra`` more queries are correct."""
+    noise = np.random.default_rng([ord(letter) for letter in f"{model} {shot} {seed}"]).integers(0, 3, 200)
+    counts = np.minimum(DIFFICULTY + extra + noise, 75).astype(np.uint16)
+    protocol = f"omniglot-vinyals-28/5w{shot}s/q15@v1"
+    return a_record(counts, 75, **({"model": model, "protocol": protocol, "seed": seed} | changes))
+
+
+def published(folder: Path, *records: RunRecord) -> Path:
+    """A results folder that holds these records."""
+    for place, record in enumerate(records):
+        write_record(record, folder / "runs" / f"{place}.json")
+    return folder

@@ -10,28 +10,10 @@ from PIL import Image
 
 from command_line import Fewshot
 from fewshot.records.comparison import ComparisonError, compare, ranks_over_protocols
-from fewshot.records.record import RunRecord, write_record
 from fewshot.records.rows import block_of, cell_of, entries_by_cell, is_ranked, why_apart
 from fewshot.statistics.intervals import bca_interval, episode_interval
 from fewshot.statistics.paired import Rank
-from records import a_record, changed
-
-DIFFICULTY = np.random.default_rng(0).integers(40, 70, 200)
-
-
-def measured(model: str, extra: int = 0, *, shot: int = 1, seed: int = 3, **changes: Any) -> RunRecord:
-    """A record of 200 episodes of 75 queries that share their difficulty; ``extra`` more queries are correct."""
-    noise = np.random.default_rng([ord(letter) for letter in f"{model} {shot} {seed}"]).integers(0, 3, 200)
-    counts = np.minimum(DIFFICULTY + extra + noise, 75).astype(np.uint16)
-    protocol = f"omniglot-vinyals-28/5w{shot}s/q15@v1"
-    return a_record(counts, 75, **({"model": model, "protocol": protocol, "seed": seed} | changes))
-
-
-def published(folder: Path, *records: RunRecord) -> Path:
-    """A results folder that holds these records."""
-    for place, record in enumerate(records):
-        write_record(record, folder / "runs" / f"{place}.json")
-    return folder
+from records import a_record, changed, measured, published
 
 
 def test_models_are_compared_on_every_protocol_that_all_were_measured_on(tmp_path: Path) -> None:

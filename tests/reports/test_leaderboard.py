@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_comparison import measured
 
 from command_line import Fewshot
 from fewshot.records.ranking import best_of_models, missing, standings
@@ -14,7 +13,7 @@ from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
 from fewshot.reports.leaderboard import PAGE, headline
 from fewshot.reports.leaderboard import overview as render
-from records import changed
+from records import changed, measured
 
 ROOT = Path(__file__).parents[2]
 

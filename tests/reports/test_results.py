@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from test_comparison import measured, published
 from test_damage_curve import record_of as corrupted
 
 from command_line import Fewshot
@@ -15,6 +14,7 @@ from episodes.errors import UserError
 from fewshot.records.record import write_record
 from fewshot.reports.pages.base import check_files
 from fewshot.reports.results import END, START, check_results, files_of, write_results
+from records import measured, published
 
 ROOT = Path(__file__).parents[2]
 TABLES = ["leaderboard.md", "leaderboard.csv", "leaderboard.html", "leaderboard.tex"]
