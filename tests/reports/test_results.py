@@ -45,7 +45,7 @@ def test_the_committed_pages_say_what_the_committed_records_say() -> None:
 
 def test_pages_and_readme_are_the_same_each_time_and_checked_byte_for_byte(results: Path) -> None:
     written = write_results(results)
-    assert [path.name for path in written] == [*TABLES, "damage.md", "damage.svg", "README.md"]
+    assert [path.name for path in written] == [*TABLES, "damage.md", "damage.svg", "recipes.md", "README.md"]
     before = contents(results)
     assert write_results(results) == written
     assert contents(results) == before
