@@ -33,7 +33,7 @@ def test_a_folder_with_its_card_is_a_data_set_from_run_to_leaderboard(
     assert first.protocol in compared.out
     fast = ("--recipe", "fast", "--train-episodes", "3", "--train-way", "5")
     trained = record_in(fewshot(*SMOKE, *fast))
-    assert trained.config["recipe"]["source"] == "this project: the recipe of miniimagenet, not tuned on cifar-fs"
+    assert trained.trained.recipe.source == "this project: the recipe of miniimagenet, not tuned on cifar-fs"
     assert "cifar-fs-bertinetto-28" in fewshot("leaderboard").out
     report = fewshot("report")
     assert report.status == 0, report.err

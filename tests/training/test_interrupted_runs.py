@@ -72,7 +72,7 @@ def test_killed_between_the_last_step_and_the_checkpoint_the_run_ends_without_a_
     record, _ = run(CONFIG, FewStrokes(), tmp_path / "disturbed", listener)
     assert listener.trained == []
     assert record.correct == undisturbed.correct
-    assert record.training["history"][-1]["episode"] == QUICK.train_episodes
+    assert record.history.validations[-1].episode == QUICK.train_episodes
 
 
 def test_a_second_run_of_the_same_training_is_refused_and_harms_nothing_even_with_fresh(tmp_path: Path) -> None:

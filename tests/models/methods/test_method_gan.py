@@ -110,6 +110,6 @@ def test_the_recipe_has_the_papers_momentum() -> None:
 def test_a_run_leaves_a_picture_of_samples_for_every_validation(fewshot: Fewshot) -> None:
     record = record_in(fewshot(*SMOKE, "--model", "gan", "--generator-width", "8"))
     pictures = sorted(checkpoint_of(record).parent.glob("samples-*.png"))
-    assert len(pictures) == len(record.training["history"]) == 2
+    assert len(pictures) == len(record.history.validations) == 2
     assert record.self_supervised
     assert record.trained.recipe.momentum == 0.5

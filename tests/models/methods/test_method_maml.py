@@ -261,5 +261,5 @@ def test_it_runs_from_the_command_line_and_its_record_names_the_implementation(
     assert (record.trained.implementation, record.test.implementation) == ("torch.func", "torch.func")
     if learn2learn_adapter.why_not():
         pytest.skip("learn2learn is not installed: only one implementation to be named")
-    again = record_in(fewshot("evaluate", record.config["checkpoint"], "--episodes", "20", "--query", "5"))
+    again = record_in(fewshot("evaluate", record.trained.checkpoint, "--episodes", "20", "--query", "5"))
     assert (again.trained.implementation, again.test.implementation) == ("torch.func", "learn2learn")
