@@ -13,7 +13,7 @@ from episodes.errors import UserError
 from fewshot.bench import time_to_accuracy as bench_accuracy
 from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
 from fewshot.progress import Reporter
-from fewshot.records.record import RunRecord
+from fewshot.records.record import RunRecord, from_stored
 from fewshot.records.schema import Cost, History, Validation
 from records import a_record
 
@@ -92,7 +92,7 @@ def test_the_command_trains_for_real_and_its_record_tells_validation_from_traini
     """In this process, since only here the strokes are few."""
 
     def in_process(words: Sequence[str]) -> tuple[RunRecord, float]:
-        return json.loads(fewshot(*words, "--width", "8", "--query", "5").out), 60.0
+        return from_stored(json.loads(fewshot(*words, "--width", "8", "--query", "5").out)), 60.0
 
     monkeypatch.setattr(bench_accuracy, "_run_in_a_process", in_process)
     words = ("--dataset", "strokes", "--recipe", "smoke", "--episodes", "20", "--seeds", "1", "--target", "0")
