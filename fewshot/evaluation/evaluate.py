@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,30 +14,20 @@ from torch import Tensor
 
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
-from episodes.types import Episode, EpisodeError, gather
+from episodes.spec import EpisodeSpec
+from episodes.types import Episode, EpisodeError, ImageSet, gather
+from fewshot.evaluation.result import Evaluation as Evaluation
+from fewshot.evaluation.result import Predictions
 from fewshot.models.batches import episode_images
 from fewshot.models.hardware import Precision, autocast
 from fewshot.models.methods.base import Method
 from fewshot.models.readouts.base import Readout
-from fewshot.statistics.intervals import Interval, interval_over_episodes
 
 _EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
 _MOST_QUERIES = 2**16 - 1  # of an episode: records count the correct ones in 16 bits
-_SCORING_CHUNK_NUMBERS = 16 << 20  # embeddings gathered at once: 64 MB in float32
+_SCORING_CHUNK_ELEMENTS = 16 << 20  # embeddings gathered at once: 64 MB in float32
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Correctly classified queries of every episode, and what it took."""
-
-    correct: npt.NDArray[np.uint16]  # (episodes,)
-    num_queries: int  # queries of one episode
-    seconds: float
-
-    @cached_property
-    def interval(self) -> Interval:
-        """Mean accuracy over episodes with its 95 % interval."""
-        return interval_over_episodes(self.correct / np.float64(self.num_queries))
+Scored = tuple[Episode, Tensor]  # episodes and the logits of their queries
 
 
 def embedding_batch_size(method: Method) -> int:
@@ -78,58 +67,84 @@ def score_episodes(
     progress: Progress = silent,
 ) -> npt.NDArray[np.uint16]:
     """Correctly classified queries of episodes 0 to num_episodes - 1, scored many at a time on the table."""
+    scored = _scored_on_table(method, table, sampler, num_episodes, precision)
+    return _counted(scored, sampler, num_episodes, progress, keep_predictions=False)[0]
+
+
+def _scored_on_table(
+    method: Method, table: Tensor, sampler: EpisodeSampler, num_episodes: int, precision: Precision
+) -> Iterator[Scored]:
     spec = sampler.spec
     num_unlabeled = (spec.way + spec.num_distractor) * spec.num_unlabeled
-    working = method.working_numbers(spec.way, spec.shot, spec.num_queries, num_unlabeled)
-
-    def score(episode: Episode) -> Tensor:
-        unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
-        support, query = gather(of_support, episode.support), gather(of_query, episode.query)
-        return method.scored(support, query, unlabeled, prepared=True)
-
+    peak = method.peak_elements(spec.way, spec.shot, spec.num_queries, num_unlabeled)
     method.eval()
-    with autocast(table.device, precision):
-        with torch.inference_mode():
-            of_support, of_query = method.prepare(table)
-        return _count_correct(score, working, table.device, sampler, num_episodes, progress)
+    with torch.inference_mode(), autocast(table.device, precision):
+        of_support, of_query = method.prepare(table)
+    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
+        episode = drawn.to(table.device)
+        with torch.inference_mode(), autocast(table.device, precision):
+            unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
+            support, query = gather(of_support, episode.support), gather(of_query, episode.query)
+            logits = method.scored(support, query, unlabeled, prepared=True)
+        yield drawn, logits
 
 
-def _count_correct(
-    score: Callable[[Episode], Tensor],
-    working: int,
-    device: torch.device,
-    sampler: EpisodeSampler,
-    num_episodes: int,
-    progress: Progress,
-) -> npt.NDArray[np.uint16]:
-    """Correctly classified queries of each episode; ``working`` numbers are held while one is scored."""
-    chunk = max(1, min(512, _SCORING_CHUNK_NUMBERS // working))
-    correct = np.empty(num_episodes, np.uint16)
-    done = 0
-    with torch.inference_mode():
-        for drawn in sampler.batches(num_episodes, chunk):
-            episode = drawn.to(device)
-            hits = (score(episode).argmax(-1) == episode.labels).sum(1)
-            correct[done : done + len(hits)] = hits.cpu().numpy()
-            done += len(hits)
-            progress("testing", done, num_episodes)
-    return correct
-
-
-def score_pixels(
-    method: Method, sampler: EpisodeSampler, num_episodes: int, precision: Precision, progress: Progress = silent
-) -> npt.NDArray[np.uint16]:
-    """Correctly classified queries of each episode, its images embedded together and apart from all other episodes."""
+def _scored_together(
+    method: Method, sampler: EpisodeSampler, num_episodes: int, precision: Precision
+) -> Iterator[Scored]:
+    """The images of an episode embedded together and apart from all other episodes."""
     device, images = method.encoder.mean.device, sampler.image_set.images
-    correct = np.empty(num_episodes, np.uint16)
     method.eval()
-    for index, drawn in enumerate(sampler.batches(num_episodes, 1)):
+    for drawn in sampler.batches(num_episodes, 1):
         batch = episode_images(images, drawn).to(device)
         with torch.inference_mode(), autocast(device, precision):
             logits = method.scored(*method.embed_episode(batch))
-        correct[index] = int((logits.argmax(-1) == batch.labels).sum())
-        progress("testing", index + 1, num_episodes)
-    return correct
+        yield drawn, logits
+
+
+def _scored_by_readout(
+    readout: Readout, table: Tensor, train_mean: Tensor | None, sampler: EpisodeSampler, num_episodes: int
+) -> Iterator[Scored]:
+    spec = sampler.spec
+    peak = readout.peak_elements(spec.way, spec.shot, spec.num_queries, table.shape[1])
+    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
+        episode = drawn.to(table.device)
+        with torch.inference_mode():
+            logits = readout.logits(gather(table, episode.support), gather(table, episode.query), train_mean)
+        yield drawn, logits
+
+
+def _episodes_at_once(peak_elements: int) -> int:
+    return max(1, min(512, _SCORING_CHUNK_ELEMENTS // peak_elements))
+
+
+def _counted(
+    scored: Iterable[Scored],
+    sampler: EpisodeSampler,
+    num_episodes: int,
+    progress: Progress,
+    *,
+    keep_predictions: bool,
+) -> tuple[npt.NDArray[np.uint16], Predictions | None]:
+    """Correctly classified queries of each episode and, if wanted, all predictions."""
+    correct = np.empty(num_episodes, np.uint16)
+    kept: list[tuple[npt.NDArray[Any], ...]] = []
+    class_ids, done = sampler.image_set.class_ids, 0
+    for drawn, logits in scored:
+        best = logits.argmax(-1).cpu()
+        correct[done : done + len(best)] = (best == drawn.labels).sum(1).numpy()
+        if keep_predictions:
+            classes = class_ids[drawn.support[:, :, 0]].gather(1, best)
+            confidence = logits.float().softmax(-1).amax(-1)
+            kept.append(tuple(part.numpy(force=True) for part in (drawn.query, classes, confidence)))
+        done += len(best)
+        progress("testing", done, num_episodes)
+    if not keep_predictions:
+        return correct, None
+    images, predicted, confidences = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    true = class_ids.numpy()[images]
+    ids = (images.astype(np.int32), true.astype(np.int32), predicted.astype(np.int32))
+    return correct, Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32))
 
 
 def evaluate(
@@ -139,24 +154,53 @@ def evaluate(
     precision: Precision = "fp32",
     progress: Progress = silent,
     table: Float[Tensor, "num_images *feature"] | None = None,
+    *,
+    keep_predictions: bool = False,
 ) -> Evaluation:
     """Accuracy of ``method`` on the first ``num_episodes`` episodes of ``sampler``.
 
     Each image of the sampler's set is embedded once (or ``table`` holds what it gave before), in evaluation mode: batch
     norm uses the running statistics of training, so no query sees another. A method that must see the pixels of an
-    episode together is given them so.
+    episode together is given them so. With ``keep_predictions`` the result tells of every query, not only how many were
+    correct: 16 bytes a query.
     Raises UntrainedError for a method whose rule is a network that was never trained.
     """
     method.refuse_untrained()
     _refuse_uncountable(sampler)
     start = time.perf_counter()
     if method.sees_whole_episode:
-        correct = score_pixels(method, sampler, num_episodes, precision, progress)
+        scored = _scored_together(method, sampler, num_episodes, precision)
     else:
         if table is None:
             table = embed_all(method, sampler.image_set.images, precision, progress)
-        correct = score_episodes(method, table, sampler, num_episodes, precision, progress)
-    return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start)
+        scored = _scored_on_table(method, table, sampler, num_episodes, precision)
+    counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)
+    return _timed(sampler, start, *counted)
+
+
+def evaluate_images(
+    method: Method,
+    image_set: ImageSet,
+    *,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    unlabeled: int = 0,
+    distractors: int = 0,
+    episodes: int = 10_000,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    progress: Progress = silent,
+    keep_predictions: bool = True,
+) -> Evaluation:
+    """Accuracy of ``method`` on ``episodes`` episodes drawn from ``image_set`` by ``seed``; all predictions are kept.
+
+    ``query`` counts the queries of each class; ``unlabeled`` the unlabeled images of each class, for a semi-supervised
+    method, to which those of ``distractors`` further classes are added. Raises EpisodeError where the set is too small,
+    UntrainedError for a method whose rule was never trained.
+    """
+    sampler = EpisodeSampler(image_set, EpisodeSpec(way, shot, query, unlabeled, distractors), seed)
+    return evaluate(method, sampler, episodes, precision, progress, keep_predictions=keep_predictions)
 
 
 def evaluate_readout(
@@ -166,20 +210,25 @@ def evaluate_readout(
     sampler: EpisodeSampler,
     num_episodes: int,
     progress: Progress = silent,
+    *,
+    keep_predictions: bool = False,
 ) -> Evaluation:
     """Accuracy of a read-out on the very episodes that ``evaluate`` uses; row i of the table embeds image i of the set.
 
-    Unlabeled images of the episodes stay unused. Embeddings are read in full precision.
+    A read-out gets all queries of an episode at once. Unlabeled images stay unused. Embeddings are read in full
+    precision.
     """
     _refuse_uncountable(sampler)
-    start, spec = time.perf_counter(), sampler.spec
-    working = readout.working_numbers(spec.way, spec.shot, spec.num_queries, table.shape[1])
+    start = time.perf_counter()
+    scored = _scored_by_readout(readout, table, train_mean, sampler, num_episodes)
+    counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)
+    return _timed(sampler, start, *counted)
 
-    def score(episode: Episode) -> Tensor:
-        return readout.logits(gather(table, episode.support), gather(table, episode.query), train_mean)
 
-    correct = _count_correct(score, working, table.device, sampler, num_episodes, progress)
-    return Evaluation(correct, spec.num_queries, time.perf_counter() - start)
+def _timed(
+    sampler: EpisodeSampler, start: float, correct: npt.NDArray[np.uint16], predictions: Predictions | None
+) -> Evaluation:
+    return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start, predictions)
 
 
 def _refuse_uncountable(sampler: EpisodeSampler) -> None:

@@ -98,7 +98,7 @@ def test_embeddings_of_the_table_are_those_of_single_images() -> None:
 def test_sizes_of_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     method, sampler = toy_method(width=16), EpisodeSampler(toy_set(noise=130), SPEC, seed=3)
     expected = evaluate(method, sampler, 40).correct
-    monkeypatch.setattr(evaluation, "_SCORING_CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(evaluation, "_SCORING_CHUNK_ELEMENTS", 1)
     assert np.array_equal(evaluate(method, sampler, 40).correct, expected)
     monkeypatch.setattr(evaluation, "embedding_batch_size", lambda method: 7)
     assert abs(evaluate(method, sampler, 40).correct.astype(int) - expected).sum() <= 1

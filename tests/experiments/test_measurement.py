@@ -110,7 +110,7 @@ def test_chunks_of_any_size_count_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     for name in READOUTS:
         readout = READOUTS.get(name)()
         expected = evaluate_readout(readout, table, table.mean(0), sampler, 20).correct
-        monkeypatch.setattr("fewshot.evaluation.evaluate._SCORING_CHUNK_NUMBERS", 1)
+        monkeypatch.setattr("fewshot.evaluation.evaluate._SCORING_CHUNK_ELEMENTS", 1)
         alone = evaluate_readout(readout, table, table.mean(0), sampler, 20).correct
         monkeypatch.undo()
         assert abs(alone.astype(int) - expected).sum() <= 1, name  # one near tie may fall the other way by rounding

@@ -71,7 +71,7 @@ class Method(nn.Module, ABC):
                 "train it (`fewshot run`, or train() in Python) or load a checkpoint"
             )
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         """Numbers that scoring one episode holds at once: the evaluation cuts its chunks by it."""
         return (way * shot + queries + unlabeled) * torch.Size(self.encoder.feature_shape).numel()
 

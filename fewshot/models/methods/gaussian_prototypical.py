@@ -62,5 +62,5 @@ class GaussianPrototypical(Method):
         squares = (of_class[:, None] * offsets.square()).sum(-1)
         return -squares.clamp_min(_SMALLEST_SQUARE).sqrt()
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
-        return super().working_numbers(way, shot, queries, unlabeled) + 3 * queries * way * self.dim
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        return super().peak_elements(way, shot, queries, unlabeled) + 3 * queries * way * self.dim

@@ -192,7 +192,7 @@ class MAML(AdaptedMethod):
         """The pixels, 0 to 255, as they are."""
         return images.to(self.encoder.mean.dtype)
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         return (way * shot + queries + unlabeled) * torch.Size(self.encoder.image_shape).numel()
 
 

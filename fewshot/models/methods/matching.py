@@ -105,7 +105,7 @@ class Matching(Method):
         attention = functional.log_softmax(similarities, dim=-1)  # (batch, queries, way * shot)
         return torch.unflatten(attention, -1, (way, shot)).logsumexp(-1)
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
-        embeddings = super().working_numbers(way, shot, queries, unlabeled) * (1 if self.query_encoder is None else 2)
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        embeddings = super().peak_elements(way, shot, queries, unlabeled) * (1 if self.query_encoder is None else 2)
         gates = 8 * (way * shot + queries) * self.encoder.dim  # of the LSTMs, and their inputs
         return embeddings + queries * way * shot + (gates if self.context is not None else 0)

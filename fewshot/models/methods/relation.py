@@ -234,6 +234,6 @@ class Relation(Method):
         target = (labels[..., None] == torch.arange(scores.shape[-1], device=labels.device)).to(scores)
         return functional.mse_loss(scores.sigmoid(), target)
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         maps = torch.Size(self.encoder.feature_shape).numel()
-        return super().working_numbers(way, shot, queries, unlabeled) + 4 * (way * shot + queries) * maps
+        return super().peak_elements(way, shot, queries, unlabeled) + 4 * (way * shot + queries) * maps

@@ -99,8 +99,8 @@ class Siamese(PairMethod):
         scores: Tensor = self.weigh((left[:, :, None] - right[:, None]).abs())  # (batch, n, m, 1)
         return scores[..., 0]
 
-    def working_numbers(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
-        return super().working_numbers(way, shot, queries, unlabeled) + 2 * queries * way * shot * self.encoder.dim
+    def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
+        return super().peak_elements(way, shot, queries, unlabeled) + 2 * queries * way * shot * self.encoder.dim
 
     def pair_losses(
         self, scores: Float[Tensor, "batch n m"], same: Float[Tensor, "batch n m"]

@@ -17,11 +17,13 @@ READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lam
 class Readout(ABC):
     """A classifier of frozen embeddings, fitted to the support of each episode, for many episodes at once.
 
-    It is inductive: every query is classified alone. Hyperparameters are keywords of the constructor.
+    It gets all queries of an episode at once. One that lets them see each other says so (``transductive``): it is
+    ranked apart, and a test holds it to its word. Hyperparameters are keywords of the constructor.
     """
 
     title: ClassVar[str]  # one line for `fewshot list readouts`
     source: ClassVar[str]  # the citation
+    transductive: ClassVar[bool] = False  # what it says of a query depends on the other queries of the episode
     needs_train_mean: ClassVar[bool] = False  # the mean embedding of the training images
 
     @abstractmethod
@@ -33,7 +35,7 @@ class Readout(ABC):
     ) -> Float[Tensor, "batch queries way"]:
         """Scores of which the largest is the prediction."""
 
-    def working_numbers(self, way: int, shot: int, queries: int, dim: int) -> int:
+    def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
         """Numbers that scoring one episode holds at once: the evaluation cuts its chunks by it."""
         return (way * shot + queries) * (dim + way * shot)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewshot.models.readouts import READOUTS
 from toy_embeddings import toy_episodes
+from toy_readouts import SoftKMeans
 
 every_readout = pytest.mark.parametrize("name", list(READOUTS))
 
@@ -26,10 +27,22 @@ def test_all_that_the_issue_names_are_there() -> None:
 
 
 @every_readout
-def test_a_query_is_classified_alone(name: str) -> None:
+def test_the_flag_transductive_says_whether_queries_see_each_other(name: str) -> None:
+    """All other queries are replaced; the first query's logits move, or do not."""
+    assert sees_other_queries(name) == READOUTS.get(name).transductive
+
+
+def test_a_readout_that_looks_at_all_queries_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its author says of it."""
+    monkeypatch.setitem(READOUTS._entries, "soft-kmeans", SoftKMeans)
+    assert sees_other_queries("soft-kmeans")
+    assert SoftKMeans.transductive
+
+
+def sees_other_queries(name: str) -> bool:
     support, query, _ = toy_episodes()
     others = torch.cat([query[:, :1], 9 * query[:, 1:].flip(1)], dim=1)
-    torch.testing.assert_close(logits_of(name, support, others)[:, 0], logits_of(name, support, query)[:, 0])
+    return not torch.allclose(logits_of(name, support, others)[:, 0], logits_of(name, support, query)[:, 0])
 
 
 @every_readout
@@ -84,7 +97,7 @@ def test_every_read_out_says_what_it_is_and_where_it_is_from(name: str) -> None:
     readout = READOUTS.get(name)
     assert readout.title
     assert any(character.isdigit() for character in readout.source)
-    assert readout().working_numbers(5, 5, 75, 64) > 100 * 64
+    assert readout().peak_elements(5, 5, 75, 64) > 100 * 64
 
 
 def squared(left: Tensor, right: Tensor) -> float:

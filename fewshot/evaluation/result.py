@@ -1,0 +1,137 @@
+"""What an evaluation found: the correct queries of every episode and, where they were kept, all predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.errors import UserError
+from fewshot.statistics.intervals import Interval, interval_over_episodes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What was said of every query: arrays (episodes, queries). Class ids and rows are those of the image set."""
+
+    class_names: tuple[str, ...] = field(repr=False)  # by class id
+    images: npt.NDArray[np.int32]  # row of the query in the image set
+    class_ids: npt.NDArray[np.int32]  # its true class
+    predicted: npt.NDArray[np.int32]  # the class that it was taken for
+    confidence: npt.NDArray[np.float32]  # softmax of the scores at the predicted class
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How far confidence can be taken for a probability, in bins of equal width from 0 to 1.
+
+    A bin without a query holds NaN. ``expected_error`` is the mean distance of confidence and accuracy over all
+    queries (ECE; Guo et al. 2017, equation 3).
+    """
+
+    expected_error: float
+    edges: npt.NDArray[np.float64]  # (num_bins + 1,)
+    counts: npt.NDArray[np.int64]  # (num_bins,) queries
+    confidence: npt.NDArray[np.float64]  # (num_bins,) mean of the queries
+    accuracy: npt.NDArray[np.float64]  # (num_bins,)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """Correctly classified queries of every episode, and what it took."""
+
+    correct: npt.NDArray[np.uint16]  # (episodes,)
+    num_queries: int  # queries of one episode
+    seconds: float
+    predictions: Predictions | None = None  # where they were asked for
+
+    def __repr__(self) -> str:
+        mean, half = 100 * self.interval.mean, 100 * self.interval.ci95
+        return (
+            f"Evaluation({mean:.2f} ± {half:.2f} % over {len(self.correct):,} episodes of {self.num_queries} queries)"
+        )
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Mean accuracy over episodes with its 95 % interval."""
+        return interval_over_episodes(self.correct / np.float64(self.num_queries))
+
+    @property
+    def accuracy(self) -> float:
+        """The mean accuracy over episodes, 0 to 1."""
+        return self.interval.mean
+
+    def per_class(self) -> pd.DataFrame:
+        """A row for each class: ``class_id``, ``class_name``, ``queries``, ``correct``, ``accuracy`` (0 to 1).
+
+        The accuracy is that of the class's queries against whatever classes they met, NaN where it was never drawn.
+        Raises UserError where predictions were not kept.
+        """
+        import pandas as pd
+
+        confusion = self.confusion()
+        queries, correct = confusion.sum(1), confusion.diagonal()
+        accuracy = np.divide(correct, queries, out=np.full(len(queries), np.nan), where=queries > 0)
+        columns = {"class_name": self._kept.class_names, "queries": queries, "correct": correct, "accuracy": accuracy}
+        return pd.DataFrame({"class_id": np.arange(len(queries))} | columns)
+
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """How many queries of class i were taken for class j, (num_classes, num_classes).
+
+        Two classes can only be confused where an episode holds both. Raises UserError where predictions were not kept.
+        """
+        kept = self._kept
+        size = len(kept.class_names)
+        pairs = kept.class_ids.astype(np.int64) * size + kept.predicted
+        return np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
+
+    def calibration(self, num_bins: int = 15) -> Calibration:
+        """Confidence against accuracy. Raises UserError where predictions were not kept.
+
+        A rule that is not trained for likelihood (squared error, hinge) has scores whose softmax promises nothing.
+        """
+        kept = self._kept
+        confidence = kept.confidence.ravel().astype(np.float64)
+        bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)  # (low, high]
+        counts = np.bincount(bins, minlength=num_bins)
+        hits = np.bincount(bins, (kept.predicted == kept.class_ids).ravel(), num_bins)
+        promised = np.bincount(bins, confidence, num_bins)
+        error = float(np.abs(hits - promised).sum() / len(confidence))
+        with np.errstate(invalid="ignore"):
+            return Calibration(error, np.linspace(0, 1, num_bins + 1), counts, promised / counts, hits / counts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each query of each episode, with its image, true and predicted class, confidence and correctness.
+
+        Columns: ``episode``, ``query``, ``image`` (row in the image set), ``class_id``, ``class_name``,
+        ``predicted_id``, ``predicted_name``, ``confidence``, ``correct``. Raises UserError where predictions were not
+        kept.
+        """
+        import pandas as pd
+
+        kept, names = self._kept, np.array(self._kept.class_names, dtype=object)
+        episode, query = np.indices(kept.images.shape)
+        columns = {
+            "episode": episode,
+            "query": query,
+            "image": kept.images,
+            "class_id": kept.class_ids,
+            "class_name": names[kept.class_ids],
+            "predicted_id": kept.predicted,
+            "predicted_name": names[kept.predicted],
+            "confidence": kept.confidence,
+            "correct": kept.predicted == kept.class_ids,
+        }
+        return pd.DataFrame({name: column.ravel() for name, column in columns.items()})
+
+    @property
+    def _kept(self) -> Predictions:
+        if self.predictions is None:
+            raise UserError("only counts were kept of this evaluation: evaluate with keep_predictions=True")
+        return self.predictions
