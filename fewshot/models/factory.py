@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot.models.encoders.library import find_encoder
+from fewshot.models.encoders.module import ModuleEncoder, as_encoder
 from fewshot.models.methods import METHODS, Method
 from fewshot.models.options import OptionError, checked_options, options_of
 from fewshot.models.tensor_files import CheckpointError, load_tensors
@@ -37,7 +38,7 @@ class Trained:
 def build_method(
     model: str,
     model_options: Mapping[str, Any],
-    encoder: str,
+    encoder: str | nn.Module,
     encoder_options: Mapping[str, Any],
     image_shape: tuple[int, int, int],
     seed: int,
@@ -45,13 +46,16 @@ def build_method(
 ) -> Method:
     """A fresh method; its initial weights depend on ``seed`` alone. Raises ValueError for an unknown name or option.
 
+    ``encoder`` may be a network of the user's (see ``as_encoder``), which takes no options and keeps its weights.
     ``num_classes`` counts the training classes, for a method that trains on images and keeps something for each class.
     """
-    method_class, encoder_class = METHODS.get(model), find_encoder(encoder)
+    method_class = METHODS.get(model)
+    encoder_class = find_encoder(encoder) if isinstance(encoder, str) else ModuleEncoder
+    what = f"encoder {encoder if isinstance(encoder, str) else type(encoder).__name__}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = checked_options(method_class, model_options, f"model {model}")
-        of_encoder = checked_options(encoder_class, encoder_options, f"encoder {encoder}")
+        of_encoder = checked_options(encoder_class, encoder_options, what)
         needs = method_class.encoder_needs(options)
         known = options_of(encoder_class)
         for name, value in needs.items():
@@ -60,7 +64,10 @@ def build_method(
                     f"model {model} needs --{name} {value} of its encoder: give {name} to the model alone, with "
                     f"--encoder {method_class.default_encoder}"
                 )
-        made = encoder_class(image_shape, **{**of_encoder, **needs})
+        if isinstance(encoder, str):
+            made = encoder_class(image_shape, **{**of_encoder, **needs})
+        else:
+            made = as_encoder(encoder, image_shape)
         if method_class.trains_on == "images":
             return cast(type[Any], method_class)(made, num_classes, **options)  # type: ignore[no-any-return]
         return method_class(made, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -41,8 +42,17 @@ class Encoder(nn.Module):
             )
         self.image_shape = image_shape
         color = image_shape[0] == 3
-        self.register_buffer("mean", torch.tensor(_COLOR_MEAN if color else [0.0] * image_shape[0]).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(_COLOR_STD if color else [1.0] * image_shape[0]).view(1, -1, 1, 1))
+        self.normalize_by(
+            _COLOR_MEAN if color else [0.0] * image_shape[0], _COLOR_STD if color else [1.0] * image_shape[0]
+        )
+
+    def normalize_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set what is subtracted and what divides, one number a channel, for pixels scaled to 0..1."""
+        channels = self.image_shape[0]
+        if len(mean) != channels or len(std) != channels or min(std) <= 0:
+            raise UserError(f"mean and std take {channels} numbers each, one a channel, std above 0: {mean}, {std}")
+        self.register_buffer("mean", torch.tensor([*mean]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor([*std]).view(1, -1, 1, 1))
 
     def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""

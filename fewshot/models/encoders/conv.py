@@ -29,13 +29,16 @@ class ConvBlock(nn.Module):
         self.pool = pool
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
-        if self.training and self.pool and suits_patches(x, self.convolution, self.norm):
-            return functional.relu(pooled_on_patches(x, self.convolution, self.norm))
-        batch_statistics = self.training or uses_batch_statistics(self.norm)
-        x = self.norm(self.convolution(x)) if batch_statistics else self._folded(x)
-        if self.pool:
-            x = functional.max_pool2d(x, 2)
-        return functional.relu(x)
+        if not (self.training or uses_batch_statistics(self.norm)):
+            maps = self._pooled(self._folded(x))
+        elif self.training and self.pool and suits_patches(x, self.convolution, self.norm):
+            maps = pooled_on_patches(x, self.convolution, self.norm)  # the same numbers, sooner
+        else:
+            maps = self._pooled(self.norm(self.convolution(x)))
+        return functional.relu(maps)
+
+    def _pooled(self, maps: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h2 w2"]:
+        return functional.max_pool2d(maps, 2) if self.pool else maps
 
     def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
         scale, bias = running_affine(self.norm)

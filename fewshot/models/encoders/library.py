@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.models.encoders.base import ENCODERS, Encoder, ImageShape
+from fewshot.models.encoders.module import found_dim
 from fewshot.models.encoders.torchvision_import import import_torchvision
 
 
@@ -32,25 +32,11 @@ class LibraryEncoder(Encoder):
         with warnings.catch_warnings():  # notices about initializations that are still to come
             warnings.simplefilter("ignore")
             self.network = without_classifier(type(self).make())
-        self.feature_shape = (self._features(),)
+        self.feature_shape = (found_dim(self),)
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         features: Tensor = self.network(self.normalize(images).expand(-1, 3, -1, -1))
         return features.flatten(1)
-
-    def _features(self) -> int:
-        """How many numbers come out: found by asking."""
-        pixels = torch.zeros(2, *self.image_shape, dtype=torch.uint8)
-        self.eval()
-        try:
-            with torch.no_grad():
-                count = self.forward(pixels).shape[1]
-        except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
-            height, width = self.image_shape[1:]
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"this encoder does not work on images of {height}x{width}: {reason}") from error
-        self.train()
-        return count
 
 
 def without_classifier(network: nn.Module) -> nn.Module:
@@ -80,9 +66,8 @@ def find_encoder(name: str) -> type[Encoder]:
         timm = importlib.import_module("timm")
         if name in timm.list_models():
             return _library_encoder(name, "timm", lambda: timm.create_model(name, pretrained=False, num_classes=0))
-    libraries = "torchvision's (timm, which has more, is not installed: pip install timm)" if absent else (
-        "torchvision's and timm's"
-    )  # fmt: skip
+    without_timm = "torchvision's (timm, which has more, is not installed: pip install timm)"
+    libraries = without_timm if absent else "torchvision's and timm's"
     raise UserError(f"{unknown_name_message('encoder', name, ENCODERS)} Or any network of {libraries}.")
 
 
