@@ -154,6 +154,11 @@ def origin_of(entry: object) -> dict[str, str]:
     return origin
 
 
+def origins(**entries: object) -> dict[str, dict[str, str]]:
+    """Where those of the ``entries`` come from that are none of ours, under the names given here."""
+    return {name: origin for name, entry in entries.items() if (origin := origin_of(entry))}
+
+
 def import_submodules(package: str, path: Iterable[str]) -> None:
     """Import every module of a folder, so that a new file registers itself."""
     for module in sorted(pkgutil.iter_modules(path), key=lambda found: found.name):

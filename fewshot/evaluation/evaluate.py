@@ -168,7 +168,7 @@ def evaluate(
     method.refuse_untrained()
     _refuse_uncountable(sampler)
     start = time.perf_counter()
-    if method.sees_whole_episode:
+    if method.embeds_per_episode:
         scored = _scored_together(method, sampler, num_episodes, precision)
     else:
         if table is None:

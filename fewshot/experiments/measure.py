@@ -14,6 +14,7 @@ from torch import Tensor
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted_share
 from episodes.errors import UserError
+from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
@@ -136,7 +137,7 @@ def refuse_unreadable(model: str, method: Method | type[Method], readouts: Seque
             f"model {model} compares feature maps with a network of its own, there is no flat embedding to read out: "
             "leave out --readout, or choose another model"
         )
-    if method.sees_whole_episode:
+    if method.embeds_per_episode:
         raise UserError(
             f"model {model} with batch norm over the whole episode has no embedding of an image alone: leave out "
             "--readout, or choose --batch-norm inductive"
@@ -153,7 +154,7 @@ def measure(trained: Trained, plan: EvaluationPlan, out: Path, reporter: Reporte
     embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings")
 
     def by_own_rule(cell: Cell) -> Evaluation:
-        table = None if method.sees_whole_episode else embeddings.table(cell.sampler.image_set)
+        table = None if method.embeds_per_episode else embeddings.table(cell.sampler.image_set)
         return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, reporter.test_progress, table)
 
     about = about_model(
@@ -217,9 +218,15 @@ def new_record(
 ) -> RunRecord:
     """A record of what was measured here and now; ``about`` is of about_model."""
     cell, evaluation = measured.cell, measured.evaluation
+    config, transductive = {**about["config"], **cell.config()}, about["transductive"]
+    if measured.readout in READOUTS:
+        readout = READOUTS.get(measured.readout)
+        transductive = transductive or readout.transductive
+        if found := origins(readout=readout):
+            config["packages"] = config.get("packages", {}) | found
     training_seconds = about["training"].get("seconds", 0.0)
     return record_of(
-        **{**about, "config": {**about["config"], **cell.config()}},
+        **{**about, "config": config, "transductive": transductive},
         protocol=cell.protocol.name,
         accuracy=evaluation.interval.mean,
         ci95=evaluation.interval.ci95,

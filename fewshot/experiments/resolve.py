@@ -15,6 +15,7 @@ from episodes.datasets.cards import DATASETS
 from episodes.datasets.corruption import corrupted, corrupted_share
 from episodes.datasets.omniglot.oneshot_runs import RUNS, oneshot_runs
 from episodes.errors import UserError
+from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet, Split
@@ -78,6 +79,10 @@ class ResolvedRun:
             "recipe": NO_TRAINING,
             "seed": config.seed,
         }
+        encoder = find_encoder(config.encoder or METHODS.get(config.model).default_encoder)
+        packages = origins(model=METHODS.get(config.model), encoder=encoder, dataset=type(self.dataset))
+        if packages:  # other sources, other weights
+            identity["packages"] = packages
         if training is None:
             return identity
         identity |= {

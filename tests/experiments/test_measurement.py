@@ -130,7 +130,7 @@ def test_what_has_no_flat_embedding_is_refused_in_one_line() -> None:
     assert "\n" not in str(error.value)
     refuse_unreadable("relation", METHODS.get("relation"), [OWN_RULE])
     method = toy_method()
-    method.sees_whole_episode = True
+    method.embeds_per_episode = True
     with pytest.raises(UserError, match="no embedding of an image alone"):
         refuse_unreadable("proto", method, ["svm"])
 

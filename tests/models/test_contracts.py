@@ -56,7 +56,7 @@ def test_logits_are_one_score_for_every_query_and_class(variant: Variant) -> Non
 @every_method
 def test_episodes_of_a_batch_do_not_mix(variant: Variant) -> None:
     method = build(variant)
-    if method.sees_whole_episode:
+    if method.embeds_per_episode:
         pytest.skip("its embeddings depend on the batch by design; evaluate gives it one episode at a time")
     support, query, unlabeled = embedded(method, batch_for(method, 3))
     alone = logits_of(method, support[1:2], query[1:2], None if unlabeled is None else unlabeled[1:2])

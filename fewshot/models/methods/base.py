@@ -42,7 +42,7 @@ class Method(nn.Module, ABC):
     network_head: ClassVar[bool] = False  # the rule is a network and runs in the precision of the encoder
     compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings
     transductive: bool = False
-    sees_whole_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
+    embeds_per_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
     implementation: str = ""  # which one runs, where there are several that round differently
     must_train: str = ""  # names the part of the rule that is noise before training; empty where there is none
     trained: bool = False  # set by the training loop and by loading a checkpoint

@@ -47,7 +47,7 @@ class AdaptedMethod(Method):
         self.implementation = "torch.func" if why_not() else "learn2learn"
         self.inner_learning_rate, self.first_order = inner_learning_rate, first_order
         self.inner_steps, self.test_steps = inner_steps, test_steps
-        self.sees_whole_episode = self.transductive = batch_norm == "transductive"
+        self.embeds_per_episode = self.transductive = batch_norm == "transductive"
         if self.transductive:
             set_batch_statistics(self)
         elif self.adapts_encoder:

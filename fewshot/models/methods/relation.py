@@ -193,7 +193,7 @@ class Relation(Method):
         channels, height, width = encoder.feature_shape
         self.relation = RelationModule(channels, (height, width))
         self.relation_loss = relation_loss
-        self.sees_whole_episode = self.transductive = batch_norm == "transductive"
+        self.embeds_per_episode = self.transductive = batch_norm == "transductive"
         if self.transductive:
             set_batch_statistics(self)
 

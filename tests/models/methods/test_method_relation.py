@@ -191,7 +191,7 @@ def test_queries_see_each_other_through_batch_statistics_alone(batch_norm: str, 
     method, batch = relation(batch_norm=batch_norm).eval(), toy_batch(SPEC)
     with torch.inference_mode():
         first, second = (method.logits(*method.embed_episode(b))[0, 0] for b in (batch, other_queries(batch)))
-    assert method.transductive == method.sees_whole_episode == sees
+    assert method.transductive == method.embeds_per_episode == sees
     assert torch.allclose(first, second, rtol=1e-4) != sees
 
 
