@@ -155,8 +155,8 @@ def origin_of(entry: object) -> dict[str, str]:
 
 
 def origins(**entries: object) -> dict[str, dict[str, str]]:
-    """Where those of the ``entries`` come from that are none of ours, under the names given here."""
-    return {name: origin for name, entry in entries.items() if (origin := origin_of(entry))}
+    """Where those of the ``entries`` come from that are none of ours, under the names given here; None is passed by."""
+    return {name: origin for name, entry in entries.items() if entry is not None and (origin := origin_of(entry))}
 
 
 def import_submodules(package: str, path: Iterable[str]) -> None:

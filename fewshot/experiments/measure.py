@@ -218,12 +218,11 @@ def new_record(
 ) -> RunRecord:
     """A record of what was measured here and now; ``about`` is of about_model."""
     cell, evaluation = measured.cell, measured.evaluation
-    config, transductive = {**about["config"], **cell.config()}, about["transductive"]
-    if measured.readout in READOUTS:
-        readout = READOUTS.get(measured.readout)
-        transductive = transductive or readout.transductive
-        if found := origins(readout=readout):
-            config["packages"] = config.get("packages", {}) | found
+    config = {**about["config"], **cell.config()}
+    readout = READOUTS.get(measured.readout) if measured.readout in READOUTS else None
+    if packages := origins(dataset=type(cell.dataset), readout=readout):
+        config["packages"] = config.get("packages", {}) | packages
+    transductive = about["transductive"] or (readout is not None and readout.transductive)
     training_seconds = about["training"].get("seconds", 0.0)
     return record_of(
         **{**about, "config": config, "transductive": transductive},

@@ -80,8 +80,8 @@ class ResolvedRun:
             "seed": config.seed,
         }
         encoder = find_encoder(config.encoder or METHODS.get(config.model).default_encoder)
-        packages = origins(model=METHODS.get(config.model), encoder=encoder, dataset=type(self.dataset))
-        if packages:  # other sources, other weights
+        packages = origins(model=METHODS.get(config.model), encoder=encoder)
+        if packages:  # other sources, other weights; images have their fingerprints
             identity["packages"] = packages
         if training is None:
             return identity

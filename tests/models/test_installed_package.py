@@ -70,19 +70,7 @@ for words in json.loads(sys.argv[1]):
     except SystemExit as stop:
         assert not stop.code, (words, stop.code)
 """
-SMOKE = [
-    "run",
-    "--dataset",
-    "strokes",
-    "--recipe",
-    "smoke",
-    "--episodes",
-    "20",
-    "--query",
-    "5",
-    "--train-episodes",
-    "2",
-]
+SMOKE = ("run", "--dataset", "strokes", "--recipe", "smoke", "--episodes", "20", "--query", "5")
 
 
 def fewshot(folder: Path, *commands: list[str]) -> tuple[dict[str, str], str]:
@@ -111,20 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(folder: Path) -> tuple[dict[str, str], str]:
     lists = [["list", what] for what in ("models", "encoders", "readouts")]
     runs = [
-        [
-            *SMOKE,
-            "--train-episodes",
-            "2",
-            "--model",
-            "city-block",
-            "--power",
-            "2",
-            "--encoder",
-            "rows",
-            "--readout",
-            "own,soft-kmeans",
-        ],
-        [*SMOKE, "2", "--model", "pull", "--width", "8"],
+        [*SMOKE, "--model", "city-block", "--power", "2", "--encoder", "rows", "--readout", "own,soft-kmeans"],
+        [*SMOKE, "--model", "pull", "--width", "8", "--train-episodes", "2"],
     ]
     records = "runs/records/*_5w1s_*_smoke_*.json"
     return fewshot(folder, *lists, *runs, ["compare", records], ["verify", records])

@@ -32,7 +32,7 @@ class LibraryEncoder(Encoder):
         with warnings.catch_warnings():  # notices about initializations that are still to come
             warnings.simplefilter("ignore")
             self.network = without_classifier(type(self).make())
-        self.feature_shape = (found_dim(self),)
+        self.feature_shape = (found_dim(self, self.forward),)
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         features: Tensor = self.network(self.normalize(images).expand(-1, 3, -1, -1))

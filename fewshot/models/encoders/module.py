@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Num
@@ -46,12 +46,12 @@ def as_encoder(
     if mean is not None or std is not None:
         channels = image_shape[0]
         encoder.normalize_by([0.0] * channels if mean is None else mean, [1.0] * channels if std is None else std)
-    encoder.feature_shape = (found_dim(encoder),)
+    encoder.feature_shape = (found_dim(encoder, lambda images: module(encoder.normalize(images))),)
     return encoder
 
 
-def found_dim(encoder: Encoder) -> int:
-    """The length of the vectors that an encoder gives: found by asking it about two images, which changes nothing.
+def found_dim(encoder: Encoder, embed: Callable[[Tensor], object]) -> int:
+    """The length of the vectors that ``embed`` gives: found by asking it about two images, which changes nothing.
 
     Raises UserError where it fails, or gives something else than vectors.
     """
@@ -60,7 +60,7 @@ def found_dim(encoder: Encoder) -> int:
     encoder.eval()
     try:
         with torch.no_grad():
-            found = encoder(torch.zeros(2, channels, height, width, dtype=torch.uint8))
+            found = embed(torch.zeros(2, channels, height, width, dtype=torch.uint8))
     except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"this encoder does not work on images of {height}x{width}x{channels}: {reason}") from error
