@@ -89,6 +89,7 @@ class Trained(Part, frozen=True, kw_only=True):
     precision: str | None = None
     compiled: bool = False
     implementation: str | None = None  # of a method that has more than one
+    packages: dict[str, dict[str, str]] = {}  # where what is none of ours comes from: model, encoder, readout, dataset
     init: str | None = None  # InitialWeights.description
     version: Count | None = None  # TRAINING_VERSION
     trained_as: Rule | None = None

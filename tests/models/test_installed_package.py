@@ -131,12 +131,12 @@ def test_its_records_name_the_package_its_version_and_its_source(folder: Path) -
     records = records_in(folder)
     sha256 = hashlib.sha256((folder / "site" / "somebodys_methods.py").read_bytes()).hexdigest()
     origin = {"package": "somebodys-methods", "version": "1.2", "sha256": sha256}
-    packages = records["city-block"].config["packages"]
+    packages = records["city-block"].trained.packages
     assert packages["model"] == packages["encoder"] == origin
-    assert records["pull"].config["packages"]["model"] == origin
-    assert records["pull"].config["model_options"] == {}
-    assert records["city-block"].config["model_options"] == {"power": 2.0}
-    assert "readout" in records["city-block soft-kmeans"].config["packages"]
+    assert records["pull"].trained.packages["model"] == origin
+    assert records["pull"].trained.model_options == {}
+    assert records["city-block"].trained.model_options == {"power": 2.0}
+    assert "readout" in records["city-block soft-kmeans"].trained.packages
     assert "readout" not in packages
 
 
