@@ -76,7 +76,7 @@ class Embeddings:
             done += len(part)
             self._reporter.test_progress("embedding training images", done, len(image_set.images))
         assert total is not None
-        return (total / len(image_set.images)).to(table.dtype)
+        return total / len(image_set.images)
 
     def _found(self, what: str, image_set: ImageSet, make: Callable[[], Tensor]) -> Tensor:
         if self._folder is None:
@@ -103,8 +103,8 @@ class Embeddings:
 
 
 def mean_of(table: Float[Tensor, "num_images *feature"]) -> Float[Tensor, " *feature"]:
-    """The mean row, summed in double precision."""
-    return table.mean(dim=0, dtype=torch.float64).to(table.dtype)
+    """The mean row, in double precision: a mean far from zero is subtracted from rows that are near it."""
+    return table.mean(dim=0, dtype=torch.float64)
 
 
 def weights_digest(method: Method) -> str:

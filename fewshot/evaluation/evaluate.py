@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from episodes.errors import UserError
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
@@ -19,6 +20,7 @@ from episodes.types import Episode, EpisodeError, ImageSet, gather
 from fewshot.evaluation.result import Evaluation as Evaluation
 from fewshot.evaluation.result import Predictions
 from fewshot.models.batches import episode_images
+from fewshot.models.distances import conditioned
 from fewshot.models.hardware import Precision, autocast
 from fewshot.models.methods.base import Method
 from fewshot.models.readouts.base import Readout
@@ -28,6 +30,10 @@ _MOST_QUERIES = 2**16 - 1  # of an episode: records count the correct ones in 16
 _SCORING_CHUNK_ELEMENTS = 16 << 20  # embeddings gathered at once: 64 MB in float32
 
 Scored = tuple[Episode, Tensor]  # episodes and the logits of their queries
+
+
+class NotFiniteError(UserError):
+    """Embeddings or scores that are no numbers, of which none may reach a record."""
 
 
 def embedding_batch_size(method: Method) -> int:
@@ -79,6 +85,7 @@ def _scored_on_table(
     peak = method.peak_elements(spec.way, spec.shot, spec.num_queries, num_unlabeled)
     method.eval()
     with torch.inference_mode(), autocast(table.device, precision):
+        table, _ = conditioned(table, method.invariant_to)
         of_support, of_query = method.prepare(table)
     for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
         episode = drawn.to(table.device)
@@ -106,11 +113,13 @@ def _scored_by_readout(
     readout: Readout, table: Tensor, train_mean: Tensor | None, sampler: EpisodeSampler, num_episodes: int
 ) -> Iterator[Scored]:
     spec = sampler.spec
+    with torch.inference_mode():
+        rows = readout.prepare(table, train_mean)
     peak = readout.peak_elements(spec.way, spec.shot, spec.num_queries, table.shape[1])
     for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
         episode = drawn.to(table.device)
         with torch.inference_mode():
-            logits = readout.logits(gather(table, episode.support), gather(table, episode.query), train_mean)
+            logits = readout.logits(gather(rows, episode.support), gather(rows, episode.query))
         yield drawn, logits
 
 
@@ -132,7 +141,7 @@ def _counted(
     class_ids, done = sampler.image_set.class_ids, 0
     for drawn, logits in scored:
         best = logits.argmax(-1).cpu()
-        correct[done : done + len(best)] = (best == drawn.labels).sum(1).numpy()
+        correct[done : done + len(best)] = _hits(logits, drawn.labels.to(logits.device), done)
         if keep_predictions:
             classes = class_ids[drawn.support[:, :, 0]].gather(1, best)
             confidence = logits.float().softmax(-1).amax(-1)
@@ -145,6 +154,40 @@ def _counted(
     true = class_ids.numpy()[images]
     ids = (images.astype(np.int32), true.astype(np.int32), predicted.astype(np.int32))
     return correct, Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32))
+
+
+def _hits(
+    logits: Float[Tensor, "batch queries way"], labels: Int64[Tensor, "batch queries"], first: int
+) -> npt.NDArray[np.uint16]:
+    """Correct queries of each episode, the first of which has the number ``first``.
+
+    Where several classes score highest alike, a query counts for the chance of guessing right among them. The sum is
+    rounded up or down by a fixed sequence, evenly spread over the numbers of the episodes, so that the mean is right.
+    Raises NotFiniteError where the highest score is no number.
+    """
+    best = logits.amax(-1, keepdim=True)
+    if not bool(best.isfinite().all()):
+        raise NotFiniteError(
+            "the scores are not finite numbers: the embeddings overflow in single precision, or the weights are damaged"
+        )
+    right, highest = (logits.gather(-1, labels[..., None]) == best).squeeze(-1), logits == best
+    if int(highest.count_nonzero()) == best.numel():  # no tie anywhere
+        return np.asarray(right.sum(1).cpu().numpy(), np.uint16)
+    expected = (right / highest.sum(-1)).sum(-1, dtype=torch.float64).cpu().numpy().round(6)
+    numbers = np.arange(first, first + len(logits), dtype=np.int64)
+    rounding = numbers * 40_503 % 65_536 / 65_536  # 65,536 times the golden section, hence evenly spread
+    return np.asarray(expected + rounding, np.float64).astype(np.uint16)
+
+
+def refuse_not_finite(table: Float[Tensor, "num_images *feature"]) -> None:
+    """Raises NotFiniteError where an embedding is not made of numbers."""
+    if bool(table.isfinite().all()):
+        return
+    wrong = int((~table.flatten(1).isfinite().all(1)).sum())
+    raise NotFiniteError(
+        f"{wrong:,} of {len(table):,} embeddings hold NaN or infinite numbers: the weights are damaged, or too large "
+        "for the precision; train again with --fresh, or test with --precision fp32"
+    )
 
 
 def evaluate(
@@ -163,7 +206,8 @@ def evaluate(
     norm uses the running statistics of training, so no query sees another. A method that must see the pixels of an
     episode together is given them so. With ``keep_predictions`` the result tells of every query, not only how many were
     correct: 16 bytes a query.
-    Raises UntrainedError for a method whose rule is a network that was never trained.
+    Raises UntrainedError for a method whose rule is a network that was never trained, NotFiniteError where embeddings
+    or scores are no numbers.
     """
     method.refuse_untrained()
     _refuse_uncountable(sampler)
@@ -173,6 +217,7 @@ def evaluate(
     else:
         if table is None:
             table = embed_all(method, sampler.image_set.images, precision, progress)
+        refuse_not_finite(table)
         scored = _scored_on_table(method, table, sampler, num_episodes, precision)
     counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)
     return _timed(sampler, start, *counted)
@@ -219,6 +264,7 @@ def evaluate_readout(
     precision.
     """
     _refuse_uncountable(sampler)
+    refuse_not_finite(table)
     start = time.perf_counter()
     scored = _scored_by_readout(readout, table, train_mean, sampler, num_episodes)
     counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)

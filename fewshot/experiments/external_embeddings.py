@@ -108,13 +108,16 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _numbers(path: Path, name: str, array: npt.NDArray[Any], axes: int) -> Tensor:
-    """The array in single precision."""
+    """The array in single precision, or in double where it is stored so: what is lost then is for the rule to say."""
     if array.ndim != axes or array.dtype.kind not in "fiu" or 0 in array.shape:
         wanted = "(images, dim)" if axes == 2 else "(dim,)"
         raise EmbeddingsError(f"{path}: {name} must hold numbers {wanted}, not {array.dtype} {array.shape}")
-    if not np.isfinite(array).all():
+    kept = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(array, dtype=kept)
+    if not np.isfinite(numbers).all():
         raise EmbeddingsError(f"{path}: {name} holds numbers that are not finite")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    return torch.from_numpy(numbers)
 
 
 def check_name(name: str | None) -> str:

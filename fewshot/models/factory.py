@@ -89,6 +89,8 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
     Of a method that trains on images the encoder is enough: what its loss holds besides serves in training alone.
     """
     tensors, metadata = load_tensors(checkpoint)
+    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"{checkpoint} holds NaN or infinite weights ({wrong[0]}): train again with --fresh")
     try:
         method = build_method(
             metadata["model"],

@@ -53,9 +53,9 @@ def test_without_a_folder_a_table_is_kept_in_memory_alone(tmp_path: Path, calls:
 
 def test_the_mean_is_that_of_all_training_images(tmp_path: Path) -> None:
     method, train_set = toy_method(), FewStrokes().load("train")
-    expected = embed_all(method, train_set.images, "fp32").double().mean(0).float()
+    expected = embed_all(method, train_set.images, "fp32").double().mean(0)
     torch.testing.assert_close(embeddings_of(method, tmp_path).train_mean(), expected)
-    torch.testing.assert_close(mean_of(torch.eye(4)), torch.full((4,), 0.25))
+    torch.testing.assert_close(mean_of(torch.eye(4)), torch.full((4,), 0.25, dtype=torch.float64))
 
 
 def test_other_weights_other_pixels_and_another_precision_never_find_it(tmp_path: Path, calls: list[int]) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from episodes.errors import UserError
 from episodes.registry import Registry
 from fewshot.models.batches import EpisodeImages, LabeledImages
-from fewshot.models.distances import full_precision, squared_euclidean
+from fewshot.models.distances import UNMOVED, Invariance, full_precision, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 
 METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
@@ -44,6 +44,7 @@ class Method(nn.Module, ABC):
     transductive: bool = False
     embeds_per_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
     implementation: str = ""  # which one runs, where there are several that round differently
+    invariant_to: frozenset[Invariance] = frozenset()  # its answers do not depend on these of the embeddings
     must_train: str = ""  # names the part of the rule that is noise before training; empty where there is none
     trained: bool = False  # set by the training loop and by loading a checkpoint
 
@@ -174,6 +175,8 @@ class Method(nn.Module, ABC):
 
 class NearestMean(Method):
     """A query takes the class whose mean embedding is nearest, by squared Euclidean distance."""
+
+    invariant_to = UNMOVED
 
     def logits(
         self,

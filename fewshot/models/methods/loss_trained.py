@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from fewshot.models.batches import EpisodeImages, LabeledImages
-from fewshot.models.distances import full_precision
+from fewshot.models.distances import full_precision, unit_length
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.losses import LOSSES, Loss
 from fewshot.models.methods.base import METHODS, NearestMean
@@ -34,7 +33,7 @@ class MetricMethod(NearestMean):
 
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
         embeddings = super().embed(images)
-        return functional.normalize(embeddings, dim=-1) if self.loss_class.on_unit_sphere else embeddings
+        return unit_length(embeddings) if self.loss_class.on_unit_sphere else embeddings
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """The loss of an episode taken as a batch of labeled images."""

@@ -78,6 +78,10 @@ class Matching(Method):
         self.query_encoder = copy.deepcopy(encoder) if separate_encoders else None
         if fce:
             self.must_train = "full-context embedding"
+        elif distance == "cosine":
+            self.invariant_to = frozenset({"scale"})
+        elif not separate_encoders:
+            self.invariant_to = frozenset({"offset"})
 
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n numbers"]:
         """Embeddings for the support, (n, dim); with separate encoders those for the query behind them, (n, 2 dim)."""

@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.models.distances import cosine_similarity, squared_euclidean
+from fewshot.models.distances import UNMOVED, cosine_similarity, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 
@@ -26,6 +26,7 @@ class Prototypical(Method):
     def __init__(self, encoder: Encoder, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__(encoder)
         self.distance = distance
+        self.invariant_to = UNMOVED if distance == "euclidean" else frozenset({"scale"})
 
     def logits(
         self,

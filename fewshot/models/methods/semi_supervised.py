@@ -19,6 +19,7 @@ class RefinedPrototypical(Method):
     """Class means, moved once by unlabeled images (Ren et al. 2018, section 3); without any, Prototypical Networks."""
 
     uses_unlabeled: ClassVar[bool] = True
+    invariant_to = frozenset({"offset"})
 
     def logits(
         self,
@@ -66,6 +67,7 @@ class ClusterPrototypical(RefinedPrototypical):
 
     def __init__(self, encoder: Encoder, initial_radius: float = 100.0) -> None:
         super().__init__(encoder)
+        self.invariant_to = frozenset()  # the further cluster lies at the origin
         self.log_radius = nn.Parameter(torch.tensor(math.log(initial_radius)))
 
     def weights(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewshot.models.distances import cosine_similarity, full_precision, squared_euclidean
+from fewshot.models.distances import UNMOVED, cosine_similarity, full_precision, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 
@@ -88,6 +88,7 @@ class Siamese(PairMethod):
     title = "Siamese network: learned weighted L1 distance, binary cross-entropy on pairs"
     source = "Koch, Zemel and Salakhutdinov, ICML Deep Learning Workshop 2015"
     must_train = "weighted L1 distance"
+    invariant_to = UNMOVED
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
@@ -119,6 +120,7 @@ class SiameseContrastive(PairMethod):
 
     title = "Siamese network: contrastive loss on the Euclidean distance"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
+    invariant_to = UNMOVED
 
     def __init__(self, encoder: Encoder, margin: float = 20.0) -> None:
         super().__init__(encoder)
@@ -145,6 +147,7 @@ class SiameseCosine(PairMethod):
 
     title = "Siamese network: cosine through a scaled sigmoid, binary cross-entropy on pairs"
     source = "after Koch et al. 2015, with the cosine in place of the weighted L1 distance"
+    invariant_to = frozenset({"scale"})
 
     def __init__(self, encoder: Encoder, scale: float = 10.0) -> None:
         super().__init__(encoder)

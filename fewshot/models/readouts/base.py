@@ -9,9 +9,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from episodes.errors import UserError
 from episodes.registry import Registry
+from fewshot.models.distances import Invariance, conditioned
 
 READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lambda: Readout)
+
+
+class UnfitEmbeddingsError(UserError):
+    """Embeddings that a read-out cannot classify. The message says what to do."""
 
 
 class Readout(ABC):
@@ -25,15 +31,22 @@ class Readout(ABC):
     source: ClassVar[str]  # the citation
     transductive: ClassVar[bool] = False  # what it says of a query depends on the other queries of the episode
     needs_train_mean: ClassVar[bool] = False  # the mean embedding of the training images
+    invariant_to: ClassVar[frozenset[Invariance]] = frozenset()  # its answers do not depend on these
+
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
+        """What of the rule concerns one image alone, worked out once for each row of a table of embeddings.
+
+        Raises UnfitEmbeddingsError where the rule makes nothing of such embeddings.
+        """
+        return conditioned(table, self.invariant_to)[0]
 
     @abstractmethod
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        """Scores of which the largest is the prediction."""
+        """Scores of which the largest is the prediction, from rows of the table that ``prepare`` gives."""
 
     def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
         """Numbers that scoring one episode holds at once: the evaluation cuts its chunks by it."""

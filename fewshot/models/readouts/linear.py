@@ -3,6 +3,10 @@
 Both minimize a loss over the scores of the support images plus half the squared weights. The best weights are a
 combination of the support embeddings, so what is sought are its coefficients: as many as there are support images,
 however long an embedding is.
+
+Unit vectors may be so close together that what tells them apart is below the digits of single precision (one large
+column that is constant does that), and where nothing tells classes apart, their scores must be equal, so that a tie is
+seen as one. Such tables are computed with in double precision.
 """
 
 from __future__ import annotations
@@ -14,7 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from fewshot.models.distances import unit_length
 from fewshot.models.readouts.base import READOUTS, Readout, support_labels
+
+_STEPS_OF_ONE = 2**46  # of scores, which are of order 1: what is below is the rounding of double precision
+_CLOSE = 0.05  # the farthest that unit vectors are from their mean where single precision no longer does
 
 Slope = Callable[[Tensor], Tensor]
 """Scores of the support images (batch, images, way) -> derivative of the loss by each of them."""
@@ -55,8 +63,24 @@ def fit_coefficients(
     return found, found_bias
 
 
+class UnitLengthReadout(Readout):
+    """A read-out of embeddings of length 1."""
+
+    invariant_to = frozenset({"scale"})
+
+    def __init__(self, inverse_penalty: float = 1.0, steps: int = 50) -> None:
+        self.inverse_penalty, self.steps = inverse_penalty, steps
+
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
+        rows = unit_length(table.double())
+        farthest = torch.linalg.vector_norm(rows - rows.mean(0), dim=-1).max()
+        return rows if farthest < _CLOSE else rows.float()
+
+
 @READOUTS.register("logistic")
-class Logistic(Readout):
+class Logistic(UnitLengthReadout):
     """Multinomial logistic regression on embeddings of unit length (Tian et al. 2020, section 3.1).
 
     Minimizes ``inverse_penalty * sum of cross-entropies + squared weights / 2`` with a free bias: the defaults of
@@ -66,17 +90,11 @@ class Logistic(Readout):
     title = "multinomial logistic regression on L2-normalized embeddings"
     source = "Tian, Wang, Krishnan, Tenenbaum and Isola, ECCV 2020"
 
-    def __init__(self, inverse_penalty: float = 1.0, steps: int = 50) -> None:
-        self.inverse_penalty, self.steps = inverse_penalty, steps
-
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         labels, way = support_labels(support), support.shape[1]
-        images = functional.normalize(support, dim=-1).flatten(1, 2)
+        images = support.flatten(1, 2)
         center = images.mean(dim=1, keepdim=True)
         images = images - center
         true = functional.one_hot(labels, way).to(images)
@@ -86,11 +104,11 @@ class Logistic(Readout):
 
         gram = images @ images.transpose(1, 2)
         found, bias = fit_coefficients(gram, slope, self.inverse_penalty / 2, way, self.steps, bias=True)
-        return (functional.normalize(query, dim=-1) - center) @ (images.transpose(1, 2) @ found) + bias
+        return _rounded((query - center) @ (images.transpose(1, 2) @ found) + bias)
 
 
 @READOUTS.register("svm")
-class LinearSVM(Readout):
+class LinearSVM(UnitLengthReadout):
     """Linear support vector machines, one class against the rest, on embeddings of unit length.
 
     Minimizes ``inverse_penalty * sum of squared hinges + squared weights / 2``; the bias is the weight of a constant 1
@@ -100,17 +118,11 @@ class LinearSVM(Readout):
     title = "linear support vector machine, one against the rest, on L2-normalized embeddings"
     source = "Fan, Chang, Hsieh, Wang and Lin, JMLR 2008"
 
-    def __init__(self, inverse_penalty: float = 1.0, steps: int = 50) -> None:
-        self.inverse_penalty, self.steps = inverse_penalty, steps
-
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         labels, way = support_labels(support), support.shape[1]
-        images = functional.normalize(support, dim=-1).flatten(1, 2)
+        images = support.flatten(1, 2)
         signs = 2 * functional.one_hot(labels, way).to(images) - 1
 
         def slope(scores: Tensor) -> Tensor:
@@ -119,4 +131,8 @@ class LinearSVM(Readout):
         gram = images @ images.transpose(1, 2) + 1
         found, _ = fit_coefficients(gram, slope, 2 * self.inverse_penalty, way, self.steps, bias=False)
         weights = images.transpose(1, 2) @ found  # (batch, dim, way)
-        return functional.normalize(query, dim=-1) @ weights + found.sum(1, keepdim=True)
+        return _rounded(query @ weights + found.sum(1, keepdim=True))
+
+
+def _rounded(scores: Tensor) -> Tensor:
+    return (scores * _STEPS_OF_ONE).round() / _STEPS_OF_ONE

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.distances import cosine_similarity, squared_euclidean
+from fewshot.models.distances import UNMOVED, conditioned, squared_euclidean, unit_length
 from fewshot.models.readouts.base import READOUTS, Readout
 
 
@@ -17,30 +17,31 @@ class Prototype(Readout):
 
     title = "nearest class mean, squared Euclidean distance"
     source = "Snell, Swersky and Zemel, NeurIPS 2017"
+    invariant_to = UNMOVED
 
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         return -squared_euclidean(query, support.mean(dim=2))
 
 
 @READOUTS.register("cosine")
 class Cosine(Readout):
-    """The class mean at the smallest angle. Embeddings are averaged as they are, not brought to unit length before."""
+    """The class mean at the smallest angle. Embeddings are averaged as they are, not brought to unit length before.
+
+    The logits are the cosine less 1, from the distance of the unit vectors: where all angles are small, the cosines
+    themselves would all round to 1.
+    """
 
     title = "nearest class mean by the cosine"
     source = "after Snell, Swersky and Zemel, NeurIPS 2017, figure 2"
+    invariant_to = frozenset({"scale"})
 
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        return cosine_similarity(query, support.mean(dim=2))
+        prototypes = functional.normalize(support.mean(dim=2), dim=-1)
+        return -squared_euclidean(functional.normalize(query, dim=-1), prototypes) / 2
 
 
 @READOUTS.register("simpleshot")
@@ -53,17 +54,20 @@ class SimpleShot(Readout):
     title = "centered on the training images, L2-normalized, nearest class mean (CL2N)"
     source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
     needs_train_mean = True
+    invariant_to = UNMOVED
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
         if train_mean is None:
             raise ValueError("simpleshot needs the mean embedding of the training images")
-        prototypes = functional.normalize(support - train_mean, dim=-1).mean(dim=2)
-        return -squared_euclidean(functional.normalize(query - train_mean, dim=-1), prototypes)
+        rows, mean = conditioned(table, self.invariant_to, train_mean)
+        return unit_length(rows - mean)
+
+    def logits(
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
+    ) -> Float[Tensor, "batch queries way"]:
+        return -squared_euclidean(query, support.mean(dim=2))
 
 
 @READOUTS.register("nearest-neighbor")
@@ -72,12 +76,10 @@ class NearestNeighbor(Readout):
 
     title = "the nearest support image, squared Euclidean distance"
     source = "Cover and Hart, IEEE Transactions on Information Theory 1967"
+    invariant_to = UNMOVED
 
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         distances = squared_euclidean(query, support.flatten(1, 2))
         nearest: Tensor = torch.unflatten(distances, -1, tuple(support.shape[1:3])).amin(-1)

@@ -10,7 +10,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.readouts.base import READOUTS, Readout, support_labels
+from fewshot.models.readouts.base import READOUTS, Readout, UnfitEmbeddingsError, support_labels
+
+_LONGEST, _SHORTEST = 1e4, 1e-4
+"""Lengths of embeddings beyond which steps of a fixed size diverge, or do not get away from the first weights."""
 
 
 @READOUTS.register("finetune")
@@ -30,11 +33,22 @@ class Finetune(Readout):
         self.passes, self.batch_size, self.learning_rate, self.seed = passes, batch_size, learning_rate, seed
         self.momentum, self.dampening, self.weight_decay = 0.9, 0.9, 1e-3
 
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
+        """The rows as they are: offset and scale matter to steps of a fixed size."""
+        longest = float(torch.linalg.vector_norm(table.double(), dim=-1).max())
+        apart = float(torch.linalg.vector_norm(table.amax(0).double() - table.amin(0).double()))
+        if longest > _LONGEST or 0 < apart < _SHORTEST:
+            what = f"are up to {longest:.0e} long" if longest > _LONGEST else f"differ by {apart:.0e} at most"
+            raise UnfitEmbeddingsError(
+                f"finetune takes steps of a fixed size (learning rate {self.learning_rate}) on embeddings as they are, "
+                f"and these {what}: bring them to a length near 1 and center them, or choose another read-out"
+            )
+        return table.float()
+
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         labels, way = support_labels(support), support.shape[1]
         images = support.flatten(1, 2)

@@ -25,10 +25,16 @@ def unit_arrays(support: Tensor, query: Tensor) -> tuple[np.ndarray, np.ndarray,
     return images, np.repeat(np.arange(way), shot), functional.normalize(query, dim=-1).numpy()
 
 
+def unit_episodes(way: int, shot: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Support and query as the linear read-outs are given them: of length 1."""
+    support, query, _ = toy_episodes(way, shot, dim=dim, seed=seed)
+    return functional.normalize(support, dim=-1), functional.normalize(query, dim=-1)
+
+
 @every_setting
 @pytest.mark.parametrize("inverse_penalty", [1.0, 3.0])
 def test_logistic_is_that_of_scikit_learn(way: int, shot: int, dim: int, inverse_penalty: float) -> None:
-    support, query, _ = toy_episodes(way, shot, dim=dim)
+    support, query = unit_episodes(way, shot, dim)
     found = Logistic(inverse_penalty).logits(support, query).log_softmax(-1)
     for index in range(len(support)):
         images, labels, queries = unit_arrays(support[index], query[index])
@@ -41,7 +47,7 @@ def test_logistic_is_that_of_scikit_learn(way: int, shot: int, dim: int, inverse
 @every_setting
 @pytest.mark.parametrize("inverse_penalty", [1.0, 3.0])
 def test_svm_is_that_of_scikit_learn(way: int, shot: int, dim: int, inverse_penalty: float) -> None:
-    support, query, _ = toy_episodes(way, shot, dim=dim)
+    support, query = unit_episodes(way, shot, dim)
     found = LinearSVM(inverse_penalty, steps=400).logits(support, query)
     for index in range(len(support)):
         images, labels, queries = unit_arrays(support[index], query[index])
@@ -52,7 +58,7 @@ def test_svm_is_that_of_scikit_learn(way: int, shot: int, dim: int, inverse_pena
 
 @pytest.mark.parametrize("readout", [Logistic, LinearSVM])
 def test_more_steps_move_nothing_and_single_precision_is_enough(readout: type[Logistic] | type[LinearSVM]) -> None:
-    support, query, _ = toy_episodes(20, 5, dim=64, seed=1)
+    support, query = unit_episodes(20, 5, 64, seed=1)
     found = readout().logits(support, query)
     scale = float(found.abs().max())
     assert float((readout(steps=400).logits(support, query) - found).abs().max()) < 1e-5 * scale
@@ -63,7 +69,7 @@ def test_more_steps_move_nothing_and_single_precision_is_enough(readout: type[Lo
 
 def test_the_bias_of_logistic_regression_is_free() -> None:
     """At the optimum the derivative by the bias is zero: the probabilities of each class sum to its images."""
-    support, _, _ = toy_episodes(4, 5, dim=3)
+    support, _ = unit_episodes(4, 5, 3)
     probabilities = Logistic().logits(support, support.flatten(1, 2)).softmax(-1)
     torch.testing.assert_close(probabilities.sum(1), torch.full((len(support), 4), 5.0, dtype=torch.float64))
 
