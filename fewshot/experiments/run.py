@@ -91,7 +91,7 @@ def obtain_training(
     val_sampler = EpisodeSampler(training.val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
     method = _initial(resolved, training)
     checkpoint, state_path = folder / CHECKPOINT, folder / "state.safetensors"
-    if checkpoint.exists() and not fresh:
+    if checkpoint.exists() and not fresh and not state_path.exists():  # with a state, an anew training was cut off
         reporter.say(f"already trained: {checkpoint} (--fresh trains anew)")
         return load_trained(checkpoint, resolved.device)
     place(method, resolved.device)
@@ -102,8 +102,7 @@ def obtain_training(
 
     with sole_trainer(folder):
         if fresh:  # not before the folder is ours: another process may be training into it
-            checkpoint.unlink(missing_ok=True)
-            state_path.unlink(missing_ok=True)
+            state_path.unlink(missing_ok=True)  # a finished checkpoint stays until the new one takes its name
         result = train(
             method,
             sampler,

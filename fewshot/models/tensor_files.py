@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from episodes.errors import UserError
@@ -31,21 +33,47 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """What ``save_tensors`` writes."""
+    """What ``save_tensors`` writes: beside the content its digest, so that one changed bit is seen."""
     compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(compact, {"fewshot": json.dumps(metadata)})
+    stated = json.dumps(metadata)
+    return safetensors.torch.save(compact, {"fewshot": stated, "sha256": _digest(compact, stated)})
+
+
+def _digest(tensors: Mapping[str, Tensor], stated: str) -> str:
+    """SHA-256 of metadata and tensors: names, types, shapes, numbers."""
+    sha = hashlib.sha256(stated.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def carries_digest(path: Path) -> bool:
+    """Whether damage to the file would be seen; files written before digests were carry none."""
+    with safetensors.safe_open(path, "pt") as file:
+        return "sha256" in (file.metadata() or {})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file written by ``save_tensors``. Raises CheckpointError for anything else."""
+    """Tensors and metadata of a file written by ``save_tensors``. Raises CheckpointError for anything else.
+
+    A file that carries no digest, because it is older than digests are, is read unchecked.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}: `fewshot run` writes one and prints its path")
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        return tensors, dict(json.loads(metadata["fewshot"]))
+        stated = metadata.pop("fewshot")
+        if metadata and metadata != {"sha256": _digest(tensors, stated)}:
+            raise CheckpointError(
+                f"{path} is damaged: its content is not that of its digest. Copy it anew from where it is whole, or "
+                "train again with --fresh"
+            )
+        return tensors, dict(json.loads(stated))
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint of fewshot, or is damaged: train again with --fresh"
+            f"{path} is not a checkpoint of fewshot, or is damaged: give a checkpoint.safetensors that `fewshot run` "
+            "wrote, or train it again with --fresh"
         ) from error

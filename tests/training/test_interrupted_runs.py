@@ -53,6 +53,19 @@ def test_fresh_forgets_the_state_of_an_interrupted_run(tmp_path: Path) -> None:
     assert min(listener.trained) <= 20
 
 
+def test_a_fresh_run_that_is_cut_off_leaves_the_finished_weights_and_goes_on_without_fresh(tmp_path: Path) -> None:
+    record, _ = run(CONFIG, FewStrokes(), tmp_path)
+    checkpoint = checkpoint_of(record)
+    before = checkpoint.read_bytes()
+    with pytest.raises(Interrupted, match="--fresh would begin anew"):
+        run(CONFIG, FewStrokes(), tmp_path, Listener(stop_at=20), fresh=True)
+    assert checkpoint.read_bytes() == before
+    listener = Listener()
+    run(CONFIG, FewStrokes(), tmp_path, listener)
+    assert min(listener.trained) > 20
+    assert not (checkpoint.parent / "state.safetensors").exists()
+
+
 def test_killed_between_the_last_step_and_the_checkpoint_the_run_ends_without_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
