@@ -6,6 +6,7 @@ a reader sees a whole array or none, and two processes that build the same one a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -46,6 +47,16 @@ class _Index:
     stamp: list[int]  # size and time stamp of the file that was written
     class_starts: list[int]
     class_names: list[str]
+    digest: str = ""  # of all of this but the time stamp, which may change; none in files older than it
+
+    def own_digest(self) -> str:
+        """SHA-256 of everything that says what the array holds."""
+        content = [self.array, self.sha256, self.class_starts, self.class_names]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def is_damaged(self, key: str) -> bool:
+        """Whether it is not what was written, or names an array that is not the one of its content."""
+        return self.digest not in ("", self.own_digest()) or self.array != f"{key}-{self.sha256[:12]}.npy"
 
 
 def _stamp(path: Path) -> list[int]:
@@ -54,6 +65,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _write_index(directory: Path, key: str, index: _Index) -> None:
+    index = replace(index, digest=index.own_digest())
     write_atomically(directory / f"{key}.json", json.dumps(asdict(index)).encode())
 
 
@@ -67,6 +79,8 @@ def _read_index(directory: Path, key: str) -> _Index | None:
         return None
     try:
         index = _Index(**json.loads(path.read_text(encoding="utf-8")))
+        if index.is_damaged(key):
+            raise ValueError("the index is not what was written")
         stamp = _stamp(directory / index.array)
         if stamp == index.stamp:
             return index

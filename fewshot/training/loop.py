@@ -136,7 +136,8 @@ def train(
                 break
         if stop.is_set():  # also when the wish came with the last episode: the test is not begun
             raise Interrupted(
-                f"stopped after training episode {state.episode}; the same command goes on from there (--fresh would begin anew)"
+                f"stopped after training episode {state.episode}; the same command goes on from there "
+                "(--fresh would begin anew)"
             )
     method.load_state_dict(best)
     assert state.best is not None

@@ -75,6 +75,42 @@ def test_the_second_start_decodes_nothing_and_reads_nothing_through(
     assert names_in(tmp_path) == [f"toy-train@v1-{first.fingerprint[:12]}.npy", "toy-train@v1.json"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("class_names", ["two", "one"]), ("class_starts", [0, 3, 5]), ("array", "../elsewhere.npy"), ("sha256", "0" * 64)],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_an_index_that_is_not_what_was_written_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, value: object, old: bool
+) -> None:
+    folder = tmp_path / "cache"
+    load(folder)
+    (path,) = folder.glob("*.json")
+    index = json.loads(path.read_text()) | {name: value}
+    if name == "array":
+        (tmp_path / "elsewhere.npy").write_bytes(array_in(folder).read_bytes())
+        status = (tmp_path / "elsewhere.npy").stat()
+        index["stamp"] = [status.st_size, status.st_mtime_ns]
+    if old and name.startswith("class"):
+        return  # without a digest nothing tells
+    if old:
+        del index["digest"]
+    path.write_text(json.dumps(index))
+    with caplog.at_level(logging.WARNING):
+        assert_whole(load(folder))
+    assert "damaged or gone: it is made anew" in caplog.text
+    assert_whole(load(folder, refuse))
+
+
+def test_an_index_older_than_digests_is_read(tmp_path: Path) -> None:
+    load(tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    index = json.loads(path.read_text())
+    del index["digest"]
+    path.write_text(json.dumps(index))
+    assert_whole(load(tmp_path, refuse))
+
+
 def test_progress_is_told_while_decoding(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     cached_image_set(tmp_path, "toy", "toy", "train", decoder, lambda *what: told.append(what))

@@ -255,5 +255,5 @@ def test_a_full_disk_stops_training_with_one_line_and_the_former_state_goes_on(
 def test_a_damaged_state_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"\0" * 500)
-    with pytest.raises(CheckpointError, match="damaged: .* train it again with --fresh"):
+    with pytest.raises(CheckpointError, match=r"damaged: .* train it again with --fresh"):
         trained(state_path=path)
