@@ -75,7 +75,7 @@ def conditioned(
         return times_power_of_two(rows.double() - center, exponent).float()
 
     made = torch.empty(table.shape, dtype=torch.float32, device=table.device)
-    for kept, rows in zip(made.split(_ROWS_AT_ONCE), table.split(_ROWS_AT_ONCE), strict=True):
+    for kept, rows in zip(torch.split(made, _ROWS_AT_ONCE), torch.split(table, _ROWS_AT_ONCE), strict=True):
         kept.copy_(brought(rows))
     return made, None if point is None else brought(point)
 

@@ -62,6 +62,7 @@ class SimpleShot(Readout):
         if train_mean is None:
             raise ValueError("simpleshot needs the mean embedding of the training images")
         rows, mean = conditioned(table, self.invariant_to, train_mean)
+        assert mean is not None
         return unit_length(rows - mean)
 
     def logits(
