@@ -15,7 +15,7 @@ Invariance = Literal["offset", "scale"]
 UNMOVED: frozenset[Invariance] = frozenset({"offset", "scale"})
 
 _ROWS_AT_ONCE = 4096
-_LARGEST = 20  # the binary exponent of the largest number of a conditioned table: squares stay far inside float32
+_LARGEST = 20  # binary exponent of the largest number of a conditioned table: squares then stay far inside float32
 
 
 def squared_euclidean(
@@ -61,7 +61,8 @@ def conditioned(
     """The table in single precision as it is read best by a rule that does not mind an offset, a scale, or either.
 
     An offset is taken away in double precision (the mean of the rows), a scale by a power of two, which is exact. So
-    numbers far from zero keep their digits, and very large and small ones a square. ``point`` is moved with the rows.
+    numbers far from zero keep their digits, and very large and small ones a square; others keep their scale.
+    ``point`` is moved with the rows.
     """
     if not invariant_to:
         return table.float(), None if point is None else point.float()
@@ -69,7 +70,9 @@ def conditioned(
     exponent = torch.zeros((), dtype=torch.int32, device=table.device)
     if "scale" in invariant_to:
         reach = torch.maximum(table.amax(0).double() - center, center - table.amin(0).double()).amax()
-        exponent = torch.where(reach > 0, _LARGEST - torch.frexp(reach).exponent, exponent)
+        found = torch.frexp(reach).exponent
+        out_of_reach = (reach > 0) & (found.abs() > _LARGEST)  # else the scores keep their scale
+        exponent = torch.where(out_of_reach, _LARGEST - found, exponent)
 
     def brought(rows: Tensor) -> Tensor:
         return times_power_of_two(rows.double() - center, exponent).float()

@@ -17,10 +17,7 @@ class SoftKMeans(Readout):
     transductive = True
 
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        train_mean: Float[Tensor, " dim"] | None = None,
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
         weights = (-squared_euclidean(query, support.mean(2))).softmax(-1)  # (batch, queries, way)
         moved = support.sum(2) + weights.transpose(1, 2) @ query
