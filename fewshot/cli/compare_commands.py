@@ -7,17 +7,24 @@ from pathlib import Path
 
 import click
 
-from fewshot.cli.output import print_json
+from fewshot.cli.output import print_json, print_problems
 from fewshot.records.comparison import Comparison, ComparisonError, as_json, compare, ranks_over_protocols
-from fewshot.records.rows import block_of
+from fewshot.records.rows import Block, block_of
 from fewshot.statistics.ranks import RankTable
 
 
 def compare_command(
-    words: Sequence[str], results: Path, recipe: str | None, picture: Path | None, as_data: bool
+    words: Sequence[str],
+    folder: Path,
+    recipe: str | None,
+    setting: Block | None,
+    picture: Path | None,
+    as_data: bool,
 ) -> None:
     """fewshot compare."""
-    comparisons = compare(words, results, recipe)
+    problems: list[str] = []
+    comparisons = compare(words, folder, recipe, setting, problems)
+    print_problems(problems)
     table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
     if picture is not None:
         if table is None:
@@ -45,11 +52,16 @@ def compare_command(
 def _describe(found: Comparison) -> list[str]:
     cell = found.cell
     width = max(len(name) for name in found.names)
-    lines = [f"{cell.protocol}, the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"]
+    settings = dict.fromkeys(block_of(entry.first) for entry in found.entries)
+    lines = [
+        f"{cell.protocol}, {' and '.join(settings)}, "
+        f"the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
+    ]
     for name, entry, rank in zip(found.names, found.entries, found.ranks, strict=True):
         seeds = f"{len(entry.seeds)} seed{'s' if len(entry.seeds) > 1 else ''}"
         lines.append(f"  {rank!s:>5}  {name:<{width}}  {entry.interval.percent()}  {seeds}  {entry.label}")
-    if len({block_of(entry.first) for entry in found.entries}) > 1:
+    lines += [f"  {name}: {how}" for name, how in zip(found.names, found.how, strict=True)]
+    if len(settings) > 1:
         kinds = ", ".join(f"{name} {block_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
         lines.append(f"  not alike: {kinds}")
     lines.append("  differences in percentage points, first minus second, with 95 % t interval over episodes (closed)")

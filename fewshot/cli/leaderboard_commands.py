@@ -10,6 +10,7 @@ import click
 from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
+from fewshot.cli.output import readable_records
 from fewshot.cli.overall import OverallReporter
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.resolve import DEFAULT_UNLABELED
@@ -17,7 +18,7 @@ from fewshot.experiments.run import run
 from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.methods import METHODS
 from fewshot.models.options import check_choice
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.reports.leaderboard import overview
 from fewshot.reports.results import check_results, write_results
 from fewshot.training.recipes import RECIPES, RecipeName, find_recipe
@@ -40,7 +41,7 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         check_results(results)
         click.echo("README.md and the pages of results say what the records say")
     else:
-        click.echo(overview(read_records([results / "runs", out / "records"])))
+        click.echo(overview(readable_records(results / "runs", out / "records")))
 
 
 def train_all(

@@ -41,6 +41,22 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
 
 
+def print_problems(problems: Sequence[str]) -> None:
+    """What is no record among many, a line each on standard error: the others are gone on with."""
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
+
+
+def readable_records(*folders: Path) -> list[RunRecord]:
+    """The records of these folders; what is none is named and left out."""
+    from fewshot.records.record import read_records
+
+    problems: list[str] = []
+    records = read_records(folders, problems)
+    print_problems(problems)
+    return records
+
+
 def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """One record in full; several as a table. As JSON a record, or a list of them."""
     from fewshot.records.record import as_stored

@@ -70,21 +70,26 @@ def _train(missing: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequenc
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
+    from fewshot.cli.output import readable_records
     from fewshot.experiments.paper_plan import fill
-    from fewshot.records.record import read_records
 
-    folders: tuple[Path, Path] = choices["results"] / "runs", choices["out"] / "records"
-    return fill(table, read_records(folders))
+    return fill(table, readable_records(*_folders(choices)))
+
+
+def _folders(choices: dict[str, Any]) -> tuple[Path, Path]:
+    return choices["results"] / "runs", choices["out"] / "records"
 
 
 def _list_tables(choices: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from fewshot.cli.output import print_json, terminal
+    from fewshot.cli.output import print_json, readable_records, terminal
+    from fewshot.experiments.paper_plan import fill
     from fewshot.records.paper_tables import paper_table, paper_table_names
 
     tables = [paper_table(name) for name in paper_table_names()]
-    filled = [(table, _filled(table, choices)) for table in tables]
+    records = readable_records(*_folders(choices))
+    filled = [(table, fill(table, records)) for table in tables]
     if choices["as_json"]:
         print_json([_as_json(table, cells) for table, cells in filled])
         return

@@ -220,6 +220,9 @@ class EvaluateConfig(CommonConfig):
         None, "Instead of a checkpoint: test embeddings made elsewhere (.npz, see README).", rank=0
     )
     name: str | None = option(None, "With --embeddings: what their model is called in the tables.", rank=0)
+    trained_on: str | None = option(
+        None, "With --embeddings: what data their model was trained on, such as ImageNet; the tables say it.", rank=0
+    )
     as_model: str | None = option(
         None, "Another model that these weights serve, such as soft-kmeans-proto for proto's.", flag="--as"
     )

@@ -15,7 +15,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.convert import convert_checkpoint
-from fewshot.experiments.external_embeddings import check_name, measure_external
+from fewshot.experiments.external_embeddings import check_name, check_trained_on, measure_external
 from fewshot.experiments.measure import OWN_RULE, EvaluationPlan, Outcome, measure, readouts_named, refuse_unreadable
 from fewshot.experiments.resolve import DEFAULT_UNLABELED, check_hardware
 from fewshot.models.factory import load_trained, read_metadata
@@ -101,7 +101,8 @@ def _of_embeddings(
         raise UserError(
             "--as, unlabeled images and options of a model have no meaning for --embeddings: leave them out"
         )
-    name, command, config = check_name(config.name), config.to_command(), config.as_protocol()
+    name, trained_on = check_name(config.name), check_trained_on(config.trained_on)
+    command, config = config.to_command(), config.as_protocol()
     readouts = readouts_named(config.readout or "prototype")
     if OWN_RULE in readouts:
         raise UserError("embeddings have no rule of their own: name a read-out (see `fewshot list readouts`)")
@@ -113,7 +114,7 @@ def _of_embeddings(
     specs = [EpisodeSpec(way, shot, config.query) for way in config.way or (5,) for shot in config.shot or (1,)]
     samplers = _samplers(config, dataset, specs, reporter)
     plan = EvaluationPlan(dataset, samplers, config.episodes, "fp32", readouts, command)
-    return measure_external(path, name, plan, choose_device(config.device), out, reporter)
+    return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
 
 
 def _opened(config: EvaluateConfig, metadata: Mapping[str, Any], root: Path | None, reporter: Reporter) -> Dataset:

@@ -131,8 +131,17 @@ def check_name(name: str | None) -> str:
     return name
 
 
+def check_trained_on(text: str | None) -> str:
+    """What the model was trained on, in the user's words. Raises EmbeddingsError for none."""
+    if not text or not text.strip():
+        raise EmbeddingsError(
+            "--embeddings needs --trained-on: what data made them, such as ImageNet-21k; the tables say it"
+        )
+    return " ".join(text.split())
+
+
 def measure_external(
-    path: Path, name: str, plan: EvaluationPlan, device: torch.device, out: Path, reporter: Reporter
+    path: Path, name: str, trained_on: str, plan: EvaluationPlan, device: torch.device, out: Path, reporter: Reporter
 ) -> list[Outcome]:
     """Test the user's embeddings as planned; the records, written under ``out``."""
     own = read_own_embeddings(path, plan.dataset.load("test", reporter.data_progress), device)
@@ -146,7 +155,12 @@ def measure_external(
             "encoder_options": {},
             "recipe": RECIPE,
             "pixels": plan.dataset.protocol_name,
-            "embeddings": {"file": own.path.name, "sha256": own.digest, "dim": own.rows.shape[1]},
+            "embeddings": {
+                "file": own.path.name,
+                "sha256": own.digest,
+                "dim": own.rows.shape[1],
+                "trained_on": trained_on,
+            },
             "checkpoint": "",
         }
     )

@@ -40,6 +40,13 @@ def weights_path(record: RunRecord, results: Path) -> Path:
     return results / "weights" / f"{training_name(Path(record.trained.checkpoint))}.safetensors"
 
 
+def weights_candidates(record: RunRecord, path: Path, results: Path) -> tuple[Path, ...]:
+    """Where the weights of the record at ``path`` may lie: where it says, beside its folder, or published."""
+    stated = Path(record.trained.checkpoint)
+    beside = path.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
+    return stated, beside, weights_path(record, path.parent.parent), weights_path(record, results)
+
+
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
     """Copy records and their weights into ``results``, all or none; the paths written.
 
@@ -90,14 +97,12 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
 
 def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
     """The checkpoint where the record says it is, beside the record's own folder, or published already."""
-    stated = Path(record.trained.checkpoint)
-    beside = source.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
-    published = weights_path(record, results)
-    for path in (stated, beside, published):
+    places = weights_candidates(record, source, results)
+    for path in places:
         if path.is_file():
             return path
     raise PublishError(
-        f"the weights of {source} are neither {stated} nor {beside}: run its command again ({record.command}), "
+        f"the weights of {source} are neither {places[0]} nor {places[1]}: run its command again ({record.command}), "
         "or publish the record alone with --without-weights"
     )
 

@@ -18,14 +18,13 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Split
 from fewshot.experiments.measure import EvaluationPlan, measure
-from fewshot.experiments.publish import weights_path
+from fewshot.experiments.publish import weights_candidates
 from fewshot.models.factory import Trained, load_trained
 from fewshot.models.hardware import choose_device, choose_precision
 from fewshot.progress import Reporter
 from fewshot.records.protocols import VERSION
 from fewshot.records.record import RunRecord, read_record
 from fewshot.records.schema import trained_of
-from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 _OF_TRAINING = ("model", "model_options", "encoder", "encoder_options", "recipe", "seed", "train_images", "val_images")
 _OF_ROUNDING = 0.1
@@ -122,14 +121,12 @@ def verify(
 
 def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
     """Where the weights of a record are: where it says, beside its folder, or published. Raises VerificationError."""
-    stated = Path(record.trained.checkpoint)
-    beside = path.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
-    published = weights_path(record, results)
-    for candidate in (stated, beside, published):
-        if candidate.is_file():
-            return candidate
+    places = weights_candidates(record, path, results)
+    for place in places:
+        if place.is_file():
+            return place
     raise VerificationError(
-        f"the weights of {path} are neither {stated} nor {published}: train them again ({record.command})"
+        f"the weights of {path} are neither {places[0]} nor {places[-1]}: train them again ({record.command})"
     )
 
 

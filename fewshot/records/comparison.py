@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.records.record import RunRecord, read_record, read_records
-from fewshot.records.rows import Cell, Entry, entries_by_cell, is_ranked
+from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, configuration_of, entries_by_cell, is_ranked
 from fewshot.statistics.paired import PairedDifference, Rank, holm, paired_difference, ranks_with_ties
 from fewshot.statistics.ranks import RankTable, rank_table
 
@@ -43,24 +43,26 @@ class Comparison:
 
     cell: Cell
     names: tuple[str, ...]  # as the user called them
+    how: tuple[str, ...]  # by which rule each was chosen
     entries: tuple[Entry, ...]
     ranks: tuple[Rank, ...]
     pairs: tuple[Pair, ...]
 
 
-def compare_entries(cell: Cell, named: Sequence[tuple[str, Entry]]) -> Comparison:
+def compare_entries(cell: Cell, named: Sequence[tuple[str, _Chosen]]) -> Comparison:
     """Compare entries of one cell. Raises ComparisonError for fewer than two, or for a single episode."""
     if len(named) < 2 or cell.num_episodes < 2:
         raise ComparisonError("a comparison needs two records or more, of two episodes or more")
-    ordered = sorted(named, key=lambda item: -float(np.mean(item[1].accuracies)))
-    accuracies = [entry.accuracies for _, entry in ordered]
+    ordered = sorted(named, key=lambda item: -float(np.mean(item[1].row.accuracies)))
+    accuracies = [chosen.row.accuracies for _, chosen in ordered]
     places = list(combinations(range(len(ordered)), 2))
     differences = [paired_difference(accuracies[first], accuracies[second]) for first, second in places]
     corrected = holm([difference.p for difference in differences])
     return Comparison(
         cell,
         tuple(name for name, _ in ordered),
-        tuple(entry for _, entry in ordered),
+        tuple(chosen.how for _, chosen in ordered),
+        tuple(chosen.row for _, chosen in ordered),
         tuple(ranks_with_ties(np.stack(accuracies))),
         tuple(
             Pair(first, second, difference, float(p))
@@ -69,57 +71,124 @@ def compare_entries(cell: Cell, named: Sequence[tuple[str, Entry]]) -> Compariso
     )
 
 
-def compare(words: Sequence[str], results: Path, recipe: str | None = None) -> list[Comparison]:
+@dataclass(frozen=True)
+class _Chosen:
+    """A row, and the rule by which it was chosen."""
+
+    row: Entry
+    how: str
+
+
+def compare(
+    words: Sequence[str],
+    folder: Path,
+    recipe: str | None = None,
+    setting: Block | None = None,
+    problems: list[str] | None = None,
+) -> list[Comparison]:
     """Compare what the words name, on every protocol that all of them were measured on.
 
-    A word is the path of a record, or the name of a model in ``results/runs``: there it stands for its ranked entries
-    (of ``recipe``, where given), and where it has several on a cell, for the most accurate one. Raises ComparisonError
-    when nothing was measured on the same episodes.
+    A word is the path of a record, or a model among the records of ``folder``, measured by its own rule, or with a
+    read-out where the word is ``model+readout``. Paths of one configuration are its seeds. Models are compared within
+    one ``setting``: the first in which all were measured. Of several configurations of a model the one is taken that
+    was better on the validation classes, else the latest; the accuracy that is compared decides nothing. Raises
+    ComparisonError when nothing was measured on the same episodes.
     """
-    if len(words) < 2:
+    paths, models = [word for word in words if _is_path(word)], [word for word in words if not _is_path(word)]
+    published = read_records([folder], problems) if models else []
+    named = _rows_of_paths([read_record(Path(path)) for path in paths])
+    ranked = {word: _ranked(word, published, folder, recipe) for word in dict.fromkeys(models)}
+    if len(named) + len(ranked) < 2:
         raise ComparisonError("a comparison needs two records or more: fewshot compare A B [C ...]")
-    published = read_records([results / "runs"])
-    found = [_found(word, published, results, recipe) for word in words]
-    shared = sorted(set.intersection(*(set(entries) for entries in found)))
-    if not shared:
-        raise ComparisonError(_nothing_shared(words, found))
-    names = _names(words, [entries[shared[0]] for entries in found])
-    return [
-        compare_entries(cell, [(name, entries[cell]) for name, entries in zip(names, found, strict=True)])
-        for cell in shared
-    ]
-
-
-def _names(words: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """Words as they are, paths by their model; numbered where two would be called the same."""
-    names = [entry.model if _is_path(word) else word for word, entry in zip(words, entries, strict=True)]
-    return [f"{name} #{place}" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+    shared = _setting_of_all(ranked, setting)
+    named |= {
+        word: _chosen_rows([record for record in records if block_of(record) == shared])
+        for word, records in ranked.items()
+    }
+    cells = sorted(set.intersection(*(set(rows) for rows in named.values())))
+    if not cells:
+        raise ComparisonError(_nothing_shared(list(named), [*named.values()]))
+    return [compare_entries(cell, [(name, rows[cell]) for name, rows in named.items()]) for cell in cells]
 
 
 def _is_path(word: str) -> bool:
     return word.endswith(".json") or Path(word).is_file()
 
 
-def _found(word: str, published: Sequence[RunRecord], results: Path, recipe: str | None) -> dict[Cell, Entry]:
-    if _is_path(word):
-        return {cell: entries[0] for cell, entries in entries_by_cell([read_record(Path(word))]).items()}
+def _rows_of_paths(records: Sequence[RunRecord]) -> dict[str, dict[Cell, _Chosen]]:
+    """A row for each configuration, by a name of its own: its model, numbered where two would be called the same."""
+    found: dict[bytes, dict[Cell, _Chosen]] = {}
+    for cell, rows in entries_by_cell(records).items():
+        for row in rows:
+            seeds = f"{len(row.seeds)} files of one configuration" if len(row.seeds) > 1 else "the file named"
+            found.setdefault(configuration_of(row.first), {})[cell] = _Chosen(row, seeds)
+    first = {key: next(iter(rows.values())).row for key, rows in found.items()}
+    order = sorted(found, key=lambda key: [record.trained for record in records].index(first[key].first.trained))
+    names = [first[key].model + (f"+{first[key].first.readout}" if first[key].first.readout else "") for key in order]
+    return {
+        f"{name} #{place}" if names.count(name) > 1 else name: found[key]
+        for place, (name, key) in enumerate(zip(names, order, strict=True), start=1)
+    }
+
+
+def _ranked(word: str, published: Sequence[RunRecord], folder: Path, recipe: str | None) -> list[RunRecord]:
+    """The ranked records that a word names."""
+    model, _, readout = word.partition("+")
     models = sorted({record.model for record in published})
-    if word not in models:
-        if not models:
-            raise ComparisonError(f"{results / 'runs'} holds no records: give the paths of two records")
-        raise ComparisonError(f"{unknown_name_message('measured model', word, models)} Or give the path of a record.")
-    chosen = [
-        record for record in published if record.model == word and is_ranked(record) and recipe in (None, record.recipe)
-    ]
-    if not chosen:
+    if not models:
+        raise ComparisonError(f"{folder} holds no records: give the paths of two records")
+    if model not in models:
+        raise ComparisonError(f"{unknown_name_message('measured model', model, models)} Or give the path of a record.")
+    of_model = [r for r in published if r.model == model and is_ranked(r) and recipe in (None, r.recipe)]
+    found = [record for record in of_model if record.readout == readout]
+    if not found:
+        others = sorted({f"{model}+{record.readout}" for record in of_model if record.readout})
+        rule = f"with read-out {readout}" if readout else "by its own rule"
+        instead = f"name {' or '.join(others)}" if others else "give the path of a record"
         raise ComparisonError(
-            f"{results / 'runs'} holds no {f'{recipe} ' if recipe else ''}record of {word} that is ranked: "
-            "give the path of a record"
+            f"{folder} holds no {f'{recipe} ' if recipe else ''}record of {model} {rule} that is ranked: {instead}"
         )
-    return {cell: entries[0] for cell, entries in entries_by_cell(chosen).items()}
+    return found
 
 
-def _nothing_shared(words: Sequence[str], found: Sequence[dict[Cell, Entry]]) -> str:
+def _setting_of_all(ranked: Mapping[str, Sequence[RunRecord]], wanted: Block | None) -> Block | None:
+    """The setting that models are compared in, if any is named. Raises ComparisonError where they share none."""
+    if not ranked:
+        return None
+    of_words = {word: {block_of(record) for record in records} for word, records in ranked.items()}
+    shared = [block for block in BLOCKS if all(block in blocks for blocks in of_words.values())]
+    if wanted in shared or (shared and wanted is None):
+        return wanted or shared[0]
+    said = "; ".join(f"{word}: {', '.join(sorted(blocks))}" for word, blocks in of_words.items())
+    raise ComparisonError(f"not all were measured in {f'the setting {wanted}' if wanted else 'one setting'}: {said}")
+
+
+def _chosen_rows(records: Sequence[RunRecord]) -> dict[Cell, _Chosen]:
+    return {cell: _choose(rows) for cell, rows in entries_by_cell(records).items()}
+
+
+def _choose(rows: Sequence[Entry]) -> _Chosen:
+    """One configuration of several, by what is known before the test."""
+    if len(rows) == 1:
+        return _Chosen(rows[0], "the only configuration")
+    looks = {_validated_on(record) for row in rows for record in row.records}
+    if len(looks) == 1 and None not in looks:
+        best = max(rows, key=lambda row: np.mean([record.history.val_accuracy or 0.0 for record in row.records]))
+        return _Chosen(best, f"of {len(rows)} configurations the best on the validation classes")
+    latest = max(rows, key=lambda row: max(record.date for record in row.records))
+    return _Chosen(latest, f"of {len(rows)} configurations the latest: they share no validation")
+
+
+def _validated_on(record: RunRecord) -> tuple[object, ...] | None:
+    """The validation episodes; None where nothing was validated."""
+    recipe = record.trained.recipe
+    shot = recipe.val_shot or recipe.train_shot
+    if record.history.val_accuracy is None:
+        return None
+    return record.trained.val_images, recipe.val_way, shot, recipe.val_query, recipe.val_episodes
+
+
+def _nothing_shared(words: Sequence[str], found: Sequence[dict[Cell, _Chosen]]) -> str:
     names = [{cell.protocol for cell in entries} for entries in found]
     common = sorted(set.intersection(*names))
     if common:
@@ -153,6 +222,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "entries": [
             {
                 "name": name,
+                "chosen": how,
+                "setting": block_of(entry.first),
                 "label": entry.label,
                 "accuracy": entry.interval.mean,
                 "low": entry.interval.low,
@@ -161,7 +232,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "rank_best": rank.best,
                 "rank_worst": rank.worst,
             }
-            for name, entry, rank in zip(comparison.names, comparison.entries, comparison.ranks, strict=True)
+            for name, how, entry, rank in zip(
+                comparison.names, comparison.how, comparison.entries, comparison.ranks, strict=True
+            )
         ],
         "pairs": [
             {

@@ -25,12 +25,13 @@ from fewshot.statistics.intervals import (
     seed_interval,
 )
 
-Block = Literal["inductive", "transductive", "semi-supervised", "self-supervised"]
+Block = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]
 BLOCKS: dict[Block, str] = {
     "inductive": "each query is classified alone",
     "transductive": "queries of an episode see each other: not comparable with inductive rows",
     "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
     "self-supervised": "no label was used in training",
+    "external data": "embeddings made elsewhere, from other data than these: not comparable with other rows",
 }
 
 
@@ -56,6 +57,8 @@ def cell_of(record: RunRecord) -> Cell:
 
 def block_of(record: RunRecord) -> Block:
     """What kind of information the record's method used."""
+    if record.embeddings is not None:
+        return "external data"
     if record.uses_unlabeled:
         return "semi-supervised"
     if record.transductive:
@@ -138,6 +141,9 @@ class Entry:
         """Name and options: ``relation relation-loss=cross-entropy``."""
         trained = self.first.trained
         before = trained.trained_as
+        elsewhere = self.first.embeddings
+        if elsewhere is not None:
+            return f"{trained.model} (trained on {elsewhere.trained_on})"
         weights = f" (weights of {before.model}{_options(before.model_options)})" if before else ""
         return f"{trained.model}{_options(trained.model_options)}{weights}"
 

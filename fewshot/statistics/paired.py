@@ -27,8 +27,6 @@ class PairedDifference:
     losses: int
     effect_size: float  # mean difference over the standard deviation of the differences (Cohen's d_z)
     p: float  # paired t test
-    p_wilcoxon: float  # signed ranks, ties left out
-    p_sign: float  # wins against losses
     detectable: float  # the smallest true difference that this many episodes find in 80 of 100 experiments
 
     def percent(self) -> str:
@@ -59,8 +57,6 @@ def paired_difference(first: Accuracies, second: Accuracies, level: float = 0.95
         losses=losses,
         effect_size=mean / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0,
         p=_t_test(mean, deviation, n),
-        p_wilcoxon=_wilcoxon(differences),
-        p_sign=float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0,
         detectable=minimum_detectable_difference(deviation, n, level=level),
     )
 
@@ -69,13 +65,6 @@ def _t_test(mean: float, deviation: float, n: int) -> float:
     if deviation == 0:
         return 1.0 if mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(mean) / (deviation / math.sqrt(n)), n - 1))
-
-
-def _wilcoxon(differences: Accuracies) -> float:
-    moved = differences[differences != 0]
-    if len(moved) == 0:
-        return 1.0
-    return float(stats.wilcoxon(moved).pvalue)
 
 
 def holm(p_values: npt.ArrayLike) -> Matrix:
@@ -99,12 +88,6 @@ def minimum_detectable_difference(deviation: float, n: int, power: float = 0.8, 
     """
     quantile = stats.t.ppf((1 + level) / 2, n - 1) + stats.norm.ppf(power)
     return float(quantile * deviation / math.sqrt(n))
-
-
-def episodes_needed(deviation: float, difference: float, power: float = 0.8, level: float = 0.95) -> int:
-    """Episodes after which a true difference of this size is found with this power: the inverse of the above."""
-    quantile = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
-    return max(2, math.ceil((quantile * deviation / difference) ** 2))
 
 
 def pairwise_p(accuracies: Matrix) -> Matrix:

@@ -26,7 +26,7 @@ from toy_classes import FewStrokes, toy_method
 
 TEST = FewStrokes().load("test")
 NUM_IMAGES, CPU = len(TEST.images), torch.device("cpu")
-TEST_WORDS = ("--dataset", "strokes", "--episodes", "20", "--query", "5", "--name", "mine")
+TEST_WORDS = ("--dataset", "strokes", "--episodes", "20", "--query", "5", "--name", "mine", "--trained-on", "lines")
 
 
 def embeddings(dim: int = 6, seed: int = 0) -> Any:
@@ -159,6 +159,7 @@ def test_a_file_that_does_not_fit_is_answered_in_one_line(
         (("--name", "proto"), r"--name proto is a model of this program"),
         (("--name", "a/b"), r"--name 'a/b': use letters"),
         (("--name", ""), r"needs --name"),
+        (("--trained-on", ""), r"needs --trained-on"),
     ],
     ids=str,
 )

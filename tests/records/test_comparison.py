@@ -10,7 +10,9 @@ from PIL import Image
 
 from command_line import Fewshot
 from fewshot.records.comparison import ComparisonError, compare, ranks_over_protocols
+from fewshot.records.record import RunRecord
 from fewshot.records.rows import block_of, cell_of, entries_by_cell, is_ranked, why_apart
+from fewshot.records.schema import ExternalEmbeddings, History
 from fewshot.statistics.intervals import bca_interval, episode_interval
 from fewshot.statistics.paired import Rank
 from records import a_record, changed, measured, published
@@ -22,14 +24,14 @@ def test_models_are_compared_on_every_protocol_that_all_were_measured_on(tmp_pat
         *(measured(model, extra, shot=shot) for model, extra in (("a", 0), ("b", 3)) for shot in (1, 5)),
         measured("c", 1),
     )
-    both = compare(("a", "b"), results)
+    both = compare(("a", "b"), results / "runs")
     assert [found.cell.protocol[20:24] for found in both] == ["5w1s", "5w5s"]
     assert both[0].names == ("b", "a"), "best first"
     assert both[0].ranks == (Rank(1, 1), Rank(2, 2))
     (pair,) = both[0].pairs
     assert pair.verdict == "better"
     assert pair.difference.mean == pytest.approx(3 / 75, abs=0.005)
-    (three,) = compare(("a", "b", "c"), results)
+    (three,) = compare(("a", "b", "c"), results / "runs")
     assert three.names == ("b", "c", "a")
     assert [(pair.first, pair.second) for pair in three.pairs] == [(0, 1), (0, 2), (1, 2)]
     assert all(pair.p_holm >= pair.difference.p for pair in three.pairs)
@@ -40,38 +42,98 @@ def test_records_of_other_episodes_are_refused_in_one_clear_line(tmp_path: Path)
         tmp_path, measured("a"), measured("b", shot=5), measured("c", episodes_digest="other"), measured("d", shot=5)
     )
     with pytest.raises(ComparisonError, match=r"nothing was measured on the same episodes: a on .*5w1s.*; b on .*5w5s"):
-        compare(("a", "b"), results)
+        compare(("a", "b"), results / "runs")
     with pytest.raises(ComparisonError, match="share the protocol omniglot-vinyals-28/5w1s/q15@v1 but not its epi"):
-        compare(("a", "c"), results)
+        compare(("a", "c"), results / "runs")
     with pytest.raises(ComparisonError, match=r"two records or more: fewshot compare A B"):
-        compare(("a",), results)
+        compare(("a",), results / "runs")
 
 
 def test_an_unknown_model_is_answered_with_the_near_one(tmp_path: Path) -> None:
     results = published(tmp_path, measured("proto"), measured("relation"))
     with pytest.raises(ComparisonError, match="Did you mean 'proto'"):
-        compare(("protto", "relation"), results)
-    with pytest.raises(ComparisonError, match="holds no paper record of proto that is ranked"):
-        compare(("proto", "relation"), results, "paper")
+        compare(("protto", "relation"), results / "runs")
+    with pytest.raises(ComparisonError, match="holds no paper record of proto by its own rule that is ranked"):
+        compare(("proto", "relation"), results / "runs", "paper")
     with pytest.raises(ComparisonError, match="holds no records"):
         compare(("a", "b"), tmp_path / "empty")
 
 
-def test_a_name_stands_for_its_most_accurate_ranked_entry_and_all_its_seeds(tmp_path: Path) -> None:
+def validated(record: RunRecord, accuracy: float, *, images: str = "val") -> RunRecord:
+    """The record, better or worse on the validation classes."""
+    history = History(val_accuracy=accuracy, selected_episode=1)
+    return changed(record, history=history, trained={"val_images": images})
+
+
+def test_of_several_configurations_validation_chooses_and_never_the_test(tmp_path: Path) -> None:
     results = published(
         tmp_path,
-        measured("a", 2),
-        measured("a", 4, seed=4),
+        validated(measured("a", 2), 0.9),
+        validated(measured("a", 2, seed=4), 0.9),
+        validated(measured("a", 9, recipe="paper"), 0.8),
         measured("a", 9, shortened=True),
-        measured("a", 1, recipe="paper"),
         measured("b", 3),
     )
-    (found,) = compare(("a", "b"), results)
-    chosen = dict(zip(found.names, found.entries, strict=True))["a"]
-    assert chosen.seeds == (3, 4)
-    assert chosen.first.recipe == "fast"
-    (found,) = compare(("a", "b"), results, recipe="fast")
-    assert found.entries[0].seeds == (3, 4) or found.entries[1].seeds == (3, 4)
+    (found,) = compare(("a", "b"), results / "runs")
+    place = found.names.index("a")
+    assert (found.entries[place].seeds, found.entries[place].first.recipe) == ((3, 4), "fast")
+    assert found.how[place] == "of 2 configurations the best on the validation classes"
+    assert found.how[1 - place] == "the only configuration"
+
+
+def test_without_a_shared_validation_the_latest_configuration_is_taken(tmp_path: Path) -> None:
+    late = validated(measured("a", 0, recipe="paper", date="2026-02-01"), 0.1, images="others")
+    results = published(tmp_path, validated(measured("a", 9), 0.9), late, measured("b", 3))
+    (found,) = compare(("a", "b"), results / "runs")
+    place = found.names.index("a")
+    assert found.entries[place].first.recipe == "paper"
+    assert found.how[place].endswith("the latest: they share no validation")
+
+
+def test_models_are_compared_within_one_setting_by_their_own_rule(tmp_path: Path) -> None:
+    """A transductive record and a read-out are more accurate, and neither is what the names say."""
+    results = published(
+        tmp_path,
+        *(measured("proto", extra, readout=readout) for extra, readout in ((0, ""), (9, "simpleshot"))),
+        *(measured("relation", extra, transductive=seen) for extra, seen in ((1, False), (9, True))),
+        measured("seen", 2, transductive=True),
+    )
+    (found,) = compare(("proto", "relation"), results / "runs")
+    assert {block_of(entry.first) for entry in found.entries} == {"inductive"}
+    assert {entry.first.readout for entry in found.entries} == {""}
+    (found,) = compare(("proto+simpleshot", "relation"), results / "runs")
+    assert found.entries[0].first.readout == "simpleshot"
+    (found,) = compare(("relation", "seen"), results / "runs")
+    assert {block_of(entry.first) for entry in found.entries} == {"transductive"}
+    with pytest.raises(ComparisonError, match="not all were measured in one setting: proto: inductive; seen: transd"):
+        compare(("proto", "seen"), results / "runs")
+    with pytest.raises(ComparisonError, match=r"of proto with read-out svm that is ranked: name proto\+simpleshot"):
+        compare(("proto+svm", "relation"), results / "runs")
+
+
+def test_paths_of_one_configuration_are_its_seeds(tmp_path: Path) -> None:
+    results = published(tmp_path, *(measured("a", seed, seed=seed) for seed in range(3)), measured("b", 9))
+    paths = [str(results / "runs" / f"{place}.json") for place in range(4)]
+    (found,) = compare(paths, results / "nowhere")
+    assert dict(zip(found.names, (entry.seeds for entry in found.entries), strict=True)) == {"a": (0, 1, 2), "b": (3,)}
+
+
+def test_one_damaged_record_is_named_and_the_others_are_compared(fewshot: Fewshot) -> None:
+    published(Path("runs"), measured("a"), measured("b", 3))
+    Path("runs/runs/2.json").write_text("{}")
+    outcome = fewshot("compare", "a", "b", "--from", "runs/runs")
+    assert outcome.status == 0
+    assert "b - a" in outcome.out
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("left out: runs/runs/2.json is not a run record: its schema is None")
+
+
+def test_external_embeddings_have_a_setting_of_their_own_and_say_what_made_them() -> None:
+    made = ExternalEmbeddings(file="clip.npz", sha256="0", dim=512, trained_on="400 million pairs")
+    record = measured("clip", 9, embeddings=made)
+    ((entry,),) = entries_by_cell([record]).values()
+    assert block_of(record) == "external data"
+    assert entry.model == "clip (trained on 400 million pairs)"
 
 
 def test_seeds_are_averaged_episode_by_episode_and_the_later_of_two_equal_ones_counts() -> None:
@@ -123,7 +185,7 @@ def test_ranks_over_protocols_are_taken_from_the_shared_ones(tmp_path: Path) -> 
         tmp_path,
         *(measured(model, extra, shot=shot) for model, extra in (("a", 0), ("b", 3), ("c", 5)) for shot in (1, 5)),
     )
-    table = ranks_over_protocols(compare(("a", "b", "c"), results))
+    table = ranks_over_protocols(compare(("a", "b", "c"), results / "runs"))
     assert dict(zip(table.methods, table.mean_ranks, strict=True)) == {"a": 3, "b": 2, "c": 1}
     assert "2 protocols of 1 data set" in table.warning
 
@@ -143,7 +205,7 @@ def test_the_command_prints_differences_with_all_that_judges_them(fewshot: Fewsh
 
 
 def test_paths_are_called_by_their_model_and_numbered_where_they_share_it(fewshot: Fewshot) -> None:
-    published(Path("results"), measured("a"), measured("a", 2, seed=5))
+    published(Path("results"), measured("a"), measured("a", 2, recipe="paper"))
     out = fewshot("compare", "results/runs/0.json", "results/runs/1.json").out
     assert "a #2 - a #1" in out
     assert "critical-difference plot ranks over protocols" in (

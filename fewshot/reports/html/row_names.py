@@ -15,7 +15,7 @@ from fewshot.records.record import RunRecord
 from fewshot.records.rows import block_of, entries_by_cell, trained_on, why_apart
 from fewshot.statistics.intervals import Accuracies, CoveringInterval
 
-GROUPS = ("inductive", "self-supervised", "transductive", "semi-supervised")
+GROUPS = ("inductive", "self-supervised", "transductive", "semi-supervised", "external data")
 
 
 def spoken(rest: str) -> str:

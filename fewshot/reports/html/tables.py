@@ -19,6 +19,7 @@ MEANINGS = {
     "self-supervised": "no label was used in training",
     "transductive": "the queries of an episode see each other: not comparable with inductive rows",
     "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
+    "external data": "embeddings made elsewhere, from other data than these: not comparable with other rows",
 }
 _EMPTY = "zzz"  # sorted behind every number
 
