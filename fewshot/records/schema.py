@@ -217,7 +217,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     training, recipe = dict(_section(stored, "training")), _section(config, "recipe")
     seconds = {f"{name}_seconds": value for name, value in _section(stored, "seconds").items()}
     seconds |= {name: training.pop(name) for name in ("validation_seconds",) if name in training}
-    training.pop("seconds", None)
+    if training.pop("seconds", seconds.get("training_seconds")) != seconds.get("training_seconds"):
+        raise RecordError("it contradicts itself: seconds of the training are said twice and differ")
     for name in _TWICE:
         if config.setdefault(name, stored.get(name)) != stored.get(name):
             raise RecordError(f"it contradicts itself: {name} is {stored.get(name)!r} and {config[name]!r} in config")
@@ -253,7 +254,7 @@ def _section(stored: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _tested_on(dataset_id: str, config: Mapping[str, Any]) -> dict[str, str]:
+def _tested_on(dataset_id: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Data set and split of the test, which schema 1 does not name: those of the training, or read from the id.
 
     The data sets of those days have no dash in their names.

@@ -88,7 +88,9 @@ def test_other_numbers_under_the_same_name_are_another_record(tmp_path: Path) ->
     for seed in (0, 1):
         file = tmp_path / "mine.npz"
         np.savez(file, embeddings=embeddings(seed=seed))
-        config = EvaluateConfig(embeddings=file, name="mine", way=(5,), shot=(1,), query=5, episodes=20, device="cpu")
+        config = EvaluateConfig(
+            embeddings=file, name="mine", trained_on="lines", way=(5,), shot=(1,), query=5, episodes=20, device="cpu"
+        )
         ((_, path),) = evaluate_again(config, FewStrokes(), tmp_path)
         paths.add(path)
     assert len(paths) == 2
