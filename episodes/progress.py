@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)``; the command line draws it."""
@@ -13,9 +12,8 @@ def silent(what: str, done: int, total: int) -> None:
     """The progress of somebody who does not want to see any."""
 
 
-@runtime_checkable
-class Listener(Protocol):
-    """Who is told what happens while a data set is opened."""
+class Listener:
+    """Who is told what happens while a data set is opened. This one says nothing."""
 
     def say(self, text: str) -> None:
         """One line for the user."""
@@ -25,16 +23,3 @@ class Listener(Protocol):
 
     def data_progress(self, what: str, done: int, total: int) -> None:
         """Reading, decoding or downloading has come this far."""
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def data_progress(self, what: str, done: int, total: int) -> None:
-        """Nothing."""

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from episodes.progress import Listener
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fewshot.training.loop import Progress as TrainingProgress
 
 
-class Reporter:
+class Reporter(Listener):
     """Silent: what a program gets that calls the package. ``notes`` go into the record."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.observers: list[Callable[[TrainingProgress], None]] = []
 
-    def say(self, text: str) -> None:
-        """One line for the user."""
-
     def note(self, text: str) -> None:
-        """One line for the user that the record keeps too."""
         self.notes.append(text)
         self.say(text)
-
-    def data_progress(self, what: str, done: int, total: int) -> None:
-        """Reading, decoding or downloading has come this far."""
 
     def test_progress(self, what: str, done: int, total: int) -> None:
         """Embedding or testing has come this far."""

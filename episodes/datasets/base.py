@@ -79,7 +79,10 @@ class Dataset(ABC):
 
 
 def dataset_class(name: str) -> type[Dataset]:
-    """The class that loads the data set of that name. Raises UnknownNameError."""
-    module, _, class_name = DATASETS.get(name).dataset.partition(":")
-    found: type[Dataset] = getattr(importlib.import_module(module), class_name)
+    """The class that loads the data set of that name. Raises UnknownNameError, and DataError where there is none."""
+    card = DATASETS.get(name)
+    try:
+        found: type[Dataset] = getattr(importlib.import_module(card.module), card.dataset.partition(":")[2])
+    except (ImportError, AttributeError) as error:
+        raise DataError(f"the class {card.dataset} of the data set {name} cannot be loaded: {error}") from error
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from episodes import datasets
@@ -30,14 +30,6 @@ class Benchmark:
     published_as: str = ""  # the data set's name in the published numbers; empty: none of them is comparable
 
 
-def _nowhere(root: Path) -> Path | None:  # noqa: ARG001
-    return None
-
-
-def _always(root: Path) -> bool:  # noqa: ARG001
-    return True
-
-
 @dataclass(frozen=True)
 class Card:
     """One data set. ``dataset`` says which class loads it, as ``module:class``; it is imported when it is needed.
@@ -56,8 +48,8 @@ class Card:
     family: str
     benchmarks: tuple[Benchmark, ...] = ()
     shareable: bool = False  # whether images may be copied into a report that is passed on
-    location: Callable[[Path], Path | None] = field(default=_nowhere)  # where the raw files lie or would lie
-    is_present: Callable[[Path], bool] = field(default=_always)  # whether they are there: a quick look, not a check
+    location: Callable[[Path], Path | None] = lambda root: None  # where the raw files lie or would lie
+    is_present: Callable[[Path], bool] = lambda root: True  # whether they are there: a quick look, not a check
 
     @property
     def module(self) -> str:

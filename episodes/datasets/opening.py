@@ -7,7 +7,7 @@ from pathlib import Path
 from episodes.datasets.base import Dataset, dataset_class
 from episodes.datasets.cards import DATASETS
 from episodes.errors import DataError, UserError
-from episodes.progress import Listener, Silent
+from episodes.progress import Listener
 
 DEFAULT_DATASET = "omniglot"
 FALLBACK_DATASET = "strokes"
@@ -28,7 +28,7 @@ def open_dataset(
     said, and noted in the record. ``image_shape`` is what the user's own images are brought to; ``size`` is the side
     that was asked for. Raises DataError where the data set has no such size.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Listener()
     if name is None:
         dataset = _default_dataset(root, class_split, reporter)
         return _sized(dataset, image_shape, size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,9 @@ import pytest
 
 from cifar_fs import add_folder, write_package
 from command_line import Fewshot, record_in
+from episodes.datasets.base import dataset_class
+from episodes.datasets.cards import DATASETS, Card
+from episodes.errors import DataError
 
 SMOKE = ("run", "--dataset", "cifar-fs", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
 
@@ -66,3 +71,21 @@ def test_a_package_elsewhere_adds_a_data_set_by_an_entry_point(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(" cifar-fs")
+
+
+def test_data_sets_are_listed_without_torch(tmp_path: Path) -> None:
+    """Torch alone takes two seconds; whether the files are here is seen without it, too."""
+    code = "import sys; from fewshot.cli.main import cli; cli(['list', 'datasets'], standalone_mode=False)\n"
+    code += "print([name for name in ('torch', 'scipy', 'pandas') if name in sys.modules])"
+    environment = os.environ | {"FEWSHOT_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert re.search(r"^miniimagenet +ravi .* no *$", done.stdout, re.MULTILINE)
+
+
+def test_a_card_whose_class_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card("cifar-fs", "", "", 2019, "nowhere:CifarFS", ("standard",), (3, 32, 32), "photos")
+    monkeypatch.setitem(DATASETS._entries, "cifar-fs", card)
+    with pytest.raises(DataError, match="nowhere:CifarFS of the data set cifar-fs cannot be loaded: No"):
+        dataset_class("cifar-fs")
