@@ -1,6 +1,7 @@
 """Fetch a file with a checksum, going on where a transfer was cut; unpack a zip file safely.
 
 Whatever happens, even a kill, ``target`` is whole or not there. What has arrived of a file lies in ``<target>.part``.
+By hand, because the libraries that fetch (pooch, torchvision) begin a cut transfer from the start.
 """
 
 from __future__ import annotations

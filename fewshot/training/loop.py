@@ -31,6 +31,7 @@ from fewshot.training.step import compiled_loss, loss_of, train_step
 
 _LOSS_CHECK = 20  # training episodes between looks at the loss; a look at a GPU's loss waits for the GPU
 _SECONDS_BETWEEN_STATES = 10.0
+_STOPPED = "stopped after training episode {episode}; the same command goes on from there (--fresh would begin anew)"
 
 
 class TrainingError(UserError):
@@ -135,10 +136,7 @@ def train(
             if stopping:
                 break
         if stop.is_set():  # also when the wish came with the last episode: the test is not begun
-            raise Interrupted(
-                f"stopped after training episode {state.episode}; the same command goes on from there "
-                "(--fresh would begin anew)"
-            )
+            raise Interrupted(_STOPPED.format(episode=state.episode))
     method.load_state_dict(best)
     assert state.best is not None
     return TrainingResult(tuple(state.history), state.best, state.seconds, state.validation_seconds)

@@ -99,7 +99,7 @@ def split_characters(class_split: str, split: Split) -> tuple[Character, ...]:
 
 
 def class_name(character: Character, degrees: int) -> str:
-    """As in ``Greek/character01`` or, turned, ``Greek/character01@90``."""
+    """As in ``Greek/character01`` or, rotated, ``Greek/character01@90``."""
     return f"{character.name}@{degrees}" if degrees else character.name
 
 
@@ -118,15 +118,15 @@ def read_drawing(path: Path) -> Image.Image:
 
 
 def pixels(drawing: Image.Image, degrees: int, size: int = SIZE) -> Image.Image:
-    """A drawing turned at full size and only then made small, 28 x 28; or left at its full size, 105 x 105."""
-    turned = drawing.transpose(_TRANSPOSE[degrees]) if degrees else drawing
-    return turned if size == RAW_SIZE else turned.resize((size, size), RESIZE_FILTER)
+    """A drawing rotated at full size and only then made small, 28 x 28; or left at its full size, 105 x 105."""
+    rotated = drawing.transpose(_TRANSPOSE[degrees]) if degrees else drawing
+    return rotated if size == RAW_SIZE else rotated.resize((size, size), RESIZE_FILTER)
 
 
 class Omniglot(Dataset):
     """28x28 (or 105x105) drawings, ink 255 on paper 0, under one of two class splits.
 
-    ``vinyals``: 1028/172/423 characters, each also turned by 90, 180 and 270 degrees as classes of their own, which
+    ``vinyals``: 1028/172/423 characters, each also rotated by 90, 180 and 270 degrees as classes of their own, which
     makes 4112/688/1692 classes; one alphabet may have characters in several splits.
     ``lake``: whole alphabets. Train is 25 background alphabets, val the 5 of ``LAKE_VAL_ALPHABETS``, test the 20
     evaluation alphabets. Lake's task knows no rotations, so there are none here, not in train either.
@@ -222,8 +222,8 @@ class Omniglot(Dataset):
             def draw(row: int) -> None:
                 for drawer in range(DRAWERS):
                     drawing = read_drawing(folder / chosen[row].file(drawer + 1))
-                    for turn, degrees in enumerate(rotations):
-                        sheets[row, turn, drawer] = np.asarray(pixels(drawing, degrees, self.size))
+                    for rotation, degrees in enumerate(rotations):
+                        sheets[row, rotation, drawer] = np.asarray(pixels(drawing, degrees, self.size))
 
             with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes and resizes
                 for done, _ in enumerate(pool.map(draw, range(len(chosen))), start=1):
