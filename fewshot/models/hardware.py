@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import sys
-from typing import Literal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
 
 import torch
 
@@ -16,6 +19,8 @@ from episodes.errors import UserError
 Precision = Literal["bf16", "fp32"]
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
+
+T = TypeVar("T")
 
 
 class HardwareError(UserError):
@@ -82,6 +87,38 @@ def keep_freed_memory() -> bool:
     largest = 2**31 - 1
     settings = ((mmap_threshold, largest), (trim_threshold, largest), (top_pad, 256 << 20))
     return all(mallopt(*setting) == 1 for setting in settings)
+
+
+def has_avx2_at_most() -> bool:
+    """Whether PyTorch computes with AVX2 here and no wider: arithmetic is dear, and memory no slower than elsewhere.
+
+    It depends on what the processor is and never on a measurement: a training that goes on later rounds as before.
+    """
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def side_by_side(action: Callable[[int], T], over: Sequence[int]) -> list[T]:
+    """What ``action`` gives for each, in order; worked on by as many threads as PyTorch has, each on one at a time."""
+    if torch.get_num_threads() == 1 or len(over) == 1:
+        return [action(number) for number in over]
+    inference = torch.is_inference_mode_enabled()
+
+    def without_gradients(number: int) -> T:  # such modes belong to a thread
+        with torch.inference_mode(inference), torch.no_grad():
+            return action(number)
+
+    return list(_threads(torch.get_num_threads()).map(without_gradients, over))
+
+
+@functools.cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """So many threads that compute without further ones."""
+    pool = ThreadPoolExecutor(count, "side-by-side")
+    started = [pool.submit(torch.set_num_threads, 1) for _ in range(count)]
+    for one in started:
+        one.result()
+    torch.set_num_threads(count)  # of this thread
+    return pool
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
