@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 import tempfile
@@ -35,7 +36,7 @@ _EMBEDDED = 1024  # images of the embedding that is looked into
 _QUICK, _FULL = ("1", "1"), ("12", "3")  # seconds for the bare step and for the loop, and rounds
 _KINDS = {  # words in the names of PyTorch's operations -> what a reader calls it; the first that fits
     "convolution": ("conv",),
-    "products of patches and weights": ("::mm", "::addmm", "::bmm"),  # the first block; Muon
+    "matrix products": ("::mm", "::addmm", "::bmm"),  # the first block, Winograd's convolution, Muon
     "batch norm": ("batch_norm",),
     "pooling": ("max_pool",),
     "ReLU": ("relu", "threshold", "clamp_min"),
@@ -62,11 +63,11 @@ def convolution_work(encoder: Encoder) -> Work:
         embedding.append(2.0 * per_number * made[0].numel())
         to_images.append(embedding[-1] if given[0].requires_grad else 0.0)
 
-    hooks = [layer.register_forward_hook(note) for layer in encoder.modules() if isinstance(layer, nn.Conv2d)]
-    encoder.train()
-    encoder(torch.zeros(2, *encoder.image_shape, dtype=torch.uint8, device=encoder.mean.device))
-    for hook in hooks:
-        hook.remove()
+    shapes = copy.deepcopy(encoder).to("meta").train()  # where every convolution is a plain one, and nothing computed
+    for layer in shapes.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(note)
+    shapes(torch.zeros(2, *encoder.image_shape, dtype=torch.uint8, device="meta"))
     return Work(sum(embedding), 2 * sum(embedding) + sum(to_images))
 
 

@@ -8,6 +8,7 @@ import functools
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
@@ -113,11 +114,16 @@ def side_by_side(action: Callable[[int], T], over: Sequence[int]) -> list[T]:
 @functools.cache
 def _threads(count: int) -> ThreadPoolExecutor:
     """So many threads that compute without further ones."""
-    pool = ThreadPoolExecutor(count, "side-by-side")
-    started = [pool.submit(torch.set_num_threads, 1) for _ in range(count)]
-    for one in started:
-        one.result()
-    torch.set_num_threads(count)  # of this thread
+    pool, all_here = ThreadPoolExecutor(count, "side-by-side"), threading.Barrier(count)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # what a thread has not asked for yet would follow the last setting of any thread
+        all_here.wait()
+
+    for started in [pool.submit(alone) for _ in range(count)]:
+        started.result()
+    torch.set_num_threads(count)  # of this thread and of those to come
     return pool
 
 

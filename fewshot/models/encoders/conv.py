@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewshot.models.encoders.base import ENCODERS, Encoder, ImageShape
-from fewshot.models.encoders.patched_convolution import pooled_on_patches, suits_patches
+from fewshot.models.encoders.patched_convolution import padding_of, pooled_on_patches, suits_patches
+from fewshot.models.encoders.winograd import suits_winograd, winograd
 
 
 class ConvBlock(nn.Module):
@@ -34,7 +35,7 @@ class ConvBlock(nn.Module):
         elif self.training and self.pool and suits_patches(x, self.convolution, self.norm):
             maps = pooled_on_patches(x, self.convolution, self.norm)  # the same numbers, sooner
         else:
-            maps = self._pooled(self.norm(self.convolution(x)))
+            maps = self._pooled(self.norm(self._convolved(x)))
         return functional.relu(maps)
 
     def _pooled(self, maps: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h2 w2"]:
@@ -43,7 +44,15 @@ class ConvBlock(nn.Module):
     def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
         scale, bias = running_affine(self.norm)
         weight = self.convolution.weight * scale.view(-1, 1, 1, 1)
+        if suits_winograd(x, self.convolution):
+            return winograd(x, weight, bias, padding_of(self.convolution))
         return functional.conv2d(x, weight, bias, padding=self.convolution.padding)
+
+    def _convolved(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
+        if suits_winograd(x, self.convolution):
+            return winograd(x, self.convolution.weight, None, padding_of(self.convolution))
+        maps: Tensor = self.convolution(x)
+        return maps
 
 
 def running_affine(norm: nn.BatchNorm2d) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:

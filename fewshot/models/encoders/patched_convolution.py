@@ -31,7 +31,7 @@ def suits_patches(x: Float[Tensor, "n c h w"], convolution: nn.Conv2d, norm: nn.
 
     Only on a processor: a GPU does not lose its time in this block, and would have to be asked how many rows have ink.
     """
-    sides = [side + 2 * _padding(convolution) - 2 for side in x.shape[2:]]
+    sides = [side + 2 * padding_of(convolution) - 2 for side in x.shape[2:]]
     return (
         x.shape[1] == 1
         and x.device.type == "cpu"
@@ -55,7 +55,7 @@ def pooled_on_patches(
     """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     with torch.autocast("cpu", enabled=False):
-        patches = _patches(x.to(dtype), _padding(convolution))  # (n, h2, w2, 16)
+        patches = _patches(x.to(dtype), padding_of(convolution))  # (n, h2, w2, 16)
         rows = patches.flatten(0, 2)
         inked = _inked_rows(rows)
         seen = rows.index_select(0, inked)
@@ -68,7 +68,8 @@ def pooled_on_patches(
         return _normalized(maps, mean, variance, norm.weight * sign, norm.bias, norm.eps)
 
 
-def _padding(convolution: nn.Conv2d) -> int:
+def padding_of(convolution: nn.Conv2d) -> int:
+    """On every side of the image."""
     padding = convolution.padding[0]
     assert isinstance(padding, int)
     return padding

@@ -33,13 +33,15 @@ _TILES_TOGETHER = 256  # what is between the steps then fits into the caches
 def suits_winograd(x: Float[Tensor, "n c h w"], convolution: nn.Conv2d) -> bool:
     """Whether ``winograd`` can take the place of the convolution and is quicker.
 
-    That is so in float32 on a processor with AVX2 and without AVX-512, where plain convolutions run at the peak. It
-    depends on what the processor is and never on a measurement: a training that goes on elsewhere or later must round
-    in the same way.
+    That is so in float32 on a processor with AVX2 and without AVX-512, where plain convolutions run at the peak.
+    Weights that are computed, as MAML's are in an episode, may want second derivatives, which only the plain
+    convolution has.
     """
+    padding = convolution.padding[0]
     return (
         x.device.type == "cpu"
         and x.dtype == convolution.weight.dtype == torch.float32
+        and isinstance(convolution.weight, nn.Parameter)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and has_avx2_at_most()
@@ -47,8 +49,8 @@ def suits_winograd(x: Float[Tensor, "n c h w"], convolution: nn.Conv2d) -> bool:
         and convolution.kernel_size == (3, 3)
         and convolution.stride == convolution.dilation == (1, 1)
         and convolution.groups == 1
-        and isinstance(convolution.padding[0], int)
-        and min(x.shape[2:]) + 2 * convolution.padding[0] - 2 >= _SMALLEST_SIDE
+        and isinstance(padding, int)
+        and min(x.shape[2:]) + 2 * padding - 2 >= _SMALLEST_SIDE
     )
 
 
@@ -71,10 +73,10 @@ class _Matrices(NamedTuple):
 def _matrices(m: int, dtype: torch.dtype) -> _Matrices:
     """Interpolation at ``m + 1`` points and at infinity, as Lavin and Gray write it."""
     points = torch.tensor(_POINTS[: m + 1], dtype=torch.float64)
-    powers = torch.linalg.vander(points, N=max(m, 3))
+    powers = torch.linalg.vander(points, N=m)
     others = [torch.cat([points[:j], points[j + 1 :]]) for j in range(m + 1)]
-    outputs, kernels, inputs = torch.zeros(m, m + 2), torch.zeros(m + 2, 3), torch.zeros(m + 2, m + 2)
-    outputs, kernels, inputs = outputs.double(), kernels.double(), inputs.double()
+    shapes = (m + 2, m + 2), (m + 2, 3), (m, m + 2)
+    inputs, kernels, outputs = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
     outputs[:, :-1], outputs[-1, -1] = powers[:, :m].T, 1
     kernels[:-1], kernels[-1, -1] = powers[:, :3], 1
     for j, rest in enumerate([*others, points]):
@@ -203,4 +205,3 @@ class _Winograd(torch.autograd.Function):
 
 
 _winograd: Callable[..., Tensor] = _Winograd.apply
-
