@@ -53,7 +53,7 @@ OUTSIDERS = {
     },
     "fewshot.records": {"numpy", "msgspec"},
     "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "filelock", "msgspec", "tensorboard"},
-    "fewshot.evaluation": {"torch", "numpy", "jaxtyping"},
+    "fewshot.evaluation": {"torch", "numpy", "pandas", "jaxtyping"},
 }
 
 
