@@ -35,7 +35,7 @@ class Embeddings:
 
     Both are made when they are first asked for. With a ``folder`` they are kept there, filed under a digest of the
     weights, of the code that embeds, of the pixels, of precision and device: a file that was made by other weights,
-    other code or from other images is never found.
+    other code or from other images is never found. What was typed in at a prompt, and has no file, is made anew.
     """
 
     def __init__(
@@ -79,13 +79,14 @@ class Embeddings:
         return total / len(image_set.images)
 
     def _found(self, what: str, image_set: ImageSet, make: Callable[[], Tensor]) -> Tensor:
-        if self._folder is None:
+        code = code_digest(self._method)
+        if self._folder is None or code is None:
             return make()
         device = self._method.encoder.mean.device
         key = {
             "what": what,
             "weights": weights_digest(self._method),
-            "code": code_digest(self._method),
+            "code": code,
             "images": image_set.pixels_digest,
             "precision": self._precision,
             "device": device.type,
@@ -116,10 +117,16 @@ def weights_digest(method: Method) -> str:
     return sha.hexdigest()
 
 
-def code_digest(method: Method) -> str:
-    """SHA-256 of the files that the method and all its parts are written in, and of how it is put together."""
+def code_digest(method: Method) -> str | None:
+    """SHA-256 of the files that the method and all its parts are written in, and of how it is put together.
+
+    None where a part was typed in at a prompt, so that no file holds its code.
+    """
     classes = {kind for part in method.modules() for kind in type(part).__mro__}
-    files = {inspect.getsourcefile(kind) for kind in classes if kind.__module__.split(".")[0] not in _NOT_OURS}
+    try:
+        files = {inspect.getsourcefile(kind) for kind in classes if kind.__module__.split(".")[0] not in _NOT_OURS}
+    except (OSError, TypeError):
+        return None
     sha = hashlib.sha256(repr((type(method).__qualname__, str(method.encoder))).encode())
     for file in sorted(file for file in files if file):
         sha.update(Path(file).read_bytes())

@@ -9,7 +9,7 @@ from typing import Any
 from episodes.errors import UserError
 from fewshot.models.factory import build_method
 from fewshot.models.methods import METHODS
-from fewshot.models.options import departures
+from fewshot.models.options import non_default_options
 from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
 from fewshot.records.provenance import short_hash
 from fewshot.training.checkpoints import training_name
@@ -31,7 +31,7 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
     method_class = METHODS.get(model)
     kept = metadata["model_options"] if model == metadata["model"] else {}
-    chosen = departures(method_class, {**kept, **options}, f"model {model}")
+    chosen = non_default_options(method_class, {**kept, **options}, f"model {model}")
     encoder, shape = metadata["encoder"], tuple(metadata["image_shape"])
     method = build_method(
         model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"], metadata.get("num_classes", 1)

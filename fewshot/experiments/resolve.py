@@ -24,7 +24,7 @@ from fewshot.models.encoders.library import find_encoder
 from fewshot.models.factory import InitialWeights, initial_weights
 from fewshot.models.hardware import DEVICES, PRECISIONS, Precision, choose_device, choose_precision
 from fewshot.models.methods import METHODS, Method
-from fewshot.models.options import OptionError, check_choice, checked_options, departures, options_of
+from fewshot.models.options import OptionError, check_choice, checked_options, non_default_options, options_of
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, short_hash
 from fewshot.training.optimizers import ADAM, OPTIMIZERS
@@ -123,8 +123,8 @@ def checked(config: RunConfig) -> RunConfig:
         check_choice("recipe", config.recipe, RECIPES)
     refuse_unreadable(config.model, method_class, readouts_named(config.readout))
     check_hardware(config)
-    model_options = departures(method_class, config.model_options, f"model {config.model}")
-    encoder_options = departures(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
+    model_options = non_default_options(method_class, config.model_options, f"model {config.model}")
+    encoder_options = non_default_options(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
     if both := encoder_options.keys() & options_of(method_class).keys():
         raise OptionError(f"model {config.model} decides its encoder's {min(both)}: give it to the model alone")
     of_training = [*config.overrides(), *(name for name in ("init", "compiled", "recipe") if name in config.changed())]

@@ -1,4 +1,4 @@
-"""Distances (smaller is nearer) and similarities (larger is nearer) between two sets of embeddings."""
+"""Distances (smaller is nearer) and similarities (larger is nearer) of embeddings, and the nearest class mean."""
 
 from __future__ import annotations
 
@@ -81,6 +81,13 @@ def conditioned(
     for kept, rows in zip(torch.split(made, _ROWS_AT_ONCE), torch.split(table, _ROWS_AT_ONCE), strict=True):
         kept.copy_(brought(rows))
     return made, None if point is None else brought(point)
+
+
+def nearest_mean_logits(
+    support: Float[Tensor, "*batch way shot dim"], query: Float[Tensor, "*batch queries dim"]
+) -> Float[Tensor, "*batch queries way"]:
+    """Minus the squared distance to the mean of each class (Snell et al. 2017, eq. 1-2)."""
+    return -squared_euclidean(query, support.mean(dim=-2))
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

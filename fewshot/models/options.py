@@ -74,7 +74,7 @@ def checked_options(target: type, chosen: Mapping[str, Any], what: str) -> dict[
     return {name: _converted(known[name], value, what) for name, value in chosen.items()}
 
 
-def departures(target: type, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
+def non_default_options(target: type, chosen: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The checked options that differ from their defaults: saying a default aloud changes nothing."""
     known = options_of(target)
     checked = checked_options(target, chosen, what)

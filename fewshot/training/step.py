@@ -21,7 +21,7 @@ LossOf: TypeAlias = Callable[[Method, EpisodeImages | LabeledImages, bool], Tens
 def loss_of(method: Method, batch: EpisodeImages | LabeledImages, support_rotation: bool) -> Tensor:
     """The training loss of a batch. With ``support_rotation`` each image of an episode is support once."""
     if isinstance(batch, EpisodeImages):
-        return method.loss_in_turns(batch) if support_rotation else method.loss(batch)
+        return method.loss_over_rotations(batch) if support_rotation else method.loss(batch)
     return method.loss_of_images(batch)
 
 

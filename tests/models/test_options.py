@@ -6,7 +6,7 @@ import pytest
 
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
-from fewshot.models.options import Option, OptionError, checked_options, departures, options_of
+from fewshot.models.options import Option, OptionError, checked_options, non_default_options, options_of
 
 
 class Example:
@@ -118,7 +118,7 @@ def test_where_there_are_no_options_the_message_says_so() -> None:
 
 def test_saying_a_default_aloud_is_no_departure() -> None:
     said = {"temperature": "1.5", "fce": "no", "power": 2, "hidden": None, "read_steps": "6"}
-    assert departures(Example, said, "example") == {"read_steps": 6}
+    assert non_default_options(Example, said, "example") == {"read_steps": 6}
 
 
 @pytest.mark.parametrize(

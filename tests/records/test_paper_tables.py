@@ -15,7 +15,7 @@ from fewshot.cli.run import run_config
 from fewshot.experiments.paper_plan import Cell, Measured, evaluate_words, fill, run_words
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
-from fewshot.models.options import checked_options, departures
+from fewshot.models.options import checked_options, non_default_options
 from fewshot.records.paper_tables import Column, Ours, PaperTable, PaperTableError, Row, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import Rule
@@ -67,7 +67,7 @@ def test_models_options_and_trainings_are_ones_that_exist(name: str) -> None:
         if ours.untrained:
             continue
         model, options = ours.tested_as
-        assert departures(METHODS.get(model), options, model) == options  # a record holds no default
+        assert non_default_options(METHODS.get(model), options, model) == options  # a record holds no default
         assert ours.encoder or METHODS.get(ours.model).default_encoder == ours.encoder_name
         checked_options(ENCODERS.get(ours.encoder_name), ours.encoder_options, "encoder")
         assert set(ours.training) <= known

@@ -14,7 +14,7 @@ from torch.nn import functional
 from episodes.errors import UserError
 from episodes.registry import Registry
 from fewshot.models.batches import EpisodeImages, LabeledImages
-from fewshot.models.distances import UNMOVED, Invariance, full_precision, squared_euclidean
+from fewshot.models.distances import UNMOVED, Invariance, full_precision, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
 
 METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
@@ -120,10 +120,10 @@ class Method(nn.Module, ABC):
         """The training loss of the queries."""
         return self.loss_of_embedded(*self.embed_episode(batch), batch.labels)
 
-    def loss_in_turns(self, batch: EpisodeImages) -> Float[Tensor, ""]:
-        """The mean of ``loss`` over all turns: each image of a class is in the support as often as any other.
+    def loss_over_rotations(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        """The mean of ``loss`` with the support rotated: each image of a class is in the support as often as any other.
 
-        An episode of ``shot + q`` images a class has so many turns, and all are scored on embeddings made once: the
+        ``shot + q`` images of a class have so many rotations, and all are scored on embeddings made once: the
         pairs that a single division leaves unused cost next to nothing (Laenen and Bertinetto, NeurIPS 2021, on what
         episodes leave unused). As many queries of every class are needed.
         """
@@ -136,11 +136,9 @@ class Method(nn.Module, ABC):
         )  # (batch, way, shot + q, *feature)
         labels = batch.labels.take_along_dim(order, dim=1)
         losses = []
-        for turn in range(images.shape[2]):
-            turned = images.roll(-turn, dims=2)
-            losses.append(
-                self.loss_of_embedded(turned[:, :, :shot], turned[:, :, shot:].flatten(1, 2), unlabeled, labels)
-            )
+        for offset in range(images.shape[2]):
+            support, rest = images.roll(-offset, dims=2).split([shot, images.shape[2] - shot], dim=2)
+            losses.append(self.loss_of_embedded(support, rest.flatten(1, 2), unlabeled, labels))
         return torch.stack(losses).mean()
 
     def loss_of_embedded(
@@ -184,4 +182,4 @@ class NearestMean(Method):
         query: Float[Tensor, "batch queries dim"],
         unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
     ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
+        return nearest_mean_logits(support, query)

@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.models.distances import UNMOVED, cosine_similarity, squared_euclidean
+from fewshot.models.distances import UNMOVED, cosine_similarity, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 
@@ -34,7 +34,6 @@ class Prototypical(Method):
         query: Float[Tensor, "batch queries dim"],
         unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
     ) -> Float[Tensor, "batch queries way"]:
-        prototypes = support.mean(dim=2)  # (batch, way, dim)
         if self.distance == "cosine":
-            return cosine_similarity(query, prototypes)
-        return -squared_euclidean(query, prototypes)
+            return cosine_similarity(query, support.mean(dim=2))
+        return nearest_mean_logits(support, query)

@@ -115,7 +115,7 @@ class SiameseContrastive(PairMethod):
 
     Y is 1 for two images of one class: the other way round than in the paper, whose factor 1/2 is left out. The margin
     is on the scale of distances between embeddings that are not normalized; for Conv4 it was chosen on the validation
-    classes of Omniglot and miniImageNet. At a margin of 1 the loss lets go of strangers before they are told apart.
+    classes of Omniglot and miniImageNet. At a margin of 1 the loss stops separating negatives too early.
     """
 
     title = "Siamese network: contrastive loss on the Euclidean distance"

@@ -1,4 +1,4 @@
-"""No training at all: the floor that a trained model must stand above."""
+"""No training at all: the baseline that a trained model must beat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fewshot.models.methods.base import METHODS, NearestMean
 
 @METHODS.register("untrained")
 class Untrained(NearestMean):
-    """An encoder with the weights that it was born with, read out by the nearest class mean.
+    """An encoder with randomly initialized weights, read out by the nearest class mean.
 
     Random convolutions alone tell images apart well enough to matter (Saxe et al. 2011), so this is what training must
     beat. With ``--encoder pixels`` it is the raw images that are compared.

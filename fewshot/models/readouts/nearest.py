@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.distances import UNMOVED, conditioned, squared_euclidean, unit_length
+from fewshot.models.distances import UNMOVED, conditioned, nearest_mean_logits, squared_euclidean, unit_length
 from fewshot.models.readouts.base import READOUTS, Readout
 
 
@@ -22,7 +22,7 @@ class Prototype(Readout):
     def logits(
         self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
+        return nearest_mean_logits(support, query)
 
 
 @READOUTS.register("cosine")
@@ -68,7 +68,7 @@ class SimpleShot(Readout):
     def logits(
         self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        return -squared_euclidean(query, support.mean(dim=2))
+        return nearest_mean_logits(support, query)
 
 
 @READOUTS.register("nearest-neighbor")

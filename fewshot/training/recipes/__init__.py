@@ -51,7 +51,7 @@ class Recipe:
     per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
     val_shot: int | None = None  # None: as in training
     momentum: float | None = None  # Adam's first one; None: 0.9
-    turns: bool | None = None  # support rotation: each image of an episode is support once (Method.loss_in_turns)
+    turns: bool | None = None  # support rotation: each image of an episode is support once (Method.loss_over_rotations)
     optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; None: Adam for all
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 

@@ -28,7 +28,13 @@ def logits_of(name: str, support: Tensor, query: Tensor) -> Tensor:
 
 def test_all_that_the_issue_names_are_there() -> None:
     assert list(READOUTS) == [
-        *("cosine", "finetune", "logistic", "nearest-neighbor", "prototype", "simpleshot", "svm"),
+        "cosine",
+        "finetune",
+        "logistic",
+        "nearest-neighbor",
+        "prototype",
+        "simpleshot",
+        "svm",
     ]
 
 

@@ -39,7 +39,7 @@ def test_the_loss_in_turns_is_the_mean_over_all_divisions(variant: Variant, shot
     batch = batch_for(method, 2, shot=shot, num_query=3)
     expected = [method.loss(turned(batch, turn)).item() for turn in range(shot + 3)]
     assert len(set(expected)) > 1, "turns that were all alike would prove nothing"
-    assert method.loss_in_turns(batch).item() == pytest.approx(sum(expected) / len(expected), rel=1e-6)
+    assert method.loss_over_rotations(batch).item() == pytest.approx(sum(expected) / len(expected), rel=1e-6)
 
 
 def test_a_method_that_cannot_take_turns_is_told_so() -> None:

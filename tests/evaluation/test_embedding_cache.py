@@ -128,3 +128,17 @@ def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Pat
     table = embeddings_of(method, tmp_path / "in the way" / "embeddings", listener).table(IMAGES)
     assert len(table) == len(IMAGES.images)
     assert any("not kept for the next time" in text for text in listener.said)
+
+
+def test_what_has_no_source_file_is_never_found_again(
+    tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network typed in at a prompt may be another one tomorrow, under the same name and with the same weights."""
+    method = toy_method()
+    assert code_digest(method)
+    monkeypatch.setattr(type(method), "__module__", "typed_at_a_prompt")
+    assert code_digest(method) is None
+    for _ in range(2):
+        embeddings_of(method, tmp_path).table(IMAGES)
+    assert len(calls) == 2
+    assert not [*tmp_path.iterdir()]
