@@ -137,7 +137,7 @@ class Method(nn.Module, ABC):
         labels = batch.labels.take_along_dim(order, dim=1)
         losses = []
         for offset in range(images.shape[2]):
-            support, rest = images.roll(-offset, dims=2).split([shot, images.shape[2] - shot], dim=2)
+            support, rest = torch.split(images.roll(-offset, dims=2), [shot, images.shape[2] - shot], dim=2)
             losses.append(self.loss_of_embedded(support, rest.flatten(1, 2), unlabeled, labels))
         return torch.stack(losses).mean()
 
