@@ -23,7 +23,7 @@ class Predictions:
     class_names: tuple[str, ...] = field(repr=False)  # by class id
     images: npt.NDArray[np.int32]  # row of the query in the image set
     class_ids: npt.NDArray[np.int32]  # its true class
-    predicted: npt.NDArray[np.int32]  # the class that it was taken for
+    predicted: npt.NDArray[np.int32]  # the class that it was taken for; of several that score alike the first
     confidence: npt.NDArray[np.float32]  # softmax of the scores at the predicted class
 
 
