@@ -21,6 +21,8 @@ from fewshot.cli.options import data_option, out_option, results_option
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="With --dataset: classes.")
 @click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="With --dataset: support images.")
 @click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="With --dataset: of the test.")
+@click.option("--json", "form", flag_value="json", help="Print every column of every row as JSON.")
+@click.option("--csv", "form", flag_value="csv", help="The same as CSV: what --write puts into leaderboard.csv.")
 @data_option
 @out_option
 def leaderboard(**choices: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
-from fewshot.cli.output import readable_records
+from fewshot.cli.output import print_sections, readable_records
 from fewshot.cli.overall import OverallReporter
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.resolve import DEFAULT_UNLABELED
@@ -19,12 +20,13 @@ from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.methods import METHODS
 from fewshot.models.options import check_choice
 from fewshot.records.record import RunRecord
-from fewshot.reports.leaderboard import overview
+from fewshot.reports.frame import csv_text, leaderboard_frame, quick_columns
+from fewshot.reports.leaderboard import overview, unranked
 from fewshot.reports.results import check_results, write_results
 from fewshot.training.recipes import RECIPES, RecipeName, find_recipe
 
 
-def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **choices: Any) -> None:
+def leaderboard_command(results: Path, write: bool, check: bool, out: Path, form: str | None, **choices: Any) -> None:
     """fewshot leaderboard."""
     if choices["dataset"] is not None:
         if write or check:
@@ -33,7 +35,7 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         keep_freed_memory()
         dataset = open_dataset(choices["dataset"], choices["data"])
         records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
-        click.echo(overview(records, smoke=recipe == "smoke"))
+        _print(records, form, smoke=recipe == "smoke")
     elif write:
         for path in write_results(results):
             click.echo(f"written: {path}")
@@ -41,7 +43,18 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, **ch
         check_results(results)
         click.echo("README.md and the pages of results say what the records say")
     else:
-        click.echo(overview(readable_records(results / "runs", out / "records")))
+        _print(readable_records(results / "runs", out / "records"), form)
+
+
+def _print(records: Iterable[RunRecord], form: str | None, *, smoke: bool = False) -> None:
+    """As tables, or every column of every row as JSON or CSV."""
+    frame = leaderboard_frame(records, None if form else quick_columns(), smoke=smoke)
+    if form == "csv":
+        click.echo(csv_text(frame), nl=False)
+    elif form == "json":
+        click.echo(frame.to_json(orient="records", indent=1, force_ascii=False))
+    else:
+        print_sections([*overview(frame), *unranked(frame)])
 
 
 def train_all(

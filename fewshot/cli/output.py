@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from fewshot.experiments.measure import Outcome
     from fewshot.records.record import RunRecord
+    from fewshot.reports.rendering import Section
+
+_LABEL_WIDTH = 22  # of the names beside the numbers, at least
 
 
 def terminal() -> Console:
@@ -25,15 +28,52 @@ def terminal() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def rich_table(frame: pd.DataFrame, title: str) -> Table:
-    """A table of words; the first column to the left, the others, numbers, to the right and never broken."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
-    for column in frame.columns:
-        first = column == frame.columns[0]
-        table.add_column(column, justify="left" if first else "right", no_wrap=not first)
-    for row in frame.itertuples(index=False, name=None):
-        table.add_row(*map(Text, row))
-    return table
+def print_sections(sections: Iterable[Section]) -> None:
+    """Headings, sentences and tables, each as wide as the terminal is."""
+    console = terminal()
+    for section in sections:
+        if section.heading:
+            console.print(Text(section.heading, style="bold"))
+        if section.text:
+            console.print(Text(section.text))
+        if section.table is not None:
+            for table in stacked_tables(section.table, section.numbers, console.width):
+                console.print(table)
+        console.print()
+
+
+def stacked_tables(frame: pd.DataFrame, numbers: Collection[str], width: int) -> list[Table]:
+    """A table of words for any width: the columns that are no ``numbers`` below each other, no number ever broken.
+
+    What stands in brackets goes below its number. Numbers that do not fit side by side are shown in further tables.
+    """
+    from fewshot.reports.rendering import Bold
+
+    names = [column for column in frame.columns if column not in numbers]
+    kept = [str(column) for column in frame.columns if column in numbers]
+    columns = {column: [str(word).replace(" (", "\n(") for word in frame[column]] for column in kept}
+    pieces = [*" ".join(columns).split(), *"\n".join(word for words in columns.values() for word in words).split("\n")]
+    side_by_side = max(1, (width - _LABEL_WIDTH) // (2 + max(map(len, pieces))))
+    labels = [_label([word for word in row if word]) for row in frame[names].itertuples(index=False, name=None)]
+    tables = []
+    for start in range(0, len(columns), side_by_side):
+        chosen = list(columns)[start : start + side_by_side]
+        table = Table(box=None, pad_edge=False)
+        table.add_column(names[0], overflow="fold")
+        for column in chosen:
+            table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+        for place, label in enumerate(labels):
+            styles = ["bold" if isinstance(frame[column].iloc[place], Bold) else "" for column in chosen]
+            cells = [Text(columns[column][place], style) for column, style in zip(chosen, styles, strict=True)]
+            if any(cell.plain for cell in cells):
+                table.add_row(label, *cells)
+        tables.append(table)
+    return tables
+
+
+def _label(words: Sequence[str]) -> Text:
+    """The first word, and the others in a line of their own."""
+    return Text.assemble(words[0], ("\n" + ", ".join(words[1:]) if words[1:] else "", "dim"))
 
 
 def print_json(content: Any) -> None:

@@ -84,14 +84,13 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
     Train with `fewshot run --damage 0.75 --way 20 --shot 1`, once with `--model proto`, once with `--model
     gaussian-proto`; test each with `fewshot evaluate CHECKPOINT --way 20 --shot 5 --damage SHARE`.
     """
-    from fewshot.cli.output import readable_records, rich_table, terminal
+    from fewshot.cli.output import print_sections, readable_records
     from fewshot.reports.pages.corruption import corruption_curves, corruption_tables, draw
 
     curves = corruption_curves(readable_records(results / "runs", out / "records"))
     if not curves:
         raise UserError("no training on corrupted images yet: `fewshot run --model proto --damage 0.75` makes one")
-    for protocol, table in corruption_tables(curves).items():
-        terminal().print(rich_table(table, protocol))
+    print_sections(corruption_tables(curves))
     if picture:
         from fewshot.reports.plots.style import save
 

@@ -1,231 +1,174 @@
-"""Records -> tables. Every number in README.md and results/leaderboard.* comes through here; none is typed."""
+"""The frame of the leaderboard -> tables. Every number in README.md and results/leaderboard.* comes through here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fewshot.records.published import COMPARABLE_PIXELS, Published
-from fewshot.records.ranking import Standing, best_of_models, columns_of, missing, settings, sort_rows, standings
+import pandas as pd
+
+from fewshot.records.protocols import ProtocolName
+from fewshot.records.published import COMPARABLE_PIXELS
+from fewshot.records.ranking import COLUMNS as WAYS_AND_SHOTS
+from fewshot.records.ranking import Standing, missing, standings
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import BLOCKS, trained_on
-from fewshot.records.rows import Block as Kind
-from fewshot.reports.documents import Block, Heading, Paragraph, Table, Value, markdown, page, tex
-from fewshot.reports.leaderboard_csv import csv_text
+from fewshot.records.rows import BLOCKS
+from fewshot.reports import frame as frames
+from fewshot.reports.frame import Row, accuracy_words, csv_text, frame_of, is_best, rank_words
 from fewshot.reports.pages.base import Content, Page
-from fewshot.statistics.intervals import CoveringInterval, spread
+from fewshot.reports.rendering import Bold, Section, render, table_of
 
-_NOTHING = Paragraph("No records yet: `fewshot run` makes one.")
-_HOW_TO_READ = Paragraph(
-    "Accuracy in percent on the test classes, mean over training seeds. ± is the half width of the 95 % interval over "
-    "episodes (closed: these classes; Student's t, or BCa bootstrap where most episodes are perfect); ± classes that "
-    "over classes, images and episodes (open); ± seeds that over training seeds. A rank is the span of places that the "
-    "paired tests on the same episodes leave open (Holm-corrected, 5 %); bold is whatever nothing is surely better "
-    "than. Where a recipe was trained more than once (another shot or length) or read out in several ways, its best is "
-    "in the overview and all are in detail. README.md beside this file says more."
-)
-Rows = dict[str, dict[tuple[int, int], Standing]]
+_NOTHING = Section(text="No records yet: `fewshot run` makes one.")
+_GROUP = ["dataset", "queries", "episodes", "episode_seed"]  # what the columns of one table share
+_CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
 
 
-def overview(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
-    """The overview tables as Markdown: of all recipes, and what stands apart. Smoke tests only where asked for."""
-    found = standings(records, smoke=smoke)
-    blocks = [block for chosen in _by_settings(found) for block in _overview(chosen)]
-    return markdown([*blocks, *_apart(found)] or [_NOTHING])
+def overview(frame: pd.DataFrame) -> list[Section]:
+    """A table for each setting of each test: a row for each configuration, its ways and shots side by side.
 
-
-def headline(found: Sequence[Standing]) -> str:
-    """The short table of README.md as Markdown: the best row of each model, the paper's number behind it.
-
-    A table of one row is left to leaderboard.md, unless its images have no larger one.
+    Where a configuration was trained more than once or read out in several ways, each cell is its best.
     """
-    blocks: list[Block] = []
+    labels = {column.heading: column.word for column in frames.COLUMNS if "overview" in column.tables}
+    sections = []
+    for rows in _groups(frame):
+        sections.append(Section(_title(rows)))
+        for setting, members in _by_setting(rows):
+            table = _wide(members, _CONFIGURATION, labels, lambda row: f"{accuracy_words(row)} ({rank_words(row)})")
+            numbers = frozenset(table.columns[len(labels) :])
+            sections.append(Section(text=f"{setting.capitalize()}: {BLOCKS[setting]}.", table=table, numbers=numbers))
+    return sections or [_NOTHING]
+
+
+def headline(frame: pd.DataFrame) -> list[Section]:
+    """The short table of README.md: the best row of each model, the published number behind it.
+
+    A row that a published number can stand beside comes before another read-out that none can. A table of one row is
+    left to leaderboard.md, unless its images have no larger one.
+    """
+    sections = []
     shown: set[str] = set()
-    for chosen in _by_settings(found):
-        is_first = chosen[0].cell.pixels not in shown
-        shown.add(chosen[0].cell.pixels)
-        for block, members in _by_block(chosen):
-            rows = best_of_models(members)
-            if len(rows) == 1 and not is_first:
+    for rows in _groups(frame):
+        is_first = rows["dataset"].iloc[0] not in shown
+        shown.add(rows["dataset"].iloc[0])
+        for setting, members in _by_setting(rows):
+            if members["model"].nunique() == 1 and not is_first:
                 continue
-            columns = columns_of(members)
-            blocks.append(Paragraph(f"**{_title(members[0])}**; {block}: {BLOCKS[block]}"))
-            blocks.append(_cells_table(("model",), {(model,): cells for model, cells in rows.items()}, columns, True))
-    return markdown(blocks or [_NOTHING])
+            held_first = members.assign(held=members["published"].notna())
+            held_first = held_first.sort_values(["held", "accuracy"], ascending=False, kind="stable")
+            table = _wide(held_first, ["model"], {"model": lambda row: str(row.model)}, _beside_published)
+            text = f"**{_title(rows)}**; {setting}: {BLOCKS[setting]}"
+            sections.append(Section(text=text, table=table, numbers=frozenset(table.columns[1:])))
+    return sections or [_NOTHING]
 
 
-def _by_settings(found: Iterable[Standing]) -> list[list[Standing]]:
-    groups: dict[tuple[str, str, int, int], list[Standing]] = {}
-    for standing in found:
-        if standing.rank is not None:
-            groups.setdefault(settings(standing), []).append(standing)
-    return [groups[key] for key in sorted(groups, key=lambda key: (_place(key[0]), key[0], -len(groups[key]), key))]
+def details(frame: pd.DataFrame) -> list[Section]:
+    """A table for each cell and setting: all that is known of every ranked row."""
+    sections = []
+    for rows in _groups(frame):
+        sections.append(Section(f"In detail: {_title(rows)}"))
+        for setting, members in _by_setting(rows):
+            for way, shot in _ways_and_shots(members):
+                cell = members[(members["way"] == way) & (members["shot"] == shot)]
+                heading = f"{rows['dataset'].iloc[0]} {_head(way, shot)}, {setting}"
+                sections.append(_listed(cell, "details", heading, 3))
+    return sections
 
 
-def _place(pixels: str) -> int:
-    """The papers' own images first, in the order of ``COMPARABLE_PIXELS``."""
+def unranked(frame: pd.DataFrame) -> list[Section]:
+    """A table for each reason why rows are not ranked."""
+    reasons = frame.groupby("not_ranked_because")
+    return [_listed(rows, "unranked", f"Not ranked: {reason}", 2) for reason, rows in reasons]
+
+
+def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The ranked rows, in groups that share a title: the papers' own images first, larger groups before smaller."""
+    ranked = frame[frame["rank"].notna()]
+    names = [ProtocolName.parse(protocol) for protocol in ranked["protocol"]]
+    ranked = ranked.assign(queries=[f"{name.episodes}@v{name.version}" for name in names])
     known = list(COMPARABLE_PIXELS)
-    return known.index(pixels) if pixels in known else len(known)
+
+    def order(group: tuple[tuple[str, str, int, int], pd.DataFrame]) -> tuple[object, ...]:
+        dataset = group[0][0]
+        return known.index(dataset) if dataset in known else len(known), dataset, -len(group[1]), group[0]
+
+    found: Iterable[tuple[tuple[str, str, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]
+    return [rows for _, rows in sorted(found, key=order)]
 
 
-def _by_block(chosen: Sequence[Standing]) -> list[tuple[Kind, list[Standing]]]:
-    groups = [(block, [standing for standing in chosen if standing.block == block]) for block in BLOCKS]
-    return [(block, members) for block, members in groups if members]
+def _by_setting(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    groups = [(setting, rows[rows["setting"] == setting]) for setting in BLOCKS]
+    return [(setting, members) for setting, members in groups if len(members)]
 
 
-def _title(standing: Standing) -> str:
-    pixels, queries, episodes, seed = settings(standing)
-    return f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})"
+def _ways_and_shots(rows: pd.DataFrame) -> list[tuple[int, int]]:
+    """Those that occur, those of the field's tables first."""
+    there = {(int(way), int(shot)) for way, shot in zip(rows["way"], rows["shot"], strict=True)}
+    return [cell for cell in WAYS_AND_SHOTS if cell in there] + sorted(there - set(WAYS_AND_SHOTS))
 
 
-def _head(way_shot: tuple[int, int]) -> str:
-    return f"{way_shot[0]}-way {way_shot[1]}-shot"
+def _title(rows: pd.DataFrame) -> str:
+    dataset, queries, episodes, seed = rows[_GROUP].iloc[0]
+    return f"{dataset}, {queries}, {episodes:,} episodes a cell (episode seed {seed})"
 
 
-def _overview(chosen: Sequence[Standing]) -> list[Block]:
-    """A table for each block: a row for each configuration, its cells side by side, each its best."""
-    blocks: list[Block] = [Heading(2, _title(chosen[0]))]
-    for block, members in _by_block(chosen):
-        rows: Rows = {}
-        for standing in members:
-            model, _, encoder, recipe = _configuration(standing)
-            rows.setdefault("\t".join((model, encoder, recipe)), {}).setdefault(standing.way_shot, standing)
-        columns = columns_of(members)
-        named: dict[tuple[str, ...], dict[tuple[int, int], Standing]] = {}
-        for label, cells in sort_rows(rows).items():
-            model, encoder, recipe = label.split("\t")
-            readouts = dict.fromkeys(_configuration(cells[column])[1] for column in columns if column in cells)
-            named[model, ", ".join(readouts), encoder, recipe] = cells
-        blocks.append(Paragraph(f"{block.capitalize()}: {BLOCKS[block]}."))
-        blocks.append(_cells_table(("model", "readout", "encoder", "recipe"), named, columns, False))
-    return blocks
+def _head(way: int, shot: int) -> str:
+    return f"{way}-way {shot}-shot"
 
 
-def _configuration(standing: Standing) -> tuple[str, str, str, str]:
-    entry = standing.entry
-    return entry.model, entry.first.readout or "its own", entry.encoder, entry.training
+def _wide(
+    rows: pd.DataFrame, by: list[str], labels: Mapping[str, Callable[[Row], str]], cell: Callable[[Row], str]
+) -> pd.DataFrame:
+    """A row for each value of ``by``, a column for each way and shot, in it the first of the rows that it has.
+
+    Labels stand before them, several where the cells differ. Complete rows come first, then they are sorted by mean
+    accuracy, then by name.
+    """
+    heads = {way_shot: _head(*way_shot) for way_shot in _ways_and_shots(rows)}
+    first = rows.drop_duplicates([*by, "way", "shot"])
+    found = []
+    for key, group in first.groupby(by):
+        cells = {(row.way, row.shot): row for row in group.itertuples()}
+        there = [cells[way_shot] for way_shot in heads if way_shot in cells]
+        words = {
+            head: (Bold if is_best(cells[way_shot]) else str)(cell(cells[way_shot])) if way_shot in cells else ""
+            for way_shot, head in heads.items()
+        }
+        names = {heading: ", ".join(dict.fromkeys(map(label, there))) for heading, label in labels.items()}
+        found.append(((-len(there), -float(group["accuracy"].mean()), key), names | words))
+    return table_of(row for _, row in sorted(found, key=lambda item: item[0]))
 
 
-def _cells_table(
-    names: tuple[str, ...],
-    rows: dict[tuple[str, ...], dict[tuple[int, int], Standing]],
-    columns: Sequence[tuple[int, int]],
-    with_paper: bool,
-) -> Table:
-    heads = tuple(_head(column) for column in columns)
-    lines = []
-    for label, cells in rows.items():
-        values = [_cell(cells[column], with_paper) if column in cells else Value("") for column in columns]
-        lines.append((*(Value(text) for text in label), *values))
-    return Table((*names, *heads), tuple(lines), frozenset(heads))
+def _beside_published(row: Row) -> str:
+    return accuracy_words(row) + (f" ({row.published:.2f})" if pd.notna(row.published) else "")
 
 
-def _cell(standing: Standing, with_paper: bool) -> Value:
-    text = _accuracy(standing)
-    if with_paper:
-        text += f" ({standing.target.accuracy:.2f})" if standing.target else ""
-    elif standing.rank is not None:
-        text += f" ({standing.rank})"
-    return Value(text, bold=standing.leads)
+def _listed(rows: pd.DataFrame, kind: str, heading: str, level: int) -> Section:
+    """Every row, with all columns of a kind of table that say anything in it."""
+    columns = [column for column in frames.COLUMNS if kind in column.tables]
+    table = table_of({column.heading: column.word(row) for column in columns} for row in rows.itertuples())
+    table = table.loc[:, (table != "").any()]
+    return Section(heading, level, table=table, numbers=frozenset(c.heading for c in columns if c.right))
 
 
-def _accuracy(standing: Standing) -> str:
-    interval = standing.entry.interval
-    return f"{100 * interval.mean:.2f} ± {100 * interval.half_width:.2f}"
-
-
-_DETAILS = (
-    *("rank", "model", "readout", "encoder", "recipe", "accuracy", "± classes", "± seeds", "seeds", "worst decile"),
-    *("parameters", "training", "published", "gap"),
-)
-
-
-def _details(chosen: Sequence[Standing]) -> list[Block]:
-    """A table for each cell of each block: all that is known of every row."""
-    blocks: list[Block] = []
-    for block, members in _by_block(chosen):
-        for column in columns_of(members):
-            lines = []
-            for standing in (member for member in members if member.way_shot == column):
-                entry = standing.entry
-                words = (
-                    *(str(standing.rank), *_configuration(standing)[:-1], entry.schedule, _accuracy(standing)),
-                    *(_half(entry.over_classes), _half(entry.over_seeds), str(len(entry.seeds))),
-                    f"{100 * spread(entry.accuracies).worst_decile:.2f}",
-                    *(f"{entry.first.num_parameters:,}", _duration(entry.train_seconds)),
-                    *(_published(standing.target), "" if standing.gap is None else f"{standing.gap:+.2f}"),
-                )
-                lines.append(tuple(Value(w, bold=standing.leads and n == 5) for n, w in enumerate(words)))
-            blocks += [Heading(3, f"{chosen[0].cell.pixels} {_head(column)}, {block}"), _detail_table(lines)]
-    return blocks
-
-
-def _detail_table(lines: Sequence[tuple[Value, ...]]) -> Table:
-    """Columns that say nothing in any row are left out."""
-    kept = [place for place in range(len(_DETAILS)) if any(line[place].text for line in lines)]
-    numbers = frozenset(_DETAILS[5:12]) | {"gap"}
-    rows = tuple(tuple(line[place] for place in kept) for line in lines)
-    return Table(tuple(_DETAILS[place] for place in kept), rows, numbers)
-
-
-def _half(interval: CoveringInterval | None) -> str:
-    return "" if interval is None else f"{100 * interval.half_width:.2f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
-def _published(target: Published | None) -> str:
-    if target is None:
-        return ""
-    interval = f" ± {target.ci95:.2f}" if target.ci95 is not None else ""
-    doubt = "" if target.status == "verified" else ", from memory"
-    return f"{target.accuracy:.2f}{interval} ({target.source}, {target.table}{doubt})"
-
-
-def _apart(found: Sequence[Standing]) -> list[Block]:
-    """What is not ranked, by reason."""
-    blocks: list[Block] = []
-    for reason in sorted({standing.apart for standing in found if standing.apart}):
-        lines = []
-        for standing in (standing for standing in found if standing.apart == reason):
-            entry, where = standing.entry, trained_on(standing.entry.first)
-            training = entry.schedule + (f", on {where}" if where != standing.cell.pixels else "")
-            words = (standing.cell.protocol, *_configuration(standing)[:-1], training)
-            lines.append(tuple(Value(text) for text in (*words, _accuracy(standing), str(len(entry.seeds)))))
-        columns = ("protocol", "model", "readout", "encoder", "recipe", "accuracy", "seeds")
-        blocks += [Heading(2, f"Not ranked: {reason}"), Table(columns, tuple(lines), frozenset(columns[-2:]))]
-    return blocks
-
-
-def _lacking(found: Sequence[Standing]) -> list[Block]:
-    lines = [
-        (Value(pixels), Value(model), Value(", ".join(_head(cell) for cell in cells)))
+def _lacking(found: Sequence[Standing]) -> list[Section]:
+    table = table_of(
+        {"images": pixels, "model": model, "cells": ", ".join(_head(*cell) for cell in cells)}
         for pixels, models in missing(found).items()
         for model, cells in models.items()
-    ]
-    heading = Heading(2, "What is missing")
-    text = Paragraph("Cells of the papers' tables that have no ranked record here yet.")
-    return [heading, text, Table(("images", "model", "cells"), tuple(lines))] if lines else []
+    )
+    text = "Cells of the papers' tables that have no ranked record here yet."
+    return [] if table.empty else [Section("What is missing", text=text, table=table)]
 
 
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     found = standings(records)
-    groups = _by_settings(found)
-    overview = [block for chosen in groups for block in _overview(chosen)] or [_NOTHING]
-    details = [
-        block for chosen in groups for block in [Heading(2, f"In detail: {_title(chosen[0])}"), *_details(chosen)]
-    ]
-    rest = [*_apart(found), *_lacking(found)]
-    generated = Paragraph("Generated from the records in `runs/` by `make leaderboard`; do not edit.")
-    whole = [Heading(1, "Leaderboard"), generated, _HOW_TO_READ, *overview, *rest, *details]
+    frame = frame_of(found)
+    first = overview(frame)
+    whole = [*first, *unranked(frame), *_lacking(found), *details(frame)]
     return {
-        "leaderboard.md": markdown(whole) + "\n",
-        "leaderboard.csv": csv_text(found),
-        "leaderboard.html": page(whole, "Leaderboard"),
-        "leaderboard.tex": tex([generated, *overview]),
+        "leaderboard.md": render("leaderboard.md", sections=whole),
+        "leaderboard.csv": csv_text(frame),
+        "leaderboard.html": render("leaderboard.html", sections=whole),
+        "leaderboard.tex": render("leaderboard.tex", sections=first),
     }
 
 

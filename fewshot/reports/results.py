@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from episodes.errors import UserError
-from fewshot.records.ranking import standings
 from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.frame import leaderboard_frame, quick_columns
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from fewshot.reports.leaderboard import headline
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.corruption import PAGE as CORRUPTION
 from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
 from fewshot.reports.pages.training_styles import PAGE as TRAINING_STYLES
+from fewshot.reports.rendering import render
 
 PAGES = (LEADERBOARD, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
 START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
@@ -54,4 +55,5 @@ def readme_parts(path: Path) -> tuple[str, str] | None:
 
 def _readme(parts: tuple[str, str], records: Sequence[RunRecord]) -> str:
     before, after = parts
-    return f"{before}{START}\n\n{headline(standings(records))}\n\n{END}{after}"
+    table = render("sections.md", sections=headline(leaderboard_frame(records, quick_columns())))
+    return f"{before}{START}\n\n{table}\n{END}{after}"

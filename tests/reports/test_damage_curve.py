@@ -32,11 +32,13 @@ def records() -> list[RunRecord]:
 
 
 def test_a_training_is_a_row_and_a_share_a_column_in_order(records: list[RunRecord]) -> None:
-    (table,) = corruption_tables(corruption_curves(records)).values()
+    (section,) = corruption_tables(corruption_curves(records))
+    table = section.table
+    assert table is not None
     assert list(table.columns[2:]) == ["0 % corrupted", "50 % corrupted", "100 % corrupted"]
     row = table[table["model"] == "proto"].iloc[0]
     assert [cell.split(" ± ")[0] for cell in row.iloc[2:]] == ["65.00", "55.00", "45.00"]
-    assert "**omniglot-vinyals-28/20w5s/q15@v1**\n\n| model |" in str(PAGE.render(records)["damage.md"])
+    assert "## omniglot-vinyals-28/20w5s/q15@v1\n\n| model |" in str(PAGE.render(records)["damage.md"])
 
 
 def test_trainings_on_whole_images_and_smoke_tests_are_no_part_of_it(records: list[RunRecord]) -> None:

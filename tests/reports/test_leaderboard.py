@@ -2,18 +2,25 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from command_line import Fewshot
+from fewshot.cli.output import stacked_tables
 from fewshot.records.ranking import best_of_models, missing, standings
 from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
-from fewshot.reports.leaderboard import PAGE, headline
-from fewshot.reports.leaderboard import overview as render
-from records import changed, measured
+from fewshot.reports import frame as frames
+from fewshot.reports.frame import Column, leaderboard_frame, quick_columns
+from fewshot.reports.leaderboard import PAGE, headline, overview, unranked
+from fewshot.reports.rendering import render as filled
+from records import changed, measured, published
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +32,12 @@ def rows_of(table: str, word: str) -> list[list[str]]:
 
 def page(form: str, *records: RunRecord) -> str:
     return str(PAGE.render(records)[f"leaderboard.{form}"])
+
+
+def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
+    """What stands above the details."""
+    frame = leaderboard_frame(records, quick_columns(), smoke=smoke)
+    return filled("sections.md", sections=[*overview(frame), *unranked(frame)])
 
 
 def csv_rows(*records: RunRecord) -> list[dict[str, str]]:
@@ -175,7 +188,51 @@ def test_the_csv_holds_what_the_tables_say_and_more() -> None:
     assert (proto["train_seconds"], proto["rank"]) == ("61.0", "1")
     assert 300 < int(proto["classes"]) <= 423, "characters that 200 episodes drew"
     assert float(proto["low"]) < float(proto["accuracy"]) < float(proto["high"])
-    assert (relation["rank"], relation["apart"]) == ("", "shortened training")
+    assert (relation["rank"], relation["not_ranked_because"]) == ("", "shortened training")
+
+
+def test_one_entry_adds_a_column_to_every_format(
+    fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wherever: Any = ("overview", "details", "unranked")
+    column = Column("flops", lambda row: 7 * row.way_shot[0], "Int64", heading="FLOPs", tables=wherever)
+    monkeypatch.setattr(frames, "COLUMNS", [*frames.COLUMNS, column])
+    records = [measured("proto"), measured("relation", shortened=True)]
+    assert leaderboard_frame(records)["flops"].tolist() == [35, 35]
+    assert [row["flops"] for row in csv_rows(*records)] == ["35", "35"]
+    for form, head, times in (("md", "FLOPs |", 3), ("html", "<th>FLOPs</th>", 3), ("tex", "& FLOPs &", 1)):
+        assert page(form, *records).count(head) == times, form
+        assert page(form, *records).count("35") >= times, form
+    published(tmp_path, *records)
+    assert "its own, conv4, fast: 60-way, 35" in fewshot("leaderboard", "--results", tmp_path).out
+    assert [row["flops"] for row in json.loads(fewshot("leaderboard", "--json", "--results", tmp_path).out)] == [35, 35]
+    assert fewshot("leaderboard", "--csv", "--results", tmp_path).out == page("csv", *records)
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 160])
+def test_the_terminal_breaks_no_number_at_any_width(width: int) -> None:
+    names = ("siamese-contrastive", "a[b]", "c")
+    records = [measured(name, place, shot=shot) for place, name in enumerate(names) for shot in (1, 5)]
+    (section,) = [found for found in overview(leaderboard_frame(records, quick_columns())) if found.table is not None]
+    assert section.table is not None
+    tables = stacked_tables(section.table, section.numbers, width)
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    for table in tables:
+        console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    cells = section.table[sorted(section.numbers)].to_numpy().ravel()
+    assert sorted(re.findall(r"\d\d\.\d\d ± \d\.\d\d", text)) == sorted(cell.split(" (")[0] for cell in cells)
+    assert len(tables) == (1 if width >= 50 else 2)
+    assert "a[b]" in text, "no markup"
+
+
+def test_names_are_escaped_for_their_format() -> None:
+    records = [measured("=1+2", 3), measured("a|b *c*")]
+    assert [row["model"] for row in csv_rows(*records)] == ["'=1+2", "a|b *c*"]
+    assert float(csv_rows(measured("proto", -9))[0]["gap"]) < 0, "a number is no formula"
+    assert r"| a\|b \*c\* |" in page("md", *records)
 
 
 def test_cells_that_a_paper_has_and_the_records_lack_are_named() -> None:
@@ -225,7 +282,7 @@ def _methods() -> dict[str, Any]:
 
 def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
     committed = read_records([ROOT / "results" / "runs"])
-    text = headline(standings(committed))
+    text = filled("sections.md", sections=headline(leaderboard_frame(committed, quick_columns())))
     titles = [line for line in text.splitlines() if line.startswith("**")]
     assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
     assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"

@@ -41,9 +41,9 @@ def corruption_curves(records: Iterable[RunRecord]) -> list[Curve]:
     ]
 
 
-def corruption_tables(curves: Sequence[Curve]) -> dict[str, pd.DataFrame]:
+def corruption_tables(curves: Sequence[Curve]) -> list[Section]:
     """A table for each protocol: a row per training, a column per share of corrupted test images."""
-    tables = {}
+    sections = []
     for protocol in dict.fromkeys(curve.protocol for curve in curves):
         chosen = [curve for curve in curves if curve.protocol == protocol]
         shares = sorted({share for curve in chosen for share in curve.points})
@@ -58,8 +58,9 @@ def corruption_tables(curves: Sequence[Curve]) -> dict[str, pd.DataFrame]:
             }
             for curve in chosen
         ]
-        tables[protocol] = table_of(rows)
-    return tables
+        table = table_of(rows)
+        sections.append(Section(protocol, level=2, table=table, numbers=frozenset(table.columns[1:])))
+    return sections
 
 
 def draw(curves: Sequence[Curve]) -> Figure:
@@ -84,11 +85,10 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     curves = corruption_curves(records)
     if not curves:
         return {}
-    sections = [
-        Section(text=f"**{protocol}**", table=table, numbers=frozenset(table.columns[1:]))
-        for protocol, table in corruption_tables(curves).items()
-    ]
-    return {"damage.md": render("corruption.md", sections=sections), "damage.svg": lambda: draw(curves)}
+    return {
+        "damage.md": render("corruption.md", sections=corruption_tables(curves)),
+        "damage.svg": lambda: draw(curves),
+    }
 
 
 PAGE = Page("corruption", _render)

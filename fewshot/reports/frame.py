@@ -1,0 +1,273 @@
+"""The leaderboard as one data frame: a row for each configuration and cell, a column for each entry of ``COLUMNS``.
+
+Every table, file and command shows columns of this frame. To add one, add an entry to the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from fewshot.records.ranking import Standing, standings
+from fewshot.records.record import RunRecord
+from fewshot.records.rows import trained_on
+from fewshot.reports.rendering import Bold
+from fewshot.statistics.intervals import CoveringInterval, spread
+
+Row = Any
+"""A row of the frame, as ``DataFrame.itertuples`` gives it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: what it is called, how it is computed, how it is printed, which tables show it.
+
+    ``value`` is None where there is none. ``form`` is the format of a value in leaderboard.csv, and in tables unless
+    ``text`` says of the whole row what stands there.
+    """
+
+    name: str
+    value: Callable[[Standing], Any]
+    dtype: Literal["string", "Int64", "float64", "boolean"] = "string"
+    form: str = ""
+    heading: str = ""
+    tables: tuple[Literal["overview", "details", "unranked"], ...] = ()
+    text: Callable[[Row], str] | None = None
+    right: bool = False  # aligned to the right
+    slow: bool = False  # needs a bootstrap over classes: seconds for hundreds of rows
+
+    def word(self, row: Row) -> str:
+        """What stands in a table; empty where there is nothing to say."""
+        value = getattr(row, self.name)
+        if pd.isna(value):
+            return ""
+        return format(value, self.form) if self.text is None else self.text(row)
+
+    def csv_word(self, value: Any) -> str:
+        """What stands in leaderboard.csv. A spreadsheet would compute text that begins like a formula: it is quoted."""
+        if pd.isna(value):
+            return ""
+        word = format(value, self.form)
+        return f"'{word}" if isinstance(value, str) and word.startswith(("=", "+", "-", "@", "\t", "\r")) else word
+
+
+def leaderboard_frame(
+    records: Iterable[RunRecord], columns: Sequence[Column] | None = None, *, smoke: bool = False
+) -> pd.DataFrame:
+    """The leaderboard of some records: all that is ranked, best first in each cell, then what is not, with the reason.
+
+    Accuracies and half widths of 95 % intervals are percentages. ``columns`` are those of ``COLUMNS`` by default.
+    Smoke tests are left out, or with ``smoke`` ranked alone.
+    """
+    return frame_of(standings(records, smoke=smoke), columns)
+
+
+def frame_of(rows: Sequence[Standing], columns: Sequence[Column] | None = None) -> pd.DataFrame:
+    """The frame of rows that are ranked already."""
+    chosen = COLUMNS if columns is None else columns
+    return pd.DataFrame({c.name: pd.array([c.value(row) for row in rows], dtype=c.dtype) for c in chosen})
+
+
+def quick_columns() -> list[Column]:
+    """Those that take no bootstrap over classes."""
+    return [column for column in COLUMNS if not column.slow]
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """leaderboard.csv. Without records, the heads alone."""
+    known = {column.name: column for column in COLUMNS}
+    words = {str(name): [known[str(name)].csv_word(value) for value in frame[name]] for name in frame.columns}
+    return pd.DataFrame(words, columns=frame.columns).to_csv(index=False, lineterminator="\n")
+
+
+def accuracy_words(row: Row) -> str:
+    """``98.81 ± 0.06``."""
+    return f"{row.accuracy:.2f} ± {row.ci95:.2f}"
+
+
+def is_best(row: Row) -> bool:
+    """Whether nothing on the same cell is surely better."""
+    return bool(pd.notna(row.rank) and row.rank == 1)
+
+
+def rank_words(row: Row) -> str:
+    """``3``, or ``1–3`` where tests leave several places open; empty for what is not ranked."""
+    if pd.isna(row.rank):
+        return ""
+    return f"{row.rank}" if row.rank == row.rank_worst else f"{row.rank}–{row.rank_worst}"
+
+
+def published_words(row: Row) -> str:
+    """The published number with its interval and source, and whether it was only recalled."""
+    interval = f" ± {row.published_ci95:.2f}" if pd.notna(row.published_ci95) else ""
+    doubt = "" if row.published_status == "verified" else ", from memory"
+    return f"{row.published:.2f}{interval} ({row.source}{doubt})"
+
+
+def _training_words(row: Row) -> str:
+    return f"{row.training}, on {row.trained_on}" if row.trained_on != row.dataset else str(row.training)
+
+
+def _duration(row: Row) -> str:
+    minutes = row.train_seconds / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _of_classes(part: str) -> Callable[[Standing], float | None]:
+    def value(row: Standing) -> float | None:
+        interval: CoveringInterval | None = row.entry.over_classes
+        return None if interval is None else 100 * float(getattr(interval, part))
+
+    return value
+
+
+def _of_spread(part: str) -> Callable[[Standing], float]:
+    return lambda row: 100 * float(getattr(spread(row.entry.accuracies), part))
+
+
+def _options(row: Standing) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(row.entry.first.trained.model_options.items()))
+
+
+def _published(part: str) -> Callable[[Standing], Any]:
+    return lambda row: None if row.target is None else getattr(row.target, part)
+
+
+_DETAILS: Any = ("details",)
+_EVERYWHERE: Any = ("overview", "details", "unranked")
+_UNRANKED: Any = ("details", "unranked")
+
+COLUMNS: list[Column] = [
+    Column("dataset", lambda row: row.cell.pixels),
+    Column("protocol", lambda row: row.cell.protocol, heading="protocol", tables=("unranked",)),
+    Column("version", lambda row: row.entry.first.protocol_name.version, "Int64"),
+    Column("way", lambda row: row.way_shot[0], "Int64"),
+    Column("shot", lambda row: row.way_shot[1], "Int64"),
+    Column("query", lambda row: row.entry.first.test.query, "Int64"),
+    Column("episodes", lambda row: row.cell.num_episodes, "Int64"),
+    Column("episode_seed", lambda row: row.cell.episode_seed, "Int64"),
+    Column("episodes_digest", lambda row: row.cell.digest),
+    Column("setting", lambda row: row.block),
+    Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_DETAILS, text=rank_words),
+    Column("rank_worst", lambda row: row.rank and row.rank.worst, "Int64"),
+    Column("not_ranked_because", lambda row: row.apart or None),
+    Column("model", lambda row: row.entry.first.model),
+    Column("options", _options),
+    Column("display_name", lambda row: row.entry.model, heading="model", tables=_EVERYWHERE),
+    Column(
+        "readout",
+        lambda row: row.entry.first.readout,
+        heading="readout",
+        tables=_EVERYWHERE,
+        text=lambda row: row.readout or "its own",
+    ),
+    Column("encoder", lambda row: row.entry.encoder, heading="encoder", tables=_EVERYWHERE),
+    Column("recipe", lambda row: row.entry.first.recipe),
+    Column("recipe_details", lambda row: row.entry.training, heading="recipe", tables=("overview",)),
+    Column("training", lambda row: row.entry.schedule, heading="recipe", tables=_UNRANKED, text=_training_words),
+    Column("trained_on", lambda row: trained_on(row.entry.first)),
+    Column(
+        "accuracy",
+        lambda row: 100 * row.entry.interval.mean,
+        "float64",
+        ".4f",
+        heading="accuracy",
+        tables=_UNRANKED,
+        text=lambda row: (Bold if is_best(row) else str)(accuracy_words(row)),
+        right=True,
+    ),
+    Column("ci95", lambda row: 100 * row.entry.interval.half_width, "float64", ".4f"),
+    Column("low", lambda row: 100 * row.entry.interval.low, "float64", ".4f"),
+    Column("high", lambda row: 100 * row.entry.interval.high, "float64", ".4f"),
+    Column("interval", lambda row: row.entry.interval.method),
+    Column(
+        "ci95_classes",
+        _of_classes("half_width"),
+        "float64",
+        ".4f",
+        heading="± classes",
+        tables=_DETAILS,
+        text=lambda row: f"{row.ci95_classes:.2f}",
+        right=True,
+        slow=True,
+    ),
+    Column("low_classes", _of_classes("low"), "float64", ".4f", slow=True),
+    Column("high_classes", _of_classes("high"), "float64", ".4f", slow=True),
+    Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64", slow=True),
+    Column(
+        "ci95_seeds",
+        lambda row: _percent(row.entry.over_seeds and row.entry.over_seeds.half_width),
+        "float64",
+        ".4f",
+        heading="± seeds",
+        tables=_DETAILS,
+        text=lambda row: f"{row.ci95_seeds:.2f}",
+        right=True,
+    ),
+    Column("seeds", lambda row: len(row.entry.seeds), "Int64", heading="seeds", tables=_UNRANKED, right=True),
+    Column(
+        "worst_decile",
+        _of_spread("worst_decile"),
+        "float64",
+        ".4f",
+        heading="worst decile",
+        tables=_DETAILS,
+        text=lambda row: f"{row.worst_decile:.2f}",
+        right=True,
+    ),
+    Column("percentile5", _of_spread("percentile5"), "float64", ".4f"),
+    Column("median", _of_spread("median"), "float64", ".4f"),
+    Column("percentile95", _of_spread("percentile95"), "float64", ".4f"),
+    Column("perfect_episodes", _of_spread("perfect"), "float64", ".4f"),
+    Column("transductive", lambda row: row.entry.first.transductive, "boolean"),
+    Column("unlabeled", lambda row: row.entry.first.uses_unlabeled, "boolean"),
+    Column("self_supervised", lambda row: row.entry.first.self_supervised, "boolean"),
+    Column(
+        "parameters",
+        lambda row: row.entry.first.num_parameters,
+        "Int64",
+        heading="parameters",
+        tables=_DETAILS,
+        text=lambda row: f"{row.parameters:,}",
+        right=True,
+    ),
+    Column(
+        "train_seconds",
+        lambda row: row.entry.train_seconds,
+        "float64",
+        ".1f",
+        heading="training",
+        tables=_DETAILS,
+        text=_duration,
+        right=True,
+    ),
+    Column(
+        "published",
+        _published("accuracy"),
+        "float64",
+        ".2f",
+        heading="published",
+        tables=_DETAILS,
+        text=published_words,
+    ),
+    Column("published_ci95", _published("ci95"), "float64", ".2f"),
+    Column("published_status", _published("status")),
+    Column("source", lambda row: row.target and f"{row.target.source}, {row.target.table}"),
+    Column(
+        "gap",
+        lambda row: row.gap,
+        "float64",
+        "+.4f",
+        heading="gap",
+        tables=_DETAILS,
+        text=lambda row: f"{row.gap:+.2f}",
+        right=True,
+    ),
+]
