@@ -116,10 +116,6 @@ def _duration(row: Row) -> str:
     return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
 def _of_classes(part: str) -> Callable[[Standing], float | None]:
     def value(row: Standing) -> float | None:
         interval: CoveringInterval | None = row.entry.over_classes
@@ -203,7 +199,7 @@ COLUMNS: list[Column] = [
     Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64", slow=True),
     Column(
         "ci95_seeds",
-        lambda row: _percent(row.entry.over_seeds and row.entry.over_seeds.half_width),
+        lambda row: None if row.entry.over_seeds is None else 100 * row.entry.over_seeds.half_width,
         "float64",
         ".4f",
         heading="± seeds",

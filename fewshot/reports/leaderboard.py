@@ -11,7 +11,7 @@ from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import COLUMNS as WAYS_AND_SHOTS
 from fewshot.records.ranking import Standing, missing, standings
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import BLOCKS
+from fewshot.records.rows import BLOCKS, Block
 from fewshot.reports import frame as frames
 from fewshot.reports.frame import Row, accuracy_words, csv_text, frame_of, is_best, rank_words
 from fewshot.reports.pages.base import Content, Page
@@ -94,7 +94,7 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in sorted(found, key=order)]
 
 
-def _by_setting(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _by_setting(rows: pd.DataFrame) -> list[tuple[Block, pd.DataFrame]]:
     groups = [(setting, rows[rows["setting"] == setting]) for setting in BLOCKS]
     return [(setting, members) for setting, members in groups if len(members)]
 
