@@ -52,7 +52,8 @@ def stacked_tables(frame: pd.DataFrame, numbers: Collection[str], width: int) ->
     names = [column for column in frame.columns if column not in numbers]
     kept = [str(column) for column in frame.columns if column in numbers]
     columns = {column: [str(word).replace(" (", "\n(") for word in frame[column]] for column in kept}
-    pieces = [*" ".join(columns).split(), *"\n".join(word for words in columns.values() for word in words).split("\n")]
+    heads = {column: "\n".join(column.rsplit(" ", 1)) for column in kept}
+    pieces = "\n".join([*heads.values(), *(word for words in columns.values() for word in words)]).split("\n")
     side_by_side = max(1, (width - _LABEL_WIDTH) // (2 + max(map(len, pieces))))
     labels = [_label([word for word in row if word]) for row in frame[names].itertuples(index=False, name=None)]
     tables = []
@@ -61,7 +62,7 @@ def stacked_tables(frame: pd.DataFrame, numbers: Collection[str], width: int) ->
         table = Table(box=None, pad_edge=False)
         table.add_column(names[0], overflow="fold")
         for column in chosen:
-            table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+            table.add_column(heads[column], justify="right", no_wrap=True)
         for place, label in enumerate(labels):
             styles = ["bold" if isinstance(frame[column].iloc[place], Bold) else "" for column in chosen]
             cells = [Text(columns[column][place], style) for column, style in zip(chosen, styles, strict=True)]
