@@ -48,5 +48,6 @@ def compare(
     size, Holm-corrected p, and the smallest difference that so many episodes would find. Over protocols: mean ranks.
     """
     from fewshot.cli.compare_commands import compare_command
+    from fewshot.cli.output import published_runs
 
-    compare_command(words, folder or results / "runs", recipe, setting, picture, as_json)
+    compare_command(words, folder or published_runs(results), recipe, setting, picture, as_json)

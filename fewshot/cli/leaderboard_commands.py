@@ -11,7 +11,7 @@ import click
 from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
-from fewshot.cli.output import print_sections, readable_records
+from fewshot.cli.output import print_sections, published_runs, readable_records
 from fewshot.cli.overall import OverallReporter
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.resolve import DEFAULT_UNLABELED
@@ -43,7 +43,7 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, form
         check_results(results)
         click.echo("README.md and the pages of results say what the records say")
     else:
-        _print(readable_records(results / "runs", out / "records"), form)
+        _print(readable_records(published_runs(results), out / "records"), form)
 
 
 def _print(records: Iterable[RunRecord], form: str | None, *, smoke: bool = False) -> None:

@@ -28,6 +28,16 @@ def terminal() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
+def published_runs(results: Path) -> Path:
+    """Where the published records are; a line on standard error where they are those that came with the package."""
+    from fewshot.records.shipped import PACKED, published_runs
+
+    found = published_runs(results)
+    if found == PACKED:
+        click.echo(f"no {results / 'runs'} here: the records that came with the package are used", err=True)
+    return found
+
+
 def print_sections(sections: Iterable[Section]) -> None:
     """Headings, sentences and tables, each as wide as the terminal is."""
     console = terminal()

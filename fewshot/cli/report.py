@@ -40,13 +40,13 @@ def report(
     published records alone: the same records give the same file, byte for byte. Embeddings and the hardest episodes
     are drawn from closeups.json, which --closeups makes where weights and images are on this machine.
     """
-    from fewshot.cli.output import readable_records
+    from fewshot.cli.output import published_runs, readable_records
     from fewshot.cli.progress import TerminalReporter
     from fewshot.records.record import read_records
     from fewshot.reports.html.files import write_page, write_plots, write_published
     from fewshot.reports.html.gallery import FILE, read_closeups
 
-    records = read_records([results / "runs"]) if write else readable_records(results / "runs", out / "records")
+    records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:
         kept = (results if write else out) / FILE
@@ -84,10 +84,10 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
     Train with `fewshot run --damage 0.75 --way 20 --shot 1`, once with `--model proto`, once with `--model
     gaussian-proto`; test each with `fewshot evaluate CHECKPOINT --way 20 --shot 5 --damage SHARE`.
     """
-    from fewshot.cli.output import print_sections, readable_records
+    from fewshot.cli.output import print_sections, published_runs, readable_records
     from fewshot.reports.pages.corruption import corruption_curves, corruption_tables, draw
 
-    curves = corruption_curves(readable_records(results / "runs", out / "records"))
+    curves = corruption_curves(readable_records(published_runs(results), out / "records"))
     if not curves:
         raise UserError("no training on corrupted images yet: `fewshot run --model proto --damage 0.75` makes one")
     print_sections(corruption_tables(curves))

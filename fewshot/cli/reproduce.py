@@ -77,7 +77,9 @@ def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
 
 
 def _folders(choices: dict[str, Any]) -> tuple[Path, Path]:
-    return choices["results"] / "runs", choices["out"] / "records"
+    from fewshot.cli.output import published_runs
+
+    return published_runs(choices["results"]), choices["out"] / "records"
 
 
 def _list_tables(choices: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -244,13 +245,15 @@ def _contradiction(record: RunRecord) -> str:
     return ""
 
 
-def read_records(folders: Iterable[Path], problems: list[str] | None = None) -> list[RunRecord]:
+def read_records(folders: Sequence[Path], problems: list[str] | None = None) -> list[RunRecord]:
     """Every record in these folders, in the order of their file names; an absent folder holds none.
+
+    Instead of a folder it may be the file that came with the package (``fewshot.records.shipped``).
 
     Where a list of ``problems`` is given, what is no record is left out and said there, a line each; else the first
     one raises RecordError.
     """
-    records = []
+    records = [record for packed in folders if packed.is_file() for record in _unpacked(packed)]
     for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         try:
             records.append(read_record(path))
@@ -259,3 +262,7 @@ def read_records(folders: Iterable[Path], problems: list[str] | None = None) -> 
                 raise
             problems.append(str(error))
     return records
+
+
+def _unpacked(path: Path) -> list[RunRecord]:
+    return [from_stored(_parsed(line)) for line in gzip.decompress(path.read_bytes()).splitlines()]

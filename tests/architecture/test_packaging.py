@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 
 from fewshot.models import learn2learn_adapter as adapter
+from fewshot.records import shipped
+from fewshot.records.record import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 UNWANTED = {"lightning", "pytorch-lightning", "albumentations", "torchmeta", "higher", "ffcv"}
@@ -87,7 +90,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")
     for package in ("episodes", "fewshot"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    shutil.copytree(ROOT / "results" / "runs", folder / "results" / "runs")
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", "dist", "."]
@@ -208,6 +212,43 @@ def test_wheel_holds_every_file_of_both_packages_and_nothing_else(wheel: zipfile
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert expected - held == set()
     assert {name.split("/")[0] for name in held} == {"episodes", "fewshot"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, installed without what it needs, which is here already."""
+    target = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", str(target)]
+    subprocess.run([*command, str(wheel.filename)], check=True, timeout=200)
+    return target
+
+
+def test_without_a_checkout_the_records_of_the_package_are_used(installed: Path, tmp_path: Path) -> None:
+    def fewshot(*words: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(installed)}
+        command = [sys.executable, "-m", "fewshot", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "no results/runs here: the records that came with the package are used" in done.stderr
+        return done.stdout
+
+    assert "omniglot-vinyals-28/5w1s/q15@v1, the same 10,000 episodes" in fewshot("compare", "proto", "matching")
+    assert '"ours": null' not in fewshot("reproduce", "snell2017-table1", "--json")
+    assert "98.92 ± 0.05" in fewshot("leaderboard")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_packed_records_are_the_committed_ones(
+    wheel: zipfile.ZipFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packed = Path(wheel.extract("fewshot/records/published_data/records.jsonl.gz", tmp_path))
+    assert packed.stat().st_size < 6_000_000
+    monkeypatch.setattr(shipped, "PACKED", packed)
+    assert shipped.published_runs(ROOT / "results") == ROOT / "results" / "runs"
+    committed = read_records([ROOT / "results" / "runs"])
+    assert read_records([shipped.published_runs(tmp_path)]) == committed
 
 
 def test_wheel_installs_the_command_and_names_no_upper_bound(wheel: zipfile.ZipFile) -> None:
