@@ -14,7 +14,7 @@ from fewshot.cli.options import data_option, out_option, results_option
 
 @click.command(short_help="Print the tables made from the records; or train and rank every model.")
 @results_option
-@click.option("--write", is_flag=True, help="Write leaderboard.md, .csv, .html, .tex and the table of README.md.")
+@click.option("--write", is_flag=True, help="Write every generated file of results/ and the table of README.md.")
 @click.option("--check", is_flag=True, help="Fail when these files are not what the records say.")
 @click.option("--dataset", help="Train every model on this data set, under --out, and rank these runs alone.")
 @click.option("--recipe", default="smoke", show_default=True, help="With --dataset: smoke, fast or paper.")

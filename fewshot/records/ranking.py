@@ -74,40 +74,6 @@ def settings(standing: Standing) -> tuple[str, str, int, int]:
     return name.dataset_id, f"{name.episodes}@v{name.version}", cell.num_episodes, cell.episode_seed
 
 
-def columns_of(chosen: Sequence[Standing]) -> list[tuple[int, int]]:
-    """The cells that occur, those of the field's tables first."""
-    there = {standing.way_shot for standing in chosen}
-    return [column for column in COLUMNS if column in there] + sorted(there - set(COLUMNS))
-
-
-def best_of_models(chosen: Sequence[Standing]) -> dict[str, dict[tuple[int, int], Standing]]:
-    """The most accurate entry of each model on each cell, best models first.
-
-    An entry that a published number can stand beside comes before another read-out that none can.
-    """
-
-    def worth(standing: Standing) -> tuple[bool, float]:
-        return standing.target is not None, standing.entry.interval.mean
-
-    found: dict[str, dict[tuple[int, int], Standing]] = {}
-    for standing in chosen:
-        cells = found.setdefault(standing.entry.first.model, {})
-        known = cells.get(standing.way_shot)
-        if known is None or worth(standing) > worth(known):
-            cells[standing.way_shot] = standing
-    return sort_rows(found)
-
-
-def sort_rows(rows: dict[str, dict[tuple[int, int], Standing]]) -> dict[str, dict[tuple[int, int], Standing]]:
-    """Complete rows first, then by mean accuracy, then by name."""
-
-    def order(item: tuple[str, dict[tuple[int, int], Standing]]) -> tuple[int, float, str]:
-        accuracies = [standing.entry.interval.mean for standing in item[1].values()]
-        return -len(accuracies), -float(np.mean(accuracies)), item[0]
-
-    return dict(sorted(rows.items(), key=order))
-
-
 def missing(found: Sequence[Standing]) -> dict[str, dict[str, list[tuple[int, int]]]]:
     """Pixels -> model -> cells of the field's tables without a ranked record, for every model that a paper reports
     there or that was measured on another of these cells."""

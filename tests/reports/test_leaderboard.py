@@ -13,11 +13,11 @@ from rich.console import Console
 
 from command_line import Fewshot
 from fewshot.cli.output import stacked_tables
-from fewshot.records.ranking import best_of_models, missing, standings
+from fewshot.records.ranking import missing, standings
 from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
 from fewshot.reports import frame as frames
-from fewshot.reports.frame import Column, leaderboard_frame, quick_columns
+from fewshot.reports.frame import Column, accuracy_words, leaderboard_frame, quick_columns
 from fewshot.reports.leaderboard import PAGE, headline, overview, unranked
 from fewshot.reports.rendering import render as filled
 from records import changed, measured, published
@@ -134,12 +134,11 @@ def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is
 
 def test_the_headline_shows_the_row_that_stands_beside_the_papers_number_before_a_better_readout() -> None:
     better_readout, own = measured("proto", 5, readout="logistic regression"), measured("proto")
-    found = standings([better_readout, own])
-    assert found[0].entry.interval.mean > found[1].entry.interval.mean
-    (shown,) = best_of_models(found)["proto"].values()
-    assert shown.entry.first.readout == own.readout
-    (alone,) = best_of_models(found[:1])["proto"].values()
-    assert alone.entry.first.readout == "logistic regression"
+    both = leaderboard_frame([better_readout, own], quick_columns())
+    assert both["readout"].tolist() == ["logistic regression", ""], "best first"
+    for frame, shown in ((both, both.iloc[1]), (both[:1], both.iloc[0])):
+        (row,) = rows_of(filled("sections.md", sections=headline(frame)), "| proto |")
+        assert accuracy_words(shown) in row[1]
 
 
 def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
