@@ -23,7 +23,7 @@ from episodes.errors import Interrupted, UserError
 from episodes.sampler import TrainingSampler
 from fewshot.models.hardware import Precision, device_for_images
 from fewshot.models.methods.base import Method
-from fewshot.models.tensor_files import load_tensors, save_tensors
+from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
 from fewshot.statistics.intervals import Interval
 from fewshot.training.optimizers import AnyOptimizer, optimizer_for
 from fewshot.training.recipes import Recipe
@@ -146,7 +146,10 @@ def _begin(method: Method, recipe: Recipe, state_path: Path | None) -> tuple[Any
     """Optimizer, state and best weights so far: those of the interrupted training, where there is one."""
     optimizer = optimizer_for(method, recipe)
     if state_path is not None and state_path.exists():
-        return optimizer, *_load_state(state_path, method, optimizer)
+        try:
+            return optimizer, *_load_state(state_path, method, optimizer)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # parts of another training, or none
+            raise CheckpointError(f"{state_path} is no state of this training: train again with --fresh") from error
     return optimizer, _State(), _weights(method)
 
 
@@ -235,6 +238,8 @@ def _load_state(path: Path, method: Method, optimizer: AnyOptimizer) -> tuple[_S
     for name, tensor in under("optimizer.").items():
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
+    if under("best.").keys() != under("weights.").keys() or len({frozenset(kept) for kept in moments.values()}) > 1:
+        raise KeyError("a tensor is missing")
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     for parameter, loaded in optimizer.state.items():
         for moment, tensor in loaded.items():
@@ -245,6 +250,13 @@ def _load_state(path: Path, method: Method, optimizer: AnyOptimizer) -> tuple[_S
     return _State(**metadata, history=history), {name: tensor.to(device) for name, tensor in under("best.").items()}
 
 
+def _stop_signals() -> list[signal.Signals]:
+    """A lost terminal stops a training, too, unless it was told to go on without one (nohup)."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    lost = [] if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN else [hangup]
+    return [signal.SIGINT, signal.SIGTERM, *lost]
+
+
 @contextmanager
 def _stop_requested() -> Iterator[threading.Event]:
     """An event that Ctrl-C or a termination signal sets, so that no step is torn; a second Ctrl-C stops at once."""
@@ -252,7 +264,7 @@ def _stop_requested() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _stop_signals()}
 
     def request(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         stop.set()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from episodes.errors import Interrupted
-from fewshot.models.tensor_files import CheckpointError, load_tensors
+from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
 from fewshot.training import loop as training
 from fewshot.training import optimizers
 from fewshot.training.loop import Progress, train
@@ -256,4 +256,18 @@ def test_a_damaged_state_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"\0" * 500)
     with pytest.raises(CheckpointError, match=r"damaged: .* train it again with --fresh"):
+        trained(state_path=path)
+
+
+def test_a_state_that_lacks_a_tensor_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(Interrupted):
+        trained(state_path=path, on_progress=lambda _: signal.raise_signal(signal.SIGHUP))
+    tensors, metadata = load_tensors(path)
+    for missing in (next(iter(tensors)), *[name for name in tensors if name.startswith("optimizer")][:1]):
+        save_tensors(path, {name: tensor for name, tensor in tensors.items() if name != missing}, metadata)
+        with pytest.raises(CheckpointError, match="is no state of this training: train again with --fresh"):
+            trained(state_path=path)
+    save_tensors(path, tensors, {name: value for name, value in metadata.items() if name != "history"})
+    with pytest.raises(CheckpointError, match="is no state of this training"):
         trained(state_path=path)
