@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -23,7 +24,13 @@ from episodes.progress import Progress
 Images = npt.NDArray[np.uint8]
 RESIZE_FILTER = Image.Resampling.BILINEAR  # Pillow's, which averages over the source pixels when it makes smaller
 RESIZE_FILTER_NAME = "bilinear"
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What is looked for in a file; Pillow would open 40 more by their content, PostScript by running another program."""
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+MOST_BYTES = 256 << 20  # of one picture file
+MOST_PIXELS = 64_000_000  # of one picture once it is decoded: 32 threads then hold 6 GB
 _CHUNK = 64  # pictures a thread takes at once
 
 
@@ -46,7 +53,12 @@ class _EmptyError(ValueError):
 def _opened(content: bytes) -> Image.Image:
     if not content:
         raise _EmptyError
-    return Image.open(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def _refuse_large(num_bytes: int) -> None:
+    if num_bytes > MOST_BYTES:
+        raise ValueError(f"{num_bytes:,} bytes, more than the {MOST_BYTES:,} that a picture may have")
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,11 @@ class FilePicture:
     name: str
 
     def open(self) -> Image.Image:
-        with open(self.path, "rb") as file:  # noqa: PTH123 - a Path for each of 60,000 pictures takes a second
+        status = os.stat(self.path)  # noqa: PTH116 - a Path for each of 60,000 pictures takes a second
+        if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+            raise ValueError("no regular file")
+        _refuse_large(status.st_size)
+        with open(self.path, "rb") as file:  # noqa: PTH123
             return _opened(file.read())
 
 
@@ -78,6 +94,7 @@ class PictureArchive:
 
     def read(self, member: str) -> bytes:
         with self._lock:
+            _refuse_large(self._zip.getinfo(member).file_size)
             return self._zip.read(member)
 
 
@@ -124,6 +141,8 @@ class Preparation:
     def __call__(self, image: Image.Image) -> Images:
         if self.center_crop:  # photos are large: let the JPEG decoder leave out detail far below the final pixels
             image.draft(None, (4 * self.size, 4 * self.size))
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height}, more than {MOST_PIXELS:,} pixels")
         ImageOps.exif_transpose(image, in_place=True)
         image = in_mode(image, "L" if self.channels == 1 else "RGB")
         if self.center_crop and image.width != image.height:
@@ -136,9 +155,17 @@ class Preparation:
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """8 bits per channel. Transparent pixels show white, the paper on which most drawings with them are made."""
-    if image.mode.startswith("I;16"):  # 16 bits per pixel, which Pillow would clip at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    """8 bits per channel, of 16 the upper ones. Transparent pixels show white, the paper of most drawings with them.
+
+    Raises ValueError for 32 bits per pixel and for pictures that use 12 of 16: what is white in them nobody says.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        numbers = np.asarray(image)  # which Pillow would clip at 255 instead of scaling
+        if 255 < numbers.max() < 4096:
+            raise ValueError("12 bits a pixel in a file of 16, nearly black: scale it to 8 or to all 16 bits")
+        image = Image.fromarray((numbers >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel: save it with 8 or 16")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -12,6 +12,7 @@ import numpy as np
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.folder.card import CARD
+from episodes.datasets.folder.files import left_out_lines, left_out_sentence
 from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
 from episodes.files import cache_root, data_root
 from episodes.images.array_cache import Decoder, cached_image_set
@@ -61,8 +62,9 @@ class Folder(Dataset):
     evaluating what was trained elsewhere. ``auto`` takes the given split where there is one, else a random one from
     15 classes on, else test-only. ``random`` and ``test-only`` pool the classes of given splits.
 
-    Hidden files and files that are no images by their name are ignored; classes may differ in size. Images are turned
-    upright by their EXIF tag; transparent pixels become white. Large JPEG files are decoded at a reduced size, at least
+    Hidden files and files that are no images by their name are left out, and named by ``check``; classes may differ in
+    size. Images are turned upright by their EXIF tag; transparent pixels become white; of 16 bits a pixel the upper 8
+    are kept, and 32 bits, or 12 in a file of 16, are refused. Large JPEG files are decoded at a reduced size, at least
     four times the final one.
     """
 
@@ -121,7 +123,9 @@ class Folder(Dataset):
         return cached_image_set(where, key, self.protocol_name, split, make_decoder, progress)
 
     def what_fits(self, image_set: ImageSet) -> str:
-        return what_fits(image_set)
+        fits = what_fits(image_set)
+        left_out = left_out_sentence(self._listing().left_out) if image_set.split == "test" else ""
+        return f"{fits} {left_out}".strip()
 
     def check(self, progress: Progress = silent) -> list[str]:
         try:
@@ -131,6 +135,7 @@ class Folder(Dataset):
             return [str(error)]
         pictures = [picture for part in classes for picture in _pictures(listing, part)]
         problems = unreadable_lines(decode_pictures(pictures, None, self._preparation, "checking images", progress))
+        problems += left_out_lines({why: names for why, names in listing.left_out.items() if why != "hidden"})
         if listing.without_images:
             problems.append(f"{len(listing.without_images)} folders hold no image: {first_few(listing.without_images)}")
         sizes = {name: len(files) for part in classes for name, files in part.items()}

@@ -6,11 +6,12 @@ import csv
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from episodes.datasets.folder.files import LeftOut, Walk
 from episodes.errors import DataError
 from episodes.images.decoding import PICTURE_SUFFIXES, first_few
 from episodes.spec import Split
@@ -18,7 +19,13 @@ from episodes.spec import Split
 ClassFiles = dict[str, list[str]]
 """Class name -> paths of its files as a user writes them: relative to the folder, or to the CSV file."""
 
-_SPLIT_OF: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_COLUMNS = ("filename", "label", "split")
+_SPLIT_OF: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Names of splits, in small letters; any case is read."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Listing:
     classes: ClassFiles
     splits: dict[Split, ClassFiles]
     without_images: tuple[str, ...] = ()  # folders that might have been meant as classes
+    left_out: LeftOut = field(default_factory=dict)  # every other file that was seen, by the reason
 
     def path(self, file: str) -> Path:
         return self.base / file
@@ -64,12 +72,20 @@ def list_images(root: Path) -> Listing:
 
 def _list_folder(root: Path) -> Listing:
     """One folder per class, either right below ``root`` or below train/, val/ and test/."""
-    subfolders = _subfolders(root)
-    split_folders = [name for name in subfolders if name in _SPLIT_OF and _subfolders(root / name)]
+    walk = Walk(root)
+    subfolders = walk.subfolders()
+    walk.loose()
+    named = [name for name in subfolders if name.lower() in _SPLIT_OF]
+    split_folders = [name for name in named if walk.subfolders(name)]
     if not split_folders:
-        pooled = _pooled({_normal(name): _images_below(root, name)} for name in subfolders)
-        return _without_empty(Listing(root, pooled, {}))
-    others = [name for name in subfolders if name not in split_folders and _images_below(root, name)]
+        if len(named) > 1 and named == subfolders:
+            raise DataError(
+                f"{root}: {first_few(named)} look like splits, but hold no class folders: put the images of each class "
+                "into a folder of its own, in there"
+            )
+        pooled = _pooled({_normal(name): walk.pictures(name)} for name in subfolders)
+        return _without_empty(Listing(root, pooled, {}, left_out=walk.left_out))
+    others = [name for name in subfolders if name not in split_folders and walk.pictures(name)]
     if others:
         raise DataError(
             f"{root} holds {first_few(others)} beside {', '.join(split_folders)}: move the former away, or all class "
@@ -77,10 +93,11 @@ def _list_folder(root: Path) -> Listing:
         )
     splits: dict[Split, ClassFiles] = {}
     for split_folder in split_folders:
-        of_split = splits.setdefault(_SPLIT_OF[split_folder], {})
-        for name in _subfolders(root / split_folder):
-            of_split.setdefault(_normal(name), []).extend(_images_below(root, f"{split_folder}/{name}"))
-    return _without_empty(Listing(root, _pooled(splits.values()), splits))
+        of_split = splits.setdefault(_SPLIT_OF[split_folder.lower()], {})
+        walk.loose(split_folder)
+        for name in walk.subfolders(split_folder):
+            of_split.setdefault(_normal(name), []).extend(walk.pictures(f"{split_folder}/{name}"))
+    return _without_empty(Listing(root, _pooled(splits.values()), splits, left_out=walk.left_out))
 
 
 def _without_empty(listing: Listing) -> Listing:
@@ -88,45 +105,82 @@ def _without_empty(listing: Listing) -> Listing:
     splits = {
         split: {name: classes[name] for name in classes if classes[name]} for split, classes in listing.splits.items()
     }
-    return Listing(listing.base, {name: files for name, files in listing.classes.items() if files}, splits, empty)
+    classes = {name: files for name, files in listing.classes.items() if files}
+    return Listing(listing.base, classes, splits, empty, listing.left_out)
 
 
 def _list_csv(csv_path: Path) -> Listing:
     """Columns filename and label and, if the user likes, split. Raises DataError when a needed column is absent."""
     try:
         with csv_path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = list(reader.fieldnames or ())
-            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+            lines = list(_lines(csv_path, csv.reader(file, skipinitialspace=True)))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{csv_path} is not a CSV file in UTF-8: {error}") from None
-    if absent := [name for name in ("filename", "label") if name not in columns]:
+    header = [name.strip().lower() for name in lines[0][1]] if lines else []
+    if absent := [name for name in _COLUMNS[:2] if name not in header]:
         raise DataError(
             f"{csv_path} has no column {' and no column '.join(absent)}: its first line must name filename, label and, "
-            f"if there are splits, split; it names {first_few(columns) or 'nothing'}"
+            f"if there are splits, split; it names {first_few(header) or 'nothing'}"
         )
-    files = sorted(row["filename"] for row in rows)
-    if twice := sorted({file for file, following in pairwise(files) if file == following}):
-        raise DataError(f"{csv_path} lists {len(twice)} files more than once: {first_few(twice)}")
+    if twice := [name for name in _COLUMNS if header.count(name) > 1]:
+        raise DataError(f"{csv_path} has two columns {twice[0]}: leave one")
+    rows = []
+    for line, cells in lines[1:]:
+        if len(cells) > len(header):
+            raise DataError(
+                f"{csv_path}, line {line}, has {len(cells)} values and the first line {len(header)}: put values that "
+                "hold a comma into quotes"
+            )
+        rows.append({name: cell.strip() for name, cell in zip(header, cells, strict=False)})
+    rows = [{name: row.get(name, "") for name in _COLUMNS} for row in rows]
     if unlabeled := [row["filename"] for row in rows if not row["filename"] or not row["label"]]:
         raise DataError(f"{csv_path} has {len(unlabeled)} lines without a file name or label: {first_few(unlabeled)}")
-    return _listing_of_rows(csv_path, rows, "split" in columns)
+    _refuse_twice(csv_path, rows)
+    others = [name for name in header if name and name not in _COLUMNS]
+    left_out = {"column of the CSV file that is not read": others} if others else {}
+    return _listing_of_rows(csv_path, rows, "split" in header, left_out)
 
 
-def _listing_of_rows(csv_path: Path, rows: list[dict[str, str]], has_splits: bool) -> Listing:
+def _lines(csv_path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of every line that is not blank. Raises DataError for a quote that is never closed."""
+    first = 1
+    for cells in reader:
+        if any("\n" in cell or "\r" in cell or "\0" in cell for cell in cells):
+            raise DataError(
+                f"{csv_path}, line {first}: a value goes on over the end of the line, or holds a null character: a "
+                "stray quote?"
+            )
+        if cells:
+            yield first, cells
+        first = getattr(reader, "line_num") + 1  # noqa: B009 - the type of csv.reader has no name
+
+
+def _refuse_twice(csv_path: Path, rows: list[dict[str, str]]) -> None:
+    """However a path is written: ``./a.png`` is ``a.png``."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault(os.path.normpath(csv_path.parent.absolute() / row["filename"]), []).append(row)
+    if twice := [same for same in found.values() if len(same) > 1]:
+        words = sorted({" = ".join(sorted({row["filename"] for row in same})) for same in twice})
+        several = sum(len({row["label"] for row in same}) > 1 for same in twice)
+        labels = f" ({several} of them under several labels)" if several else ""
+        raise DataError(f"{csv_path} lists {len(twice)} files more than once{labels}: {first_few(words)}")
+
+
+def _listing_of_rows(csv_path: Path, rows: list[dict[str, str]], has_splits: bool, left_out: LeftOut) -> Listing:
     splits: dict[Split, ClassFiles] = {}
     classes: ClassFiles = {}
     for row in sorted(rows, key=lambda row: row["filename"]):
         name = _normal(row["label"])
         classes.setdefault(name, []).append(row["filename"])
         if has_splits:
-            split = _SPLIT_OF.get(row["split"].strip().lower())
+            split = _SPLIT_OF.get(row["split"].lower())
             if split is None:
                 raise DataError(
                     f"{csv_path} says split {row['split']!r} of {row['filename']}: valid are train, val, test"
                 )
             splits.setdefault(split, {}).setdefault(name, []).append(row["filename"])
-    return Listing(csv_path.parent, classes, splits)
+    return Listing(csv_path.parent, classes, splits, left_out=left_out)
 
 
 def shared_classes(splits: dict[Split, ClassFiles]) -> list[str]:
@@ -144,23 +198,5 @@ def _pooled(splits: Iterable[ClassFiles]) -> ClassFiles:
 
 
 def _normal(name: str) -> str:
-    """The same class name on a Mac, which takes accents apart, as elsewhere."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not _hidden(path.name))
-
-
-def _images_below(root: Path, folder: str) -> list[str]:
-    """Every image in the folder and the folders in it, relative to ``root``, sorted."""
-    found = []
-    for parent, folders, files in os.walk(root / folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        pictures = [name for name in files if not _hidden(name) and Path(name).suffix.lower() in PICTURE_SUFFIXES]
-        found += [Path(parent, name).relative_to(root).as_posix() for name in pictures]
-    return sorted(found)
+    """The same class name on a Mac, which takes accents apart, as elsewhere; blanks around it are no part of it."""
+    return unicodedata.normalize("NFC", name).strip() or name

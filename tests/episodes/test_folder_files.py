@@ -1,0 +1,145 @@
+"""A user's folder as it really is: every file is read, or left out with its reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from episodes.datasets.folder.dataset import Folder
+from episodes.datasets.folder.listing import list_images
+from episodes.images import decoding
+from episodes.types import DataError
+from photo_builders import save, save_classes, write_csv
+
+
+@pytest.fixture(autouse=True)
+def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("words", [("Train", "Val", "Test"), ("TRAIN", "Validation", "TEST"), ("training", "testing")])
+def test_splits_are_known_in_any_case(photos: Path, words: tuple[str, ...]) -> None:
+    for word in words:
+        save_classes(photos / word, {f"{word}{number}": 2 for number in range(2)})
+    splits = list_images(photos).splits
+    assert sorted(splits) == sorted({word.lower()[:3].replace("tra", "train").replace("tes", "test") for word in words})
+    assert all(len(classes) == 2 for classes in splits.values())
+
+
+def test_split_folders_without_class_folders_are_refused(photos: Path) -> None:
+    save_classes(photos, {"Train": 3, "Test": 3})
+    with pytest.raises(DataError, match="Test, Train look like splits, but hold no class folders"):
+        list_images(photos)
+
+
+def test_blanks_around_a_label_and_a_large_letter_in_the_header_are_no_difference(photos: Path) -> None:
+    save_classes(photos, {"a": 4, "b": 4})
+    rows = [f"{c}/0{n}.png,{c}{' ' * (n % 2)},{'train' if c == 'a' else 'test'}" for c in "ab" for n in range(4)]
+    listing = list_images(write_csv(photos / "list.csv", ["Filename,Label ,Split", *rows]))
+    assert {name: len(files) for name, files in listing.classes.items()} == {"a": 4, "b": 4}
+    assert sorted(listing.splits) == ["test", "train"]
+
+
+def test_a_column_that_is_not_read_is_named(photos: Path) -> None:
+    save_classes(photos, {"a": 2})
+    path = write_csv(photos / "list.csv", ["filename,label,height", "a/00.png,a,3", "a/01.png,a,3"])
+    assert "1 left out (column of the CSV file that is not read): height" in Folder(path).check()
+
+
+def test_what_pillow_reads_is_read_and_the_rest_is_named_by_run_and_check(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    for ending in ("ppm", "pgm", "jfif", "jpe", "bmp"):
+        image = Image.new("L" if ending == "pgm" else "RGB", (8, 8), 99)
+        image.save(photos / "a" / f"x.{ending}", format={"jfif": "JPEG", "jpe": "JPEG"}.get(ending))
+    Image.new("RGB", (8, 8)).save(photos / "a" / "bare", format="JPEG")
+    (photos / "b" / "p.HEIC").write_bytes(b"ftypheic")
+    (photos / "b" / "notes").write_text("no picture")
+    dataset = Folder(photos)
+    image_set = dataset.load("test")
+    assert image_set.class_sizes.tolist() == [8, 2]
+    assert dataset.check() == [
+        "1 left out (.heic is no picture that is read): b/p.HEIC",
+        "1 left out (without an ending, and no picture): b/notes",
+    ]
+    said = dataset.what_fits(image_set)
+    assert "2 files were left out: 1 .heic is no picture that is read, 1 without an ending" in said
+    assert "\n" not in said
+
+
+def test_links_that_lead_back_are_left_out(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    (photos / "latest").symlink_to(photos)
+    (photos / "up").symlink_to(photos.parent)
+    (photos / "again").symlink_to(photos / "a")
+    (photos / "b" / "sub").symlink_to(photos / "a")
+    elsewhere = photos.parent / "elsewhere"
+    save_classes(elsewhere, {"c": 2})
+    (photos / "c").symlink_to(elsewhere / "c")
+    listing = list_images(photos)
+    assert {name: len(files) for name, files in listing.classes.items()} == {"a": 2, "b": 2, "c": 2}
+    assert listing.left_out["link back into the folder"] == ["again", "latest", "up"]
+    assert listing.left_out["link to a folder, below a class"] == ["b/sub"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.timeout(30)
+def test_what_never_ends_is_not_opened(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    os.mkfifo(photos / "a" / "pipe.png")
+    os.mkfifo(photos / "a" / "pipe")
+    (photos / "a" / "zero.png").symlink_to("/dev/zero")
+    (photos / "a" / "gone.png").symlink_to("nowhere.png")
+    assert list_images(photos).left_out["no regular file"] == ["a/pipe", "a/pipe.png", "a/zero.png"]
+    assert list_images(photos).left_out["broken link"] == ["a/gone.png"]
+    listed = write_csv(photos / "list.csv", ["filename,label", "a/00.png,a", "a/pipe.png,a", "b/00.png,b"])
+    assert Folder(listed).check()[0] == "1 undecodable image: a/pipe.png (no regular file)"
+
+
+def test_pictures_beyond_the_ceilings_are_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 600)  # the pictures have 20 x 30
+    assert Folder(photos).check() == []
+    save(photos / "a" / "big.png", Image.new("L", (31, 20)))
+    assert Folder(photos).check() == ["1 undecodable image: a/big.png (31 x 20, more than 600 pixels)"]
+    monkeypatch.setattr(decoding, "MOST_BYTES", 100)
+    assert "more than the 100 that a picture may have" in Folder(photos).check()[0]
+
+
+def test_a_postscript_file_under_another_name_starts_no_program(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    (photos / "a" / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    assert Folder(photos).check() == ["1 undecodable image: a/x.png (no known image format)"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "said"),
+    [
+        (np.float32, 1, "32 bits a pixel: save it with 8 or 16"),
+        (np.int32, 65535, "32 bits a pixel: save it with 8 or 16"),
+        (np.uint16, 4095, "12 bits a pixel in a file of 16, nearly black: scale it to 8 or to all 16 bits"),
+        (np.uint16, 65535, None),
+    ],
+)
+def test_more_than_eight_bits_are_scaled_or_refused(
+    photos: Path, dtype: type[np.number], scale: int, said: str | None
+) -> None:
+    gray = np.ones((8, 8))
+    gray[4:] = 0.5
+    save_classes(photos, {"b": 2})
+    ending = "png" if dtype is np.uint16 else "tif"
+    for number in range(2):
+        save(photos / "a" / f"{number}.{ending}", Image.fromarray((gray * scale).astype(dtype)))
+    if said is not None:
+        assert said in Folder(photos).check()[0]
+    else:
+        image = Folder(photos, image_size=8).load("test").images[0, 0]
+        assert (int(image[0, 0]), int(image[7, 0])) == (255, 127)
