@@ -6,13 +6,13 @@ import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
-from fewshot.records.published import Published
+from fewshot.records.published import Published, Verdict, verdict
 from fewshot.records.record import RunRecord
 from fewshot.statistics.intervals import seed_interval
 from fewshot.training.recipes import find_recipe
@@ -21,11 +21,10 @@ FEWEST_EPISODES = 600
 FEWEST_SEEDS = 3
 """From so many trainings on, the interval covers the seeds as well as the episodes."""
 
-Verdict = Literal["matches", "above", "below", "no interval published"]
 HOW = (
     "Verdict: matches where the gap is within the root of the sum of both squared 95 % half widths, else above or "
-    "below. Where the paper prints no interval the gap is held against ±t points, by which trainings of one recipe "
-    "may lie apart."
+    "below; none against a number that was not checked in a document. Where the paper prints no interval the gap is "
+    "held against ±t points, by which trainings of one recipe may lie apart."
 )
 
 
@@ -59,11 +58,7 @@ class Cell:
         """In words; see HOW. None where a number is missing."""
         if self.gap is None or self.published is None or self.ours is None:
             return None
-        if self.published.ci95 is None:
-            return "no interval published"
-        if abs(self.gap) <= math.hypot(self.ours.ci95, self.published.ci95):
-            return "matches"
-        return "above" if self.gap > 0 else "below"
+        return verdict(self.gap, self.ours.ci95, self.published)
 
     @property
     def within_tolerance(self) -> bool | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
-from fewshot.records.published import Published, published
+from fewshot.records.numbers import Published, published
 
 _OWN_ENCODER = {"relation": "relation", "gaussian-proto": "conv4-gaussian"}  # of all others it is conv4
 LAKE_RUNS = "runs"
@@ -92,6 +92,7 @@ class Row:
     name: str
     printed: Mapping[str, str]
     ours: Ours | None = None
+    target: tuple[str, ...] = ()  # models whose records are held against these numbers, whatever their options
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def paper_table(name: str) -> PaperTable:
         return PaperTable(
             name=name,
             columns=tuple(Column(**column) for column in content.pop("columns")),
-            rows=tuple(Row(**row) for row in rows),
+            rows=tuple(Row(**row | {"target": tuple(row.get("target", ()))}) for row in rows),
             differences=tuple(content.pop("differences")),
             **content,
         )

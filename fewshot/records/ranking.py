@@ -9,7 +9,7 @@ import numpy as np
 
 from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
-from fewshot.records.published import COMPARABLE_PIXELS, PAPER_OF_MODEL, Published, published_target, target_of
+from fewshot.records.published import COMPARABLE_PIXELS, Published, models_with_targets, published_target, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, entries_by_cell, is_ranked, why_apart
 from fewshot.statistics.paired import Rank, ranks_with_ties
@@ -85,7 +85,7 @@ def missing(found: Sequence[Standing]) -> dict[str, dict[str, list[tuple[int, in
     lacking: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for pixels in COMPARABLE_PIXELS:
         ways = benchmarks()[pixels].ways
-        for model in sorted(set(PAPER_OF_MODEL) | set(there.get(pixels, {}))):
+        for model in sorted(models_with_targets() | set(there.get(pixels, {}))):
             measured = there.get(pixels, {}).get(model, set())
             cells = [
                 (way, shot)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -10,14 +12,18 @@ from fewshot.models.methods import METHODS
 from fewshot.records.protocols import standard_protocols
 from fewshot.records.published import (
     COMPARABLE_PIXELS,
-    PAPER_OF_MODEL,
     Published,
+    models_with_targets,
     published,
     published_target,
     target_of,
+    verdict,
 )
+from fewshot.records.record import read_record
 from omniglot_records import of_omniglot
 
+RUNS = Path(__file__).parents[2] / "results" / "runs"
+EXPECTED = Path(__file__).with_name("numbers_of_records.json")
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
 
 
@@ -57,19 +63,43 @@ def test_where_the_paper_has_no_number_for_the_cell_there_is_none(model: str, pi
     assert published_target(model, pixels, way, shot) is None
 
 
-@pytest.mark.parametrize("model", PAPER_OF_MODEL)
-def test_every_model_that_names_a_paper_is_ours_and_finds_a_number_in_it(model: str) -> None:
+@pytest.mark.parametrize("model", sorted(models_with_targets()))
+def test_every_model_that_rows_are_held_against_is_ours_and_finds_a_number(model: str) -> None:
     assert model in METHODS
-    method, source, variant = PAPER_OF_MODEL[model]
-    any_found = False
-    for pixels, way, shot, word in itertools.product(COMPARABLE_PIXELS, (5, 20), (1, 5), ("no", "with")):
-        target = published_target(model, pixels, way, shot, distractors=word == "with")
-        if target is not None:
-            any_found = True
-            assert (target.method, target.way, target.shot) == (method, way, shot)
-            assert target.source.startswith(source)
-            assert target.variant.startswith(variant.format(distractors=word))
-    assert any_found
+    cells = itertools.product(COMPARABLE_PIXELS, (5, 20), (1, 5), (False, True))
+    assert any(published_target(model, *cell[:3], distractors=cell[3]) for cell in cells)
+
+
+def test_every_committed_record_is_held_against_the_number_it_was_held_against_before() -> None:
+    """numbers_of_records.json was written by the former, double match: the same numbers, and none for all others."""
+    wanted = {
+        name: number for number, names in json.loads(EXPECTED.read_text(encoding="utf-8")).items() for name in names
+    }
+    found = {}
+    for path in sorted(RUNS.glob("*.json")):
+        record = read_record(path)
+        if path.stem not in wanted and record.date > "2026-11-26":
+            continue  # made after the list
+        if (number := target_of(record)) is not None:
+            cell = f"{number.way}-way {number.shot}-shot"
+            found[path.stem] = " | ".join((number.source, number.table, number.variant, cell, str(number.accuracy)))
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("status", "ci95", "gap", "word"),
+    [
+        ("verified", 0.5, 0.4, "matches"),
+        ("verified", 0.5, 2.0, "above"),
+        ("verified", 0.5, -2.0, "below"),
+        ("verified", None, -2.0, "no interval published"),
+        ("recalled", 0.5, -2.0, "number not checked"),
+        ("recalled", None, 2.0, "number not checked"),
+    ],
+)
+def test_no_verdict_rests_on_a_number_from_memory(status: str, ci95: float | None, gap: float, word: str) -> None:
+    paper = Published("m", "v", "Conv4", "omniglot", 5, 1, 98.8, ci95, "", "", "S", "T", "original", status)
+    assert verdict(gap, 0.3, paper) == word
 
 
 def test_distractors_change_the_number_that_semi_supervised_models_are_held_against() -> None:

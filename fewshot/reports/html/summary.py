@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from fewshot.records.published import Published
+from fewshot.records.published import verdict as verdict_on
 from fewshot.reports.charts.scales import duration, signed
 from fewshot.reports.html.row_names import Cell, Entry
 from fewshot.statistics.intervals import CoveringInterval
@@ -44,13 +44,15 @@ def verdict(ours: CoveringInterval, paper: Published) -> Verdict:
     """
     gap = 100 * ours.mean - paper.accuracy
     side = f"{abs(gap):.2f} points {'above' if gap > 0 else 'below'}"
-    if paper.ci95 is None:
-        word = "no interval published"
-        return Verdict(word, gap, f"{side}; the paper prints no interval, so no test is possible", "open")
-    if abs(gap) <= math.hypot(100 * ours.half_width, paper.ci95):
-        return Verdict("matches", gap, f"{side}, within the two intervals", "good")
-    word = "above" if gap > 0 else "below"
-    return Verdict(word, gap, f"{side}, more than the two intervals allow", "good" if gap > 0 else "bad")
+    word = verdict_on(gap, 100 * ours.half_width, paper)
+    sentences = {
+        "number not checked": "; the number was not checked, so nothing is claimed",
+        "no interval published": "; the paper prints no interval, so no test is possible",
+        "matches": ", within the two intervals",
+    }
+    tones: dict[str, Tone] = {"matches": "good", "above": "good", "below": "bad"}
+    sentence = sentences.get(word, ", more than the two intervals allow")
+    return Verdict(word, gap, f"{side}{sentence}", tones.get(word, "open"))
 
 
 def source_of(paper: Published) -> str:

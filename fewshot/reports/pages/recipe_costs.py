@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from episodes.errors import UserError
-from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of
+from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of, verdict
 from fewshot.records.record import RunRecord
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import render, table_of
@@ -32,6 +32,8 @@ class Cost:
         if self.published is None:
             return ""
         gap = 100 * self.record.accuracy - self.published.accuracy
+        if verdict(gap, 0, self.published) == "number not checked":
+            return f"not checked, {gap:+.2f}"
         if gap >= 0:
             return f"yes, {gap:+.2f}"
         intervals = 100 * self.record.ci95 + (self.published.ci95 or 0.0)
@@ -129,7 +131,7 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     found = costs(records)
     if not found:
         return {}
-    held = [cost for cost in found if cost.published is not None]
+    held = [cost for cost in found if cost.reached and not cost.reached.startswith("not checked")]
     shares = [cost.images / cost.paper_images for cost in found if cost.paper_images]
     text = render(
         "recipes.md",
