@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from episodes.progress import Listener
@@ -19,6 +21,10 @@ class Reporter(Listener):
         self.notes: list[str] = []
         self.observers: list[Callable[[TrainingProgress], None]] = []
 
+    def begin(self, name: str) -> None:
+        """One of several runs begins; what was noted of the one before is not its own."""
+        self.notes = []
+
     def note(self, text: str) -> None:
         self.notes.append(text)
         self.say(text)
@@ -30,3 +36,48 @@ class Reporter(Listener):
         """Training has come this far."""
         for observe in self.observers:
             observe(progress)
+
+
+class LineReporter(Reporter):
+    """Lines on standard error, at most one every few seconds of how far it is; behind the name of the run, if any."""
+
+    def __init__(self, seconds_between_lines: float = 10.0) -> None:
+        super().__init__()
+        self.name, self._seconds_between_lines, self._last_line = "", seconds_between_lines, time.monotonic()
+
+    def begin(self, name: str) -> None:
+        super().begin(name)
+        self.name = name
+
+    def say(self, text: str) -> None:
+        print(f"[{self.name}] {text}" if self.name else text, file=sys.stderr, flush=True)
+
+    def data_progress(self, what: str, done: int, total: int) -> None:
+        self.show(what, done, total)
+
+    def test_progress(self, what: str, done: int, total: int) -> None:
+        self.show(what, done, total)
+
+    def training_progress(self, progress: TrainingProgress) -> None:
+        super().training_progress(progress)
+        detail = f"loss {progress.loss:.3f}  {progress.episodes_per_second:.1f} episodes/s"
+        if progress.validation is not None:
+            detail += f"  val {100 * progress.validation.accuracy:.2f} ± {100 * progress.validation.ci95:.2f} %"
+        self.show("training", progress.episode, progress.train_episodes, detail, progress.episodes_per_second)
+
+    def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
+        """How far something is; ``speed`` in units a second, where it is known, tells when it will be finished."""
+        now = time.monotonic()
+        if now - self._last_line < self._seconds_between_lines and not (done == total and detail):
+            return
+        self._last_line = now
+        left = f"  {(total - done) / speed:.0f} s left" if speed else ""
+        self.say(f"{what} {done}/{total}  {detail}{left}")
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``5 min`` or ``2 h 05 min``."""
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +14,13 @@ from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.files import data_root
 from fewshot.bench.basics import Measurement, load_before
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.sweep import Job, Place, Processes
 from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.models.methods import METHODS
 from fewshot.progress import Reporter
 from fewshot.records.published import published_target
-from fewshot.records.record import RunRecord, from_stored
-
-_FEWSHOT = "import sys; from fewshot.cli.main import main; main(sys.argv[1:])"
+from fewshot.records.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Trained:
     selected_episode: int
 
 
-Run = Callable[[Sequence[str]], tuple[RunRecord, float]]
+Run = Callable[[Job, Place], tuple[RunRecord, float]]
 
 
 def measure_time_to_accuracy(
@@ -82,35 +79,33 @@ def measure_time_to_accuracy(
     for seed in range(goal.num_seeds):
         reporter.say(f"training {goal.model} on {goal.dataset}, seed {seed} ({seed + 1} of {goal.num_seeds}) ...")
         with tempfile.TemporaryDirectory(prefix="fewshot-bench-") as fresh:
-            record, seconds = (run or _run_in_a_process)(_command(goal, seed, root, Path(fresh)))
+            record, seconds = (run or _run_in_a_process)(_job(goal, seed), Place(Path(fresh), data_root(root)))
         trainings.append(_trained(record, seed, seconds))
         reporter.say(f"  {100 * trainings[-1].accuracy:.2f} % after {trainings[-1].training_seconds:.1f} s of training")
     return _summary(goal, target, pixels, trainings) | {"load": load}
 
 
-def _command(goal: Goal, seed: int, root: Path | None, fresh: Path) -> list[str]:
-    """The words behind ``fewshot``: what anybody would type."""
-    pairs: dict[str, object] = {
-        "--model": goal.model,
-        "--dataset": goal.dataset,
-        "--way": goal.way,
-        "--shot": goal.shot,
-        "--recipe": goal.recipe,
-        "--episodes": goal.num_episodes,
-        "--seed": seed,
-        "--data": data_root(root),
-        "--out": fresh,
-    }
-    return ["run", *(str(word) for pair in pairs.items() for word in pair), "--json"]
+def _job(goal: Goal, seed: int) -> Job:
+    config = RunConfig(
+        model=goal.model,
+        dataset=goal.dataset,
+        way=goal.way,
+        shot=goal.shot,
+        recipe=goal.recipe,
+        episodes=goal.num_episodes,
+        seed=seed,
+    )
+    return Job(f"seed {seed}", config)
 
 
-def _run_in_a_process(words: Sequence[str]) -> tuple[RunRecord, float]:
-    """The record of a command and its wall time. What it says on standard error is passed through."""
+def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
+    """The record of a run and the wall time of its process. What it says on standard error is passed through."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", _FEWSHOT, *words], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"`fewshot {' '.join(words)}` failed: the line above says why")
-    return from_stored(json.loads(done.stdout)), time.perf_counter() - start
+    try:
+        ((record, _),) = Processes(place, 1).submit([job]).result()
+    except UserError as error:
+        raise UserError(f"`{job.config.to_command()}` failed: {error}") from error
+    return record, time.perf_counter() - start
 
 
 def _published(goal: Goal, pixels: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from fewshot.cli.output import print_sections, published_runs, readable_records
-from fewshot.cli.overall import OverallReporter
+from fewshot.cli.progress import SweepReporter
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.resolve import DEFAULT_UNLABELED
-from fewshot.experiments.run import run
+from fewshot.experiments.sweep import InThisProcess, Job, Place, sweep, work_of
 from fewshot.models.hardware import keep_freed_memory
 from fewshot.models.methods import METHODS
 from fewshot.models.options import check_choice
@@ -23,7 +24,7 @@ from fewshot.records.record import RunRecord
 from fewshot.reports.frame import csv_text, leaderboard_frame, quick_columns
 from fewshot.reports.leaderboard import overview, unranked
 from fewshot.reports.results import check_results, write_results
-from fewshot.training.recipes import RECIPES, RecipeName, find_recipe
+from fewshot.training.recipes import RECIPES
 
 
 def leaderboard_command(results: Path, write: bool, check: bool, out: Path, form: str | None, **choices: Any) -> None:
@@ -34,7 +35,8 @@ def leaderboard_command(results: Path, write: bool, check: bool, out: Path, form
         recipe = check_choice("recipe", choices["recipe"], RECIPES)
         keep_freed_memory()
         dataset = open_dataset(choices["dataset"], choices["data"])
-        records = train_all(dataset, recipe, choices["way"], choices["shot"], choices["episodes"], out)
+        asked = {name: choices[name] for name in ("dataset", "way", "shot", "episodes")}
+        records = train_all(dataset, RunConfig(recipe=recipe, **asked), Place(out, choices["data"]))
         _print(records, form, smoke=recipe == "smoke")
     elif write:
         for path in write_results(results):
@@ -57,49 +59,24 @@ def _print(records: Iterable[RunRecord], form: str | None, *, smoke: bool = Fals
         print_sections([*overview(frame), *unranked(frame)])
 
 
-def train_all(
-    dataset: Dataset, recipe: RecipeName, way: int, shot: int, episodes: int, out: Path, seed: int = 0
-) -> list[RunRecord]:
-    """Train and test every method that can be, one after another, with one progress line; their records.
+def train_all(dataset: Dataset, config: RunConfig, place: Place) -> list[RunRecord]:
+    """Train and test every method that can be, one after another; their records. ``config`` is all but the model.
 
-    A method that does not fit these images or has no such recipe is named with the reason and left
-    out. Raises UserError where that is so for all.
+    A method that does not fit these images or has no such recipe is named with the reason and left out. Raises
+    UserError where that is so for all.
     """
-    names = list(METHODS)
-    records: list[RunRecord] = []
-    reasons: list[str] = []
-    with OverallReporter(len(names)) as reporter:
-        for name in names:
-            reporter.begin(name)
-            try:
-                record = _train_one(name, dataset, recipe, way, shot, episodes, out, seed, reporter)
-            except UserError as error:
-                reasons.append(f"{name}: {error}")
-                reporter.end(f"{name} left out: {error}")
-                continue
-            records.append(record)
-            reporter.end(f"{name} {record.percent()}")
-    if not records:
-        raise UserError(f"no model could be run on {dataset.name}: {reasons[0]}")
-    return records
+    jobs = [Job(name, _run_of(name, dataset, config)) for name in METHODS]
+    with SweepReporter(work_of(jobs)) as reporter:
+        outcomes, failures = sweep(jobs, InThisProcess(place, reporter), reporter.say)
+    if not outcomes:
+        raise UserError(f"no model could be run on {dataset.name}: {failures[0]}")
+    return [record for record, _ in outcomes]
 
 
-def _train_one(
-    name: str,
-    dataset: Dataset,
-    recipe: RecipeName,
-    way: int,
-    shot: int,
-    episodes: int,
-    out: Path,
-    seed: int,
-    reporter: OverallReporter,
-) -> RunRecord:
+def _run_of(name: str, dataset: Dataset, config: RunConfig) -> RunConfig:
+    """The run of one model. A class of strokes has 20 images: 14 queries are left beside 5 unlabeled ones."""
     method_class = METHODS.get(name)
-    chosen = find_recipe(recipe, dataset.name, shot, name, way)
-    unlabeled = (chosen.unlabeled or DEFAULT_UNLABELED) if method_class.uses_unlabeled else 0
-    fitting = int(dataset.load("test").class_sizes.min()) - shot - unlabeled
-    query = max(1, min(15, fitting))  # a class of strokes has 20 images: 14 queries beside 5 unlabeled ones
-    schedule = "fast" if method_class.trains_on == "nothing" else recipe  # there is none to choose
-    config = RunConfig(recipe=schedule, model=name, way=way, shot=shot, query=query, episodes=episodes, seed=seed)
-    return run(config, dataset, out, reporter)[0]
+    unlabeled = DEFAULT_UNLABELED if method_class.uses_unlabeled else 0
+    fitting = int(dataset.load("test").class_sizes.min()) - config.shot - unlabeled
+    recipe = "fast" if method_class.trains_on == "nothing" else config.recipe  # there is none to choose
+    return replace(config, model=name, recipe=recipe, query=max(1, min(15, fitting)))

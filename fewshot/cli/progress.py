@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,17 +11,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from fewshot.progress import Reporter
+from fewshot.progress import LineReporter, duration
 
 if TYPE_CHECKING:
     from fewshot.training.loop import Progress as TrainingProgress
 
+_ALL = "all runs, %"
 
-class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
+
+class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"]):
     """Bars on standard error; where that is no terminal, a plain line every few seconds instead."""
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
-        super().__init__()
+        super().__init__(seconds_between_lines)
         self.console = Console(stderr=True, highlight=False, markup=False)  # a path may hold [brackets]
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -33,7 +36,6 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
             disable=not self.console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._seconds_between_lines, self._last_line = seconds_between_lines, time.monotonic()
 
     def __enter__(self) -> TerminalReporter:
         self._bars.start()
@@ -47,31 +49,51 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
 
-    def data_progress(self, what: str, done: int, total: int) -> None:
-        self._show(what, done, total)
-
-    def test_progress(self, what: str, done: int, total: int) -> None:
-        self._show(what, done, total)
-
-    def training_progress(self, progress: TrainingProgress) -> None:
-        super().training_progress(progress)
-        detail = f"loss {progress.loss:.3f}  {progress.episodes_per_second:.1f} episodes/s"
-        if progress.validation is not None:
-            detail += f"  val {100 * progress.validation.accuracy:.2f} ± {100 * progress.validation.ci95:.2f} %"
-        self._show("training", progress.episode, progress.train_episodes, detail, progress.episodes_per_second)
-
-    def _show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
+    def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
         if not self.console.is_terminal:
-            self._print_line(what, done, total, detail, speed)
+            super().show(what, done, total, detail, speed)
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, detail=detail)
         self._bars.update(self._tasks[what], completed=done, total=total, detail=detail)
 
-    def _print_line(self, what: str, done: int, total: int, detail: str, speed: float) -> None:
-        now = time.monotonic()
-        if now - self._last_line < self._seconds_between_lines and not (done == total and detail):
-            return
-        self._last_line = now
-        left = f"  {(total - done) / speed:.0f} s left" if speed else ""
-        self.console.print(f"{what} {done}/{total}  {detail}{left}", soft_wrap=True)
+
+class SweepReporter(TerminalReporter):
+    """The bars of one run, and one over the work of all runs, with the time that is left.
+
+    ``works`` has the work of each run by its name, in any unit; speed is measured in this very process.
+    """
+
+    def __init__(self, works: Mapping[str, float], seconds_between_lines: float = 10.0) -> None:
+        super().__init__(seconds_between_lines)
+        self._works, self._number = works, -1
+        self._measured_work, self._measured_seconds = 0.0, 0.0
+        self._last: tuple[float, float] | None = None  # when this run's training was last seen, and its share done
+
+    def begin(self, name: str) -> None:
+        super().begin(name)
+        self._number, self._last = [*self._works].index(name), None
+        for what in [what for what in self._tasks if what != _ALL]:
+            self._bars.remove_task(self._tasks.pop(what))
+        self.say(f"run {self._number + 1} of {len(self._works)}: {name}")
+
+    def training_progress(self, progress: TrainingProgress) -> None:
+        super().training_progress(progress)
+        now, share, work = time.monotonic(), progress.episode / progress.train_episodes, self._works[self.name]
+        if self._last is not None:  # the first look of a resumed training shows work of another process
+            self._measured_seconds += now - self._last[0]
+            self._measured_work += (share - self._last[1]) * work
+        self._last = now, share
+        done, left = sum([*self._works.values()][: self._number]) + share * work, self.seconds_left
+        estimate = "time left: known after the first steps" if left is None else f"about {duration(left)} left"
+        detail = f"run {self._number + 1} of {len(self._works)}: {self.name}; {estimate}"
+        self.show(_ALL, round(100 * done / (sum(self._works.values()) or 1.0)), 100, detail)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all is trained, at the speed so far; None before there is any."""
+        if not self._measured_work or not self._measured_seconds:
+            return None
+        share = self._last[1] if self._last is not None else 0.0
+        left = sum([*self._works.values()][self._number :]) - share * self._works[self.name]
+        return left * self._measured_seconds / self._measured_work

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from episodes.errors import UserError
 from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def reproduce(**choices: Any) -> None:
     cells = _filled(table, choices)
     missing = [cell for cell in cells if cell.is_missing]
     if choices["train"] and missing:
-        data = ["--data", str(choices["data"])] if choices["data"] is not None else []
-        _train(missing, recipe, choices["seed"], [*data, "--out", str(choices["out"])], choices["jobs"])
+        _train(missing, recipe, choices)
         cells = _filled(table, choices)
     if choices["as_json"]:
         print_json(_as_json(table, cells))
@@ -58,15 +58,26 @@ def reproduce(**choices: Any) -> None:
         _print(table, cells, recipe)
 
 
-def _train(missing: Sequence[Cell], recipe: RecipeName, seed: int, more: Sequence[str], jobs: int) -> None:
-    if jobs == 1:
-        from fewshot.cli.sweep import train_missing
+def _train(missing: Sequence[Cell], recipe: RecipeName, choices: dict[str, Any]) -> None:
+    """Make what fills these cells, and test it. Raises UserError where some could not be."""
+    from fewshot.cli.progress import SweepReporter
+    from fewshot.experiments.paper_plan import run_of, tests_of
+    from fewshot.experiments.sweep import InThisProcess, Job, Place, Processes, sweep, work_of
+    from fewshot.models.hardware import keep_freed_memory
 
-        train_missing(missing, recipe, seed, more)
-        return
-    from fewshot.cli.sweep import train_side_by_side
-
-    train_side_by_side(missing, recipe, seed, more, jobs, lambda line: click.echo(line, err=True))
+    jobs = [
+        Job(f"{cell.row.name}, {cell.column.title}", run_of(cell, recipe, choices["seed"]), tuple(tests_of(cell)))
+        for cell in missing
+    ]
+    place = Place(choices["out"], choices["data"])
+    keep_freed_memory()
+    if choices["jobs"] == 1:
+        with SweepReporter(work_of(jobs)) as reporter:
+            _, failures = sweep(jobs, InThisProcess(place, reporter), reporter.say)
+    else:
+        _, failures = sweep(jobs, Processes(place, choices["jobs"]), lambda line: click.echo(line, err=True))
+    if failures:
+        raise UserError(f"{len(failures)} of {len(jobs)} failed, all others are there; {failures[0]}")
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
 from fewshot.records.published import Published, Verdict, verdict
 from fewshot.records.record import RunRecord
@@ -185,58 +186,54 @@ def _over_seeds(records: list[RunRecord]) -> Measured:
 
 def commands(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
     """What fills a cell, as typed: a training with its test, and a second test where that has another rule."""
-    steps = [run_words(cell, recipe, seed)]
-    if cell.row.ours is not None and cell.row.ours.test:
-        steps.append(evaluate_words(cell, "CHECKPOINT"))
-    return [shlex.join(["fewshot", *step]) for step in steps]
+    tests = [replace(test, checkpoint=Path("CHECKPOINT")) for test in tests_of(cell)]
+    return [config.to_command() for config in (run_of(cell, recipe, seed), *tests)]
 
 
-def run_words(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
-    """The words of ``fewshot run`` for a cell."""
+def run_of(cell: Cell, recipe: str = "fast", seed: int = 0) -> RunConfig:
+    """The run that a cell needs."""
     table, column, ours = cell.table, cell.column, cell.row.ours
     assert ours is not None
-    if ours.by_drawing:
-        return ["hausdorff"]
-    words = ["run", "--model", ours.model, *_data_words(table, ours, column)]
-    words += _flag("encoder", ours.encoder or None) + _flag("damage", ours.damage or None)
-    words += _flag("readout", ours.readout or None)
-    words += ["--query", str(column.query)] if column.query != 15 and not column.protocol else []
-    for name, value in (dict(ours.training) | _distractors(ours, column)).items():
-        words += _flag(name, value)
-    words += _flag("recipe", recipe if recipe != "fast" and not ours.untrained else None) + _flag("seed", seed or None)
-    for name, value in (*ours.options.items(), *ours.encoder_options.items()):
-        words += _flag(name, value)
-    return words
+    distractors = {"distractors": column.distractors or None} if "unlabeled" in ours.training else {}
+    return RunConfig(
+        model=ours.model,
+        dataset=None if table.dataset == "omniglot" else table.dataset,
+        class_split="lake" if table.class_split == "lake" else None,
+        size=105 if table.pixels_of(ours).endswith("-105") else None,
+        way=column.way,
+        shot=column.shot,
+        query=_query_of(column),
+        protocol=column.protocol or "episodes",
+        encoder=ours.encoder or None,
+        damage=ours.damage or None,
+        readout=ours.readout or None,
+        recipe="fast" if ours.untrained else recipe,
+        seed=seed,
+        model_options=ours.options,
+        encoder_options=ours.encoder_options,
+        **(dict(ours.training) | distractors),
+    )
 
 
-def evaluate_words(cell: Cell, checkpoint: str) -> list[str]:
-    """The words of ``fewshot evaluate`` for a cell whose test has another rule than its training."""
+def tests_of(cell: Cell) -> list[EvaluateConfig]:
+    """The test of what ``run_of`` trains, where a cell is tested by another rule; its checkpoint is left open."""
     column, ours = cell.column, cell.row.ours
-    assert ours is not None
-    unlabeled, distractors = ours.unlabeled(column)
-    words = ["evaluate", checkpoint, "--way", str(column.way), "--shot", str(column.shot)]
-    words += _flag("as", ours.test.get("as")) + _flag("damage", ours.test.get("damage"))
-    words += ["--query", str(column.query)] if column.query != 15 else []
-    words += _flag("unlabeled", unlabeled or None) + _flag("distractors", distractors or None)
-    for name, value in ours.test.get("options", {}).items():
-        words += _flag(name, value)
-    return words
-
-
-def _data_words(table: PaperTable, ours: Ours, column: Column) -> list[str]:
-    words = [] if table.dataset == "omniglot" else ["--dataset", table.dataset]
-    words += ["--split", table.class_split] if table.class_split == "lake" else []
-    words += ["--size", "105"] if table.pixels_of(ours).endswith("-105") else []
-    words += ["--way", str(column.way), "--shot", str(column.shot)]
-    return words + (["--protocol", column.protocol] if column.protocol else [])
-
-
-def _distractors(ours: Ours, column: Column) -> dict[str, Any]:
-    trained_with = "unlabeled" in ours.training and column.distractors
-    return {"distractors": column.distractors} if trained_with else {}
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    if value is None:
+    if ours is None or not ours.test:
         return []
-    return [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    unlabeled, distractors = ours.unlabeled(column)
+    test = EvaluateConfig(
+        way=(column.way,),
+        shot=(column.shot,),
+        as_model=ours.test.get("as"),
+        damage=ours.test.get("damage"),
+        query=_query_of(column),
+        unlabeled=unlabeled or None,
+        distractors=distractors or None,
+        model_options=ours.test.get("options", {}),
+    )
+    return [test]
+
+
+def _query_of(column: Column) -> int:
+    """Queries a class; those of published runs are theirs."""
+    return 15 if column.protocol else column.query

@@ -194,27 +194,34 @@ def _naming(config: RunConfig, dataset: Dataset) -> RunConfig:
 
 
 def _training_plan(config: RunConfig, dataset: Dataset, reporter: Reporter) -> TrainingPlan | None:
-    """The recipe with what the configuration changes in it, on its images; None where nothing is trained.
+    """The recipe on its images; None where nothing is trained. What the model does not read is refused before."""
+    recipe, shortened = recipe_of(config, dataset.name)
+    if recipe is None:
+        return None
+    train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
+    initial = None if config.init is None else initial_weights(config.init)
+    return TrainingPlan(_fitted(recipe, config, train_set, val_set), shortened, train_set, val_set, initial)
 
-    Raises UserError for what the model does not read, before any image is decoded.
+
+def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
+    """The recipe with what the configuration changes in it, and whether that shortens it; None: nothing is trained.
+
+    Raises UserError for what the model does not read.
     """
     method_class = METHODS.get(config.model)
     if method_class.trains_on == "nothing":
-        return None
+        return None, False
     recipe = config.recipe
     if isinstance(recipe, str):
         name = check_choice("recipe", recipe, RECIPES)
-        recipe = find_recipe(name, dataset.name, config.shot, config.model, config.way, config.encoder)
+        recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder)
     shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes
     recipe = replace(recipe, **config.overrides())
     if recipe.unlabeled and not method_class.uses_unlabeled:
         raise UserError(f"model {config.model} makes no use of unlabeled images: leave out --unlabeled")
     if method_class.uses_unlabeled and not recipe.unlabeled:
         recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
-    recipe = _choices_checked(recipe, config.model, method_class)
-    train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
-    initial = None if config.init is None else initial_weights(config.init)
-    return TrainingPlan(_fitted(recipe, config, train_set, val_set), shortened, train_set, val_set, initial)
+    return _choices_checked(recipe, config.model, method_class), shortened
 
 
 def _choices_checked(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:

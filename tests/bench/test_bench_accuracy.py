@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,12 @@ from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.bench import time_to_accuracy as bench_accuracy
 from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
+from fewshot.experiments import sweep
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.run import run
+from fewshot.experiments.sweep import Job, Place
 from fewshot.progress import Reporter
-from fewshot.records.record import RunRecord, from_stored
+from fewshot.records.record import RunRecord
 from fewshot.records.schema import Cost, History, Validation
 from records import a_record
 
@@ -31,20 +35,20 @@ def record(accuracy: float, seconds: float, validation: float) -> RunRecord:
 
 
 class Scripted:
-    """Answers each training with the next record and keeps the words it was called with."""
+    """Answers each training with the next record and keeps what was asked for, and where."""
 
     def __init__(self, *records: RunRecord) -> None:
-        self.records, self.calls = [*records], list[Sequence[str]]()
+        self.records, self.calls = [*records], list[tuple[RunConfig, Path]]()
 
-    def __call__(self, words: Sequence[str]) -> tuple[RunRecord, float]:
-        self.calls.append(words)
+    def __call__(self, job: Job, place: Place) -> tuple[RunRecord, float]:
+        self.calls.append((job.config, place.out))
         return self.records[len(self.calls) - 1], 100.0
 
 
 def test_the_median_of_the_seeds_is_held_against_the_target(tmp_path: Path) -> None:
-    run = Scripted(record(0.80, 30, 5), record(0.95, 10, 4), record(0.90, 20, 1))
+    played = Scripted(record(0.80, 30, 5), record(0.95, 10, 4), record(0.90, 20, 1))
     goal = Goal(dataset="strokes", target=0.85, num_seeds=3)
-    measured = measure_time_to_accuracy(goal, tmp_path, Reporter(), run)
+    measured = measure_time_to_accuracy(goal, tmp_path, Reporter(), played)
     outcome = measured["time_to_accuracy"]
     assert outcome["median_accuracy"] == 0.90
     assert outcome["median_training_seconds"] == 20
@@ -57,19 +61,19 @@ def test_the_median_of_the_seeds_is_held_against_the_target(tmp_path: Path) -> N
 
 
 def test_a_median_below_the_target_is_called_a_miss(tmp_path: Path) -> None:
-    run = Scripted(record(0.80, 30, 5))
+    played = Scripted(record(0.80, 30, 5))
     goal = Goal(dataset="strokes", target=0.85, num_seeds=1)
-    assert not measure_time_to_accuracy(goal, tmp_path, Reporter(), run)["time_to_accuracy"]["target_met_by_median"]
+    assert not measure_time_to_accuracy(goal, tmp_path, Reporter(), played)["time_to_accuracy"]["target_met_by_median"]
 
 
 def test_every_seed_trains_in_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
-    run = Scripted(record(0.9, 1, 0), record(0.9, 1, 0))
-    measure_time_to_accuracy(SMOKE, tmp_path, Reporter(), run)
-    folders = {words[words.index("--out") + 1] for words in run.calls}
+    played = Scripted(record(0.9, 1, 0), record(0.9, 1, 0))
+    measure_time_to_accuracy(SMOKE, tmp_path, Reporter(), played)
+    folders = {folder for _, folder in played.calls}
     assert len(folders) == 2
-    assert not any(Path(folder).exists() for folder in folders)
-    assert [words[words.index("--seed") + 1] for words in run.calls] == ["0", "1"]
-    assert all(words[words.index("--recipe") + 1] == "smoke" for words in run.calls)
+    assert not any(folder.exists() for folder in folders)
+    assert [config.seed for config, _ in played.calls] == [0, 1]
+    assert all(config.recipe == "smoke" for config, _ in played.calls)
 
 
 def test_the_published_number_is_the_target_where_none_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -91,8 +95,9 @@ def test_the_command_trains_for_real_and_its_record_tells_validation_from_traini
 ) -> None:
     """In this process, since only here the strokes are few."""
 
-    def in_process(words: Sequence[str]) -> tuple[RunRecord, float]:
-        return from_stored(json.loads(fewshot(*words, "--width", "8", "--query", "5").out)), 60.0
+    def in_process(job: Job, place: Place) -> tuple[RunRecord, float]:
+        config = replace(job.config, query=5, encoder_options={"width": 8})
+        return run(config, None, place.out, root=place.root)[0], 60.0
 
     monkeypatch.setattr(bench_accuracy, "_run_in_a_process", in_process)
     words = ("--dataset", "strokes", "--recipe", "smoke", "--episodes", "20", "--seeds", "1", "--target", "0")
@@ -110,6 +115,6 @@ def test_a_model_that_there_is_not_is_refused_before_anything_runs(fewshot: Fews
 
 
 def test_a_training_that_fails_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bench_accuracy, "_FEWSHOT", "import sys; sys.exit(2)")
-    with pytest.raises(UserError, match=r"`fewshot run --model proto .*` failed"):
+    monkeypatch.setattr(sweep, "_CHILD", "import sys; sys.exit(2)")
+    with pytest.raises(UserError, match=r"`fewshot run --model proto .*` failed: its process ended with status 2"):
         measure_time_to_accuracy(SMOKE, tmp_path, Reporter())

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from command_line import Fewshot
-from fewshot.cli import sweep
-from fewshot.cli.sweep import PlanReporter, duration, work_of
+from fewshot.cli.progress import SweepReporter
 from fewshot.experiments import resolve
 from fewshot.experiments.paper_plan import fill
+from fewshot.progress import duration
 from fewshot.records import paper_tables
 from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
 from fewshot.records.record import read_records, write_record
@@ -45,8 +45,7 @@ TOY = PaperTable(
 def toy_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of three short trainings on the strokes, called toy."""
     quick = replace(QUICK, name="fast")
-    for module in (resolve, sweep):
-        monkeypatch.setattr(module, "find_recipe", lambda *_: quick)
+    monkeypatch.setattr(resolve, "find_recipe", lambda *_: quick)
     monkeypatch.setattr(paper_tables, "paper_table", lambda _: TOY)
     monkeypatch.setattr(paper_tables, "paper_table_names", lambda: ("toy",))
 
@@ -96,7 +95,7 @@ def test_what_is_missing_is_trained_once_and_fills_its_cells(fewshot: Fewshot) -
     assert outcome.status == 0, outcome.err
     assert "are missing" not in outcome.out
     assert outcome.out.count("no interval published") == 3
-    assert "cell 3 of 3: another, 5-way 1-shot" in outcome.err
+    assert "run 3 of 3: another, 5-way 1-shot" in outcome.err
     records = read_records([Path("runs/records")])
     assert not [cell for cell in fill(TOY, records) if cell.is_missing]
     assert (
@@ -115,37 +114,29 @@ def test_what_is_missing_is_trained_once_and_fills_its_cells(fewshot: Fewshot) -
 @pytest.mark.usefixtures("toy_table")
 def test_ctrl_c_loses_nothing(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    original = PlanReporter.training_progress
+    original = SweepReporter.training_progress
 
-    def stop_once(self: PlanReporter, progress: Progress) -> None:
+    def stop_once(self: SweepReporter, progress: Progress) -> None:
         original(self, progress)
         seen.append(progress.episode)
-        if self._cell == 2 and progress.episode == 20:
-            monkeypatch.setattr(PlanReporter, "training_progress", original)
+        if self.name.startswith("another") and progress.episode == 20:
+            monkeypatch.setattr(SweepReporter, "training_progress", original)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(PlanReporter, "training_progress", stop_once)
+    monkeypatch.setattr(SweepReporter, "training_progress", stop_once)
     stopped = fewshot("reproduce", "toy", "--run")
     assert stopped.status == 130
     assert "goes on from there" in stopped.err
     assert len(read_records([Path("runs/records")])) == 2
     outcome = fewshot("reproduce", "toy", "--run")
-    assert "cell 1 of 1: another" in outcome.err
+    assert "run 1 of 1: another" in outcome.err
     assert "are missing" not in outcome.out
-
-
-@pytest.mark.usefixtures("toy_table")
-def test_cells_that_share_a_training_pay_for_it_once() -> None:
-    missing = [cell for cell in fill(TOY, []) if cell.is_missing]
-    proto, refined, another = work_of(missing, "fast")
-    assert proto == another == 30 * 4 * (1 + 2) * 28 * 28  # episodes, way, images a class, pixels
-    assert refined == 0
 
 
 def test_the_time_left_follows_the_speed_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("fewshot.cli.reproduce.time.monotonic", lambda: now)
-    plan = PlanReporter([100.0, 300.0])
+    plan = SweepReporter({"resumed": 100.0, "next": 300.0})
 
     def at(seconds: float, episode: int) -> float | None:
         nonlocal now
@@ -153,12 +144,12 @@ def test_the_time_left_follows_the_speed_of_this_process(monkeypatch: pytest.Mon
         plan.training_progress(Progress(episode, 100, 0.5, 1.0, None))
         return plan.seconds_left
 
-    plan.begin(0, "resumed", ["run"])
+    plan.begin("resumed")
     assert at(1000, 50) is None  # half of it was done before: that says nothing of this machine
     assert at(1010, 60) == pytest.approx(340)  # 10 of 400 units in 10 s; 40 + 300 are left
     assert at(1050, 100) == pytest.approx(300)
-    plan.begin(1, "next", ["run"])
+    plan.begin("next")
     assert plan.seconds_left == pytest.approx(300)
     assert at(1060, 0) == pytest.approx(300)
     assert at(1160, 50) == pytest.approx(150 * 150 / 200)  # the next went faster
-    assert (duration(20), duration(3590), duration(7500)) == ("1 min", "1 h 00 min", "2 h 05 min")
+    assert [duration(seconds) for seconds in (20, 50, 3590, 7500)] == ["20 s", "1 min", "1 h 00 min", "2 h 05 min"]

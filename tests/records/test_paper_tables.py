@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,16 +11,16 @@ import numpy as np
 import pytest
 
 from episodes.datasets.cards import DATASETS
-from fewshot.cli.main import cli
-from fewshot.cli.run import run_config
-from fewshot.experiments.paper_plan import Cell, Measured, evaluate_words, fill, run_words
+from fewshot.cli.run import evaluate, evaluate_config, run, run_config
+from fewshot.experiments.paper_plan import Cell, Measured, commands, fill
+from fewshot.experiments.resolve import recipe_of
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
 from fewshot.models.options import checked_options, non_default_options
 from fewshot.records.paper_tables import Column, Ours, PaperTable, PaperTableError, Row, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import Rule
-from fewshot.training.recipes import Recipe, find_recipe
+from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
 
 NAMES = paper_table_names()
@@ -77,18 +78,15 @@ def test_models_options_and_trainings_are_ones_that_exist(name: str) -> None:
 @every_table
 def test_every_printed_command_is_one_that_the_command_line_takes(name: str) -> None:
     for cell in cells_of_ours(name):
-        words = run_words(cell)
-        assert words[0] in cli.commands
-        if words[0] != "run":
-            continue
-        choices = cli.commands["run"].make_context("run", words[1:]).params
         assert cell.row.ours is not None
-        run_config(choices).checked()
-        assert (choices["way"], choices["shot"]) == (cell.column.way, cell.column.shot)
-        find_recipe("fast", cell.table.dataset, cell.column.shot, cell.row.ours.model, cell.column.way)
-        if cell.row.ours.test:
-            second = evaluate_words(cell, "checkpoint.safetensors")
-            assert cli.commands["evaluate"].make_context("evaluate", second[1:]).params["way"] == (cell.column.way,)
+        first, *second = [shlex.split(command) for command in commands(cell)]
+        config = run_config(run.make_context("run", first[2:]).params).checked()
+        assert (config.way, config.shot) == (cell.column.way, cell.column.shot)
+        assert recipe_of(config, cell.table.dataset)[0] is not None or cell.row.ours.untrained
+        assert bool(second) == bool(cell.row.ours.test)
+        for words in second:
+            choices = evaluate.make_context("evaluate", words[2:]).params
+            assert evaluate_config(choices).way == (cell.column.way,)
 
 
 def test_a_printed_number_that_is_there_twice_is_an_error() -> None:
@@ -194,10 +192,11 @@ def test_a_second_rule_in_the_test_is_a_second_command() -> None:
     ours = Ours("proto", training={"labeled_share": 0.1}, test={"as": "soft-kmeans-proto", "unlabeled": 5})
     table = paper_table("ren2018-omniglot")
     cell = Cell(table, replace(table.rows[0], ours=ours), Column(5, 1, 1.0, query=14, distractors=5), None, None)
-    run, evaluate = cell.as_dict()["commands"]
-    assert run == "fewshot run --model proto --way 5 --shot 1 --query 14 --labeled-share 0.1"
-    assert evaluate.startswith("fewshot evaluate CHECKPOINT --way 5 --shot 1 --as soft-kmeans-proto --query 14")
-    assert evaluate.endswith("--unlabeled 5 --distractors 5")
+    first, second = cell.as_dict()["commands"]
+    assert first == "fewshot run --model proto --way 5 --shot 1 --query 14 --labeled-share 0.1"
+    assert second == (
+        "fewshot evaluate CHECKPOINT --way 5 --shot 1 --query 14 --unlabeled 5 --distractors 5 --as soft-kmeans-proto"
+    )
 
 
 def test_rows_of_one_table_ask_for_different_records() -> None:

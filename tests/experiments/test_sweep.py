@@ -1,0 +1,113 @@
+"""Many runs: in this process, or several at once, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from episodes.errors import Interrupted
+from fewshot.experiments import sweep
+from fewshot.experiments.config import EvaluateConfig, RunConfig
+from fewshot.experiments.paper_plan import fill, run_of
+from fewshot.experiments.sweep import InThisProcess, Job, Place, Processes, chains_of, work_of
+from fewshot.progress import Reporter
+from fewshot.records.paper_tables import paper_table
+from played_runs import play
+
+PROTO = RunConfig(dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20)
+REFINED = EvaluateConfig(as_model="soft-kmeans-proto", unlabeled=2, query=5, episodes=20)
+JOBS = [
+    Job("proto", PROTO),
+    Job("refined", PROTO, (REFINED,)),
+    Job("siamese", replace(PROTO, model="siamese-cosine")),
+]
+
+
+def script(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, wait_for: Sequence[str] = (), failing: str = "", dying: str = ""
+) -> Place:
+    """Runs that are played, and what happens in them."""
+    (folder / "script.json").write_text(json.dumps({"wait_for": wait_for, "failing": failing, "dying": dying}))
+    monkeypatch.setattr(sweep, "perform", play)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    return Place(folder)
+
+
+def test_jobs_that_share_a_training_stand_in_one_chain() -> None:
+    assert chains_of(JOBS) == [JOBS[:2], JOBS[2:]]
+    others = [Job("longer", replace(PROTO, train_episodes=99)), Job("seed", replace(PROTO, seed=1))]
+    assert len(chains_of([*JOBS, *others])) == 4
+    assert work_of(JOBS)["proto"] == work_of(JOBS)["siamese"] == 20 * 5 * (1 + 5) * 28 * 28
+    assert work_of(JOBS)["refined"] == 0
+
+
+def test_tests_at_other_ways_and_shots_wait_for_the_training_that_they_share() -> None:
+    """Two processes at one training would be refused: proto's fast recipe on Omniglot is the same for all four."""
+    cells = [cell for cell in fill(paper_table("snell2017-table1"), []) if cell.row.ours is not None]
+    jobs = [Job(f"{cell.row.name} {cell.column.title}", run_of(cell)) for cell in cells]
+    assert len(jobs) == 8
+    assert [job for job in jobs if job.config.model == "proto"] in chains_of(jobs)
+
+
+def test_a_job_that_cannot_be_is_named_and_the_others_are_made(tmp_path: Path) -> None:
+    """In this process, and for real."""
+    impossible = Job("nobody's", replace(PROTO, model="matching", recipe="paper"))
+    said: list[str] = []
+    outcomes, failures = sweep.sweep([impossible, JOBS[1]], InThisProcess(Place(tmp_path), Reporter()), said.append)
+    assert [record.model for record, _ in outcomes] == ["proto", "soft-kmeans-proto"]
+    assert failures == ["nobody's: no paper gives a whole recipe for matching on strokes: use --recipe fast"]
+    assert said[0].startswith("1/2 nobody's failed: no paper gives")
+    assert said[1].startswith("2/2 refined ")
+    assert "left" in said[0]
+    command = outcomes[1][0].command
+    assert command.startswith(f"fewshot evaluate {tmp_path}/checkpoints/proto-strokes")
+    assert command.endswith("--query 5 --unlabeled 2 --episodes 20 --as soft-kmeans-proto")
+
+
+def test_processes_run_at_once_and_tell_what_they_do_under_their_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each ends only when the other has begun: one after the other they would wait in vain."""
+    place, said = script(monkeypatch, tmp_path, wait_for=("proto", "siamese-cosine")), list[str]()
+    outcomes, failures = sweep.sweep(JOBS, Processes(place, 2), said.append)
+    assert failures == []
+    assert [record.model for record, _ in outcomes] == ["proto", "siamese-cosine"]
+    assert json.loads((tmp_path / "proto").read_text()) == ["proto", "refined"]
+    assert "[siamese] training siamese-cosine" in capfd.readouterr().err
+    assert said[-1].startswith("2/2 ")
+
+
+def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = script(monkeypatch, tmp_path, failing="proto", dying="matching")
+    jobs = [*JOBS, Job("matching", replace(PROTO, model="matching"))]
+    outcomes, failures = sweep.sweep(jobs, Processes(place, 3), lambda _: None)
+    assert [record.model for record, _ in outcomes] == ["siamese-cosine"]
+    assert failures == ["proto: no such luck", f"matching: its process ended with status {-signal.SIGKILL}"]
+
+
+def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = script(monkeypatch, tmp_path, wait_for=("nobody",))
+    jobs = [*JOBS, Job("third", replace(PROTO, model="matching"))]
+
+    def interrupt() -> None:
+        while sum((tmp_path / name).exists() for name in ("proto", "siamese-cosine", "matching")) < 2:
+            time.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)  # a shell that runs the tests in the background ignores Ctrl-C
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Interrupted, match="goes on from there"):
+        sweep.sweep(jobs, Processes(place, 2), lambda _: None)
+    assert len([*tmp_path.glob("* saved")]) == 2
+    assert signal.getsignal(signal.SIGINT) is before
