@@ -139,23 +139,12 @@ def evaluate_config(choices: Mapping[str, Any]) -> EvaluateConfig:
     return EvaluateConfig(checkpoint=choices["checkpoint"], model_options=words, **given(EvaluateConfig, choices))
 
 
-@click.command(short_help="Score Lake's 20 runs without learning: a check that they are read right.")
+@click.command(hidden=True)
 @click.option("--size", type=click.IntRange(1), default=105, show_default=True, help="Side of the images: 28 or 105.")
 @data_option
 @out_option
 @json_option
-def hausdorff(size: int, data: Path | None, out: Path, as_json: bool) -> None:
-    """Score Lake's 20 published runs by the modified Hausdorff distance of the drawings.
-
-    Nothing is learned. At 105x105 Lake et al. (2015) print 38.8 % errors: a check that drawings and answers are paired
-    as published.
-    """
-    from episodes.datasets.opening import open_dataset
-    from fewshot.cli.output import print_outcomes
-    from fewshot.cli.progress import TerminalReporter
-    from fewshot.experiments.hausdorff import measure_hausdorff
-
-    with TerminalReporter() as reporter:
-        dataset = open_dataset("omniglot", data, "lake", reporter=reporter, size=size)
-        outcome = measure_hausdorff(dataset, out, reporter)
-    print_outcomes([outcome], as_json)
+@click.pass_context
+def hausdorff(context: click.Context, size: int, **places: Any) -> None:
+    """The name by which older records call `fewshot run --model hausdorff --split lake --protocol runs --size 105`."""
+    context.invoke(run, model="hausdorff", class_split="lake", protocol="runs", size=size, **places)

@@ -158,8 +158,6 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
     )
     if any(found != wanted for found, wanted in facts):
         return False
-    if ours.by_drawing:
-        return True
     unlabeled, distractors = ours.unlabeled(column)
     training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
     training |= {"distractors": column.distractors or None} if "unlabeled" in ours.training else {}

@@ -13,7 +13,11 @@ from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.records.numbers import Published, published
 
-_OWN_ENCODER = {"relation": "relation", "gaussian-proto": "conv4-gaussian"}  # of all others it is conv4
+_OWN_ENCODER = {
+    "relation": "relation",
+    "gaussian-proto": "conv4-gaussian",
+    "hausdorff": "pixels",
+}  # of all others it is conv4
 LAKE_RUNS = "runs"
 """The protocol word of columns that are Lake's 20 published runs and not episodes drawn here."""
 
@@ -66,11 +70,6 @@ class Ours:
     def untrained(self) -> bool:
         """Whether there is nothing to learn, so that a test without a training fills the cell."""
         return self.model in ("hausdorff", "untrained")
-
-    @property
-    def by_drawing(self) -> bool:
-        """Whether drawings are compared, with no embedding in between."""
-        return self.model == "hausdorff"
 
     @property
     def tested_as(self) -> tuple[str, dict[str, Any]]:

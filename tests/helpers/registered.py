@@ -32,6 +32,10 @@ def variants() -> list[Variant]:
     return found
 
 
+LEARNING = [variant for variant in variants() if variant[0] != "hausdorff"]
+"""All but the one that has no weight at all."""
+
+every_learner = pytest.mark.parametrize("variant", LEARNING, ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
 every_method = pytest.mark.parametrize("variant", variants(), ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
 
 

@@ -24,6 +24,7 @@ from registered import (
     build,
     build_encoder,
     embedded,
+    every_learner,
     every_method,
     logits_of,
     spec_for,
@@ -133,7 +134,7 @@ def test_the_flag_uses_unlabeled_says_whether_unlabeled_images_move_the_logits(v
     assert torch.equal(with_unlabeled, without) != method.uses_unlabeled
 
 
-@every_method
+@every_learner
 def test_weights_come_back_from_a_file_to_the_bit(variant: Variant, tmp_path: Path) -> None:
     method, other = build(variant, seed=0), build(variant, seed=1)
     trained_a_little(method)
