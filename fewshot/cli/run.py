@@ -144,7 +144,6 @@ def evaluate_config(choices: Mapping[str, Any]) -> EvaluateConfig:
 @data_option
 @out_option
 @json_option
-@click.pass_context
-def hausdorff(context: click.Context, size: int, **places: Any) -> None:
+def hausdorff(size: int, **places: Any) -> None:
     """The name by which older records call `fewshot run --model hausdorff --split lake --protocol runs --size 105`."""
-    context.invoke(run, model="hausdorff", class_split="lake", protocol="runs", size=size, **places)
+    click.get_current_context().invoke(run, model="hausdorff", class_split="lake", protocol="runs", size=size, **places)

@@ -13,11 +13,7 @@ from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.records.numbers import Published, published
 
-_OWN_ENCODER = {
-    "relation": "relation",
-    "gaussian-proto": "conv4-gaussian",
-    "hausdorff": "pixels",
-}  # of all others it is conv4
+_OWN_ENCODER = {"relation": "relation", "gaussian-proto": "conv4-gaussian", "hausdorff": "pixels"}  # else conv4
 LAKE_RUNS = "runs"
 """The protocol word of columns that are Lake's 20 published runs and not episodes drawn here."""
 

@@ -16,8 +16,11 @@ from command_line import Fewshot, checkpoint_of, record_in
 from episodes.datasets.omniglot.dataset import Omniglot
 from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY, oneshot_runs, read_runs
 from episodes.datasets.strokes.dataset import Strokes
+from episodes.errors import UserError
 from episodes.types import DataError, EpisodeError
-from fewshot.experiments.hausdorff import correct_trials, ink_points, modified_hausdorff
+from fewshot.evaluation.evaluate import embed_all, evaluate
+from fewshot.models.factory import build_method
+from fewshot.models.methods.hausdorff import ink_points, modified_hausdorff
 from fewshot.records.record import read_record
 
 
@@ -80,9 +83,25 @@ def test_the_modified_hausdorff_distance_is_the_larger_mean_of_nearest_distances
     right = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 9.0]])
     to_right, to_left = (0 + 4) / 2, (0 + 3 + 5) / 3
     assert modified_hausdorff(KDTree(left), KDTree(right)) == pytest.approx(max(to_right, to_left))
-    image = np.zeros((5, 5), np.uint8)
-    image[1, 2] = image[3, 2] = 255
+    image = np.zeros((5, 5), np.float32)
+    assert ink_points(image).tolist() == [[0.0, 0.0]]
+    image[1, 2] = image[3, 2] = 1
     assert ink_points(image).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+
+
+def test_a_drawing_takes_the_class_of_the_nearest_one() -> None:
+    """Two classes of two drawings: a bar and a cross, wherever they stand on the sheet."""
+    bar, cross = torch.zeros(2, 8, 8)
+    bar[1:7, 2] = cross[3, 1:6] = cross[1:6, 3] = 1
+    support = torch.stack([bar, bar.roll(3, 1), cross, cross.roll(1, 0)]).view(1, 2, 2, 64)
+    query = torch.stack([cross.roll(2, 1), bar.roll(1, 1), torch.zeros(8, 8)]).view(1, 3, 64)
+    method = build_method("hausdorff", {}, "pixels", {}, (1, 8, 8), seed=0)
+    logits = method.logits(support, query)
+    assert logits.argmax(2)[0, :2].tolist() == [1, 0]
+    assert logits[0, :2].amax(1).tolist() == [0, 0]
+    assert logits.isfinite().all()
+    with pytest.raises(UserError, match="images of one channel, and --encoder pixels"):
+        build_method("hausdorff", {}, "conv4", {}, (1, 28, 28), seed=0)
 
 
 def test_only_omniglot_under_the_lake_split_has_runs(fewshot: Fewshot) -> None:
@@ -125,8 +144,11 @@ def test_the_drawings_of_the_runs_are_evaluation_drawings_of_one_character_each(
 def test_the_modified_hausdorff_distance_errs_as_often_as_published(real_data_root: Path) -> None:
     """38.8 % of 400 trials (Lake et al. 2015): a wrong pairing or a wrong image would be far from it."""
     runs = oneshot_runs(Omniglot(real_data_root, "lake", size=105))
-    correct = correct_trials(runs, NUM_RUNS)
+    method = build_method("hausdorff", {}, "pixels", {}, (1, 105, 105), seed=0)
+    correct = evaluate(method, runs, NUM_RUNS, table=embed_all(method, runs.image_set.images, "fp32")).correct
     assert 400 - int(correct.sum()) == 155  # 38.75 %
+    (path,) = Path(__file__).parents[2].glob("results/runs/hausdorff_omniglot-lake-105_*.json")
+    assert np.array_equal(correct, read_record(path).counts)
 
 
 @pytest.mark.real_data
@@ -146,7 +168,6 @@ def test_a_training_on_background_alphabets_is_tested_on_the_runs(
     assert record_in(again).correct == record.correct
     assert "leave out --way" in fewshot("evaluate", checkpoint, "--protocol", "runs", "--way", "5").error
     assert "--split lake" in fewshot(*smoke, "--protocol", "runs").error
-    hausdorff = fewshot("hausdorff", "--size", "28")
-    (path,) = Path("runs/records").glob("hausdorff_*.json")
-    assert read_record(path).protocol == "omniglot-lake-28/20w1s/runs@v1"
-    assert hausdorff.status == 0
+    hausdorff = record_in(fewshot("run", "--model", "hausdorff", "--split", "lake", "--protocol", "runs"))
+    assert hausdorff.protocol == "omniglot-lake-28/20w1s/runs@v1"
+    assert record_in(fewshot("hausdorff", "--size", "28")).correct == hausdorff.correct

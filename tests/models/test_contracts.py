@@ -145,7 +145,7 @@ def test_weights_come_back_from_a_file_to_the_bit(variant: Variant, tmp_path: Pa
     assert torch.equal(logits_of(method, *parts), logits_of(other, *again))
 
 
-@every_method
+@every_learner
 def test_color_images_of_84_pixels_are_welcome(variant: Variant) -> None:
     method = build(variant, image_shape=COLOR)
     batch = batch_for(method, way=2, shot=1, num_query=1, image_set=toy_set(4, 4, COLOR))

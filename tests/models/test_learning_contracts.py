@@ -16,6 +16,7 @@ from registered import (
     batch_for,
     build,
     embedded,
+    every_learner,
     every_method,
     logits_of,
     spec_for,
@@ -25,7 +26,7 @@ from registered import (
 from toy_classes import constant_set, toy_set
 
 
-@every_method
+@every_learner
 def test_every_parameter_learns(variant: Variant) -> None:
     """A gradient of exactly zero on some data may be chance (a hinge is closed); on ten episodes it is not."""
     method = build(variant)
@@ -40,7 +41,7 @@ def test_every_parameter_learns(variant: Variant) -> None:
     assert not silent
 
 
-@every_method
+@every_learner
 def test_one_seed_trains_bit_identical_weights_and_another_seed_others(variant: Variant) -> None:
     methods = [build(variant, seed) for seed in (3, 3, 4)]
     losses = [trained_a_little(method) for method in methods]
@@ -57,7 +58,7 @@ def test_building_a_method_leaves_the_global_random_state_alone(variant: Variant
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@every_method
+@every_learner
 def test_one_episode_is_learned_by_heart(variant: Variant) -> None:
     torch.manual_seed(0)
     method = build(variant)
@@ -96,7 +97,7 @@ def test_images_that_tell_nothing_cost_the_logarithm_of_the_way(variant: Variant
         assert loss.item() == pytest.approx(math.log(way), rel=1e-4)
 
 
-@every_method
+@every_learner
 @pytest.mark.parametrize(("way", "shot", "num_query"), [(2, 1, 1), (1, 1, 1), (4, 1, 2)])
 @pytest.mark.parametrize("value", [None, 0, 255])
 def test_degenerate_episodes_have_a_finite_loss_and_gradient(
@@ -111,7 +112,7 @@ def test_degenerate_episodes_have_a_finite_loss_and_gradient(
     assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
 
 
-@every_method
+@every_learner
 def test_bfloat16_in_the_encoder_moves_the_loss_a_little_and_loses_no_gradient(variant: Variant) -> None:
     method = build(variant).train()
     batch = batch_for(method)

@@ -49,7 +49,7 @@ class Hausdorff(Method):
             [[modified_hausdorff(one, other) for other in drawn] for one in self._drawings(queries)]
             for queries, drawn in zip(query, map(self._drawings, support.flatten(1, 2)), strict=True)
         ]
-        by_drawing = query.new_tensor(distances).unflatten(2, (-1, shots))  # (batch, queries, way, shot)
+        by_drawing = query.new_tensor(distances).reshape(*query.shape[:2], -1, shots)  # (batch, queries, way, shot)
         return -by_drawing.amin(dim=3)
 
     def _drawings(self, rows: Float[Tensor, "drawings dim"]) -> list[KDTree]:
