@@ -225,6 +225,8 @@ def sweep(jobs: Sequence[Job], executor: Executor, say: Callable[[str], None]) -
             futures[index].add_done_callback(partial(progress.finished, chains[index], works[index]))
         while wait(futures.values(), timeout=1.0).not_done:  # signals are heard in between
             pass
+    if any(isinstance(future.exception(), Interrupted) for future in futures.values()):
+        raise Interrupted("stopped; the same command goes on from there")
     outcomes, failures = list[Outcome](), list[str]()
     for index in sorted(futures):
         if isinstance(error := futures[index].exception(), UserError):

@@ -135,7 +135,7 @@ def test_ctrl_c_loses_nothing(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_time_left_follows_the_speed_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("fewshot.cli.reproduce.time.monotonic", lambda: now)
+    monkeypatch.setattr("fewshot.cli.progress.time.monotonic", lambda: now)
     plan = SweepReporter({"resumed": 100.0, "next": 300.0})
 
     def at(seconds: float, episode: int) -> float | None:
