@@ -54,7 +54,7 @@ def test_the_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     assert [look.episode for look in record.history.validations] == [10, 20, 30]
     assert record.history.selected_episode in (10, 20, 30)
     assert {"python", "torch", "numpy"} <= record.versions.keys()
-    assert record.machine["device"] == "cpu"
+    assert record.hardware.device == "cpu"
     assert record.cost.training_seconds > 0
     assert "ddof 1" in record.ci_formula
     json.dumps(as_stored(record), allow_nan=False)

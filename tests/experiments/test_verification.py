@@ -8,9 +8,9 @@ import pytest
 
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from fewshot.experiments.measure import OWN_RULE
-from fewshot.experiments.verify import Verification
+from fewshot.experiments.verify import Verification, find_weights
 from fewshot.records.record import RunRecord, read_record, write_record
-from records import changed
+from records import a_record, changed
 
 
 def recounted(record: RunRecord, counts: np.ndarray) -> RunRecord:
@@ -101,3 +101,12 @@ def test_a_number_stands_when_it_moves_by_no_more_than_a_tenth_of_its_interval(
     assert ("rounding of another machine" in found.lines()[-1]) == (stands and moved != 0)
     assert not replace(found, episodes_equal=False).stands
     assert not replace(found, other_data=("val",)).stands
+
+
+def test_published_weights_are_found_beside_the_record_from_any_folder(tmp_path: Path) -> None:
+    """The record lies in another checkout's results/runs, and this folder has no results."""
+    record = a_record(trained={"checkpoint": "gone/proto-1234/checkpoint.safetensors"})
+    weights = tmp_path / "results" / "weights" / "proto-1234.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert find_weights(tmp_path / "results" / "runs" / "a.json", record, Path("results")) == weights
