@@ -43,15 +43,15 @@ def report(
     from fewshot.cli.output import published_runs, readable_records
     from fewshot.cli.progress import TerminalReporter
     from fewshot.records.record import read_records
-    from fewshot.reports.html.files import write_page, write_plots, write_published
-    from fewshot.reports.html.gallery import FILE, read_closeups
+    from fewshot.reports.html.gallery import FILE, read_gallery
+    from fewshot.reports.html.page import write_page, write_plots, write_published
 
     records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:
         kept = (results if write else out) / FILE
         _look(records, [results / "weights", out / "checkpoints"], data, kept)
-    seen = read_closeups(kept)
+    seen = read_gallery(kept)
     if plots is not None:
         with TerminalReporter() as reporter:
             for number, (path, total) in enumerate(write_plots(records, seen, plots), 1):
@@ -65,13 +65,13 @@ def report(
 
 def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | None, path: Path) -> None:
     from fewshot.cli.progress import TerminalReporter
-    from fewshot.reports.html.gallery import write_closeups
-    from fewshot.reports.html.gallery_episodes import look
-    from fewshot.reports.html.row_names import cells_of
+    from fewshot.reports.html.gallery import write_gallery
+    from fewshot.reports.html.gallery_models import look
+    from fewshot.reports.html.row_names import boards_of
 
     with TerminalReporter() as reporter:
-        found = look(cells_of(records), weights, data, reporter)
-    click.echo(f"written: {write_closeups(found, path)} ({len(found)} episodes)")
+        found = look(boards_of(records), weights, data, reporter)
+    click.echo(f"written: {write_gallery(found, path)} ({len(found.episodes)} episodes)")
 
 
 @click.command(short_help="Accuracy against the share of damaged images.")

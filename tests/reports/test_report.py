@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,93 +10,162 @@ import numpy as np
 import pytest
 
 from command_line import Fewshot
+from fewshot.records.published import Published
 from fewshot.records.record import write_record
-from fewshot.reports.charts.canvas import DARK, LIGHT
-from fewshot.reports.charts.charts import SERIES
-from fewshot.reports.charts.scales import Scale
 from fewshot.reports.html.figures import intervals, learning_curves
-from fewshot.reports.html.page import all_figures, render
-from fewshot.reports.html.row_names import cells_of
-from fewshot.reports.html.summary import answers_for
+from fewshot.reports.html.page import all_figures, render, sections_of
+from fewshot.reports.html.row_names import boards_of
+from fewshot.reports.html.summary import answers_for, verdict
+from fewshot.reports.plots.charts import Estimate, interval_chart
+from fewshot.reports.plots.inline_svg import DARK, LIGHT, SERIES, inline_svg, svg_file
+from fewshot.statistics.intervals import episode_interval
 from records import changed
 from report_records import a_record, several
 
+PAPER = Published(
+    method="protonet",
+    variant="",
+    backbone="Conv4",
+    dataset="omniglot",
+    way=5,
+    shot=1,
+    accuracy=98.8,
+    ci95=0.1,
+    episodes="1000",
+    protocol="",
+    source="Snell et al. NeurIPS 2017",
+    table="Table 1",
+    kind="original",
+    status="verified",
+)
 
-def test_the_same_records_give_the_same_bytes_in_any_order() -> None:
-    assert render(several()) == render(several()[::-1])
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(several())
 
 
-def test_the_page_needs_nothing_from_anywhere() -> None:
-    page = render(several())
+def test_the_same_records_give_the_same_bytes_in_any_order(page: str) -> None:
+    assert render(several()[::-1]) == page
+
+
+def test_the_page_needs_nothing_from_anywhere(page: str) -> None:
     assert not re.findall(r"(?:https?:)?//[a-z]", page.replace("http://www.w3.org/", ""))
     assert not re.findall(r"<(?:link(?! rel=\"icon\" href=\"data:,\")|script src|img src=\"(?!data:))", page)
 
 
 def test_a_page_without_records_says_how_to_make_one() -> None:
-    assert "`fewshot run` makes one" in render([])
+    assert "<code>fewshot run</code> makes one" in render([])
     assert all_figures([]) == []
 
 
+def test_names_of_all_kinds_stay_text() -> None:
+    page = render([a_record("<b>x</b> & $y_{"), a_record("proto", 0.9)])
+    assert "<b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt; &amp; $y_{" in page
+
+
 def test_smoke_tests_are_left_out() -> None:
-    assert "siamese" not in render([a_record(), a_record("siamese", recipe="smoke")])
+    (board,) = boards_of([a_record(), a_record("siamese", recipe="smoke")])
+    assert [row.name for row in board.rows] == ["proto"]
 
 
 def test_only_inductive_models_compete_for_the_short_answer() -> None:
-    (cell, *_) = cells_of([a_record("proto", 0.9), a_record("soft-kmeans-proto", 0.99, uses_unlabeled=True)])
-    assert [entry.name for entry in cell.ranked] == ["proto"]
-    assert cell.entries[0].name == "soft-kmeans-proto"
+    (board, *_) = boards_of([a_record("proto", 0.9), a_record("soft-kmeans-proto", 0.99, uses_unlabeled=True)])
+    assert [row.name for row in board.ranked] == ["proto"]
+    assert board.rows[0].name == "soft-kmeans-proto"
 
 
 def test_the_next_model_is_another_one_and_not_another_recipe_of_the_best() -> None:
     other_recipe = a_record("proto", 0.95, train_episodes=1000)
-    (cell,) = cells_of([a_record("proto", 0.96), other_recipe, a_record("relation", 0.8)])
-    assert [entry.record.model for entry in cell.ranked] == ["proto", "proto", "relation"]
-    surely = answers_for(cell)[1]
+    (board,) = boards_of([a_record("proto", 0.96), other_recipe, a_record("relation", 0.8)])
+    assert [row.first.model for row in board.ranked] == ["proto", "proto", "relation"]
+    surely = answers_for(board)[1]
     assert surely.short == "Yes"
     assert "points over relation on the same episodes" in surely.long
-    (alone,) = cells_of([a_record("proto", 0.96), other_recipe])
+    (alone,) = boards_of([a_record("proto", 0.96), other_recipe])
     assert answers_for(alone)[1].short == "nothing to compare"
 
 
-def test_shortened_trainings_are_ranked_only_where_there_is_nothing_else() -> None:
+def test_shortened_trainings_answer_nothing() -> None:
+    """Not even where there is nothing else: `surely better: Yes` would be said of a training that was cut short."""
     short = a_record("matching", 0.99, shortened=True)
-    (cell,) = cells_of([a_record(), short])
-    assert [entry.name for entry in cell.ranked] == ["proto"]
-    (cell,) = cells_of([short])
-    assert [entry.name for entry in cell.ranked] == ["matching"]
+    (board,) = boards_of([a_record(), short])
+    assert [row.name for row in board.ranked] == ["proto"]
+    assert "answer" not in {section.key for section in sections_of([short, a_record("relation", 0.8, shortened=True)])}
+    (answer, *_) = sections_of([a_record(shot=5), a_record("matching", 0.99, shortened=True)])
+    assert [board.name for board, _ in answer.cards] == ["Omniglot, 5-way 5-shot (200 episodes)"]
+    assert answer.tables == ()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "status", "ci95", "word", "tone"),
+    [
+        (0.95, "verified", 0.1, "below", "bad"),
+        (0.95, "recalled", 0.1, "number not checked", "open"),
+        (0.999, "verified", 0.1, "above", "good"),
+        (0.999, "recalled", 0.1, "number not checked", "open"),
+        (0.95, "verified", None, "no interval published", "open"),
+        (0.988, "verified", 0.1, "matches", "good"),
+    ],
+)
+def test_nothing_is_judged_by_a_number_that_nobody_checked(
+    accuracy: float, status: str, ci95: float | None, word: str, tone: str
+) -> None:
+    ours = episode_interval(np.full(100, accuracy) + np.linspace(-1e-4, 1e-4, 100))
+    found = verdict(ours, replace(PAPER, status=status, ci95=ci95))
+    assert (found.word, found.tone) == (word, tone)
+
+
+def test_the_page_counts_data_sets_and_corruptions_apart() -> None:
+    corrupted = [
+        changed(a_record(), protocol=f"omniglot-vinyals-28-damaged-{share}/5w1s/q15@v1", episodes_digest=str(share))
+        for share in (25, 50)
+    ]
+    page = render([a_record(), a_record(pixels="miniimagenet-ravi-84"), *corrupted])
+    assert "4 records of 1 model on 2 data sets and 2 shares of corrupted images" in page
 
 
 def test_seeds_of_one_training_are_one_row_of_their_mean() -> None:
     first, second = a_record("proto", 0.9, seed=0), a_record("proto", 0.8, seed=1)
-    (cell,) = cells_of([first, second])
-    (entry,) = cell.entries
-    assert entry.seeds == "0, 1"
-    assert entry.interval.mean == pytest.approx((first.accuracy + second.accuracy) / 2)
+    (board,) = boards_of([first, second])
+    (row,) = board.rows
+    assert row.seeds == (0, 1)
+    assert row.interval.mean == pytest.approx((first.accuracy + second.accuracy) / 2)
 
 
 def test_rows_of_one_model_are_told_apart_by_what_differs() -> None:
     wide = a_record("proto", 0.9)
-    narrow = a_record("proto", 0.8, trained={"encoder": "resnet12"})
+    narrow = changed(a_record("proto", 0.8), trained={"encoder": "resnet12"})
     longer = a_record("proto", 0.95, train_episodes=6000)
-    (cell,) = cells_of([wide, narrow, longer])
-    assert sorted(entry.name for entry in cell.entries) == [
-        "proto, conv4", "proto, conv4, 3,000 episodes", "proto, resnet12"
-    ]  # fmt: skip
+    (board,) = boards_of([wide, narrow, longer])
+    names = ["proto, conv4", "proto, conv4, 3,000 episodes", "proto, resnet12"]
+    assert sorted(row.name for row in board.rows) == names
 
 
 def test_results_on_other_episodes_are_never_paired() -> None:
-    cells = cells_of([a_record(), a_record("matching", episodes_digest="other pixels")])
-    assert [len(cell.entries) for cell in cells] == [1, 1]
+    boards = boards_of([a_record(), a_record("matching", episodes_digest="other images")])
+    assert [len(board.rows) for board in boards] == [1, 1]
 
 
 def test_every_figure_is_well_formed_and_has_its_own_file_name() -> None:
-    figures = all_figures(several())
+    figures = all_figures(several()[:8])
     assert len({figure.key for figure in figures}) == len(figures) > 15
     for figure in figures:
-        root = ElementTree.fromstring(figure.whole.svg_file())
+        drawing = svg_file(figure.drawing)
+        root = ElementTree.fromstring(drawing)
         assert root.findtext("{http://www.w3.org/2000/svg}title")
-        assert "nan" not in figure.whole.svg_file()
+        assert "nan" not in drawing
         assert re.fullmatch(r"[\w.-]+", figure.key)
+
+
+def test_every_mark_of_a_chart_has_its_own_tooltip_and_follows_the_theme() -> None:
+    rows = [Estimate(f"model {n}", 0.9 + n / 100, 0.01, SERIES[0], f"tip {n}", 0.95, f"paper {n}") for n in range(3)]
+    svg = inline_svg(interval_chart(rows, "three models"), {})
+    assert re.findall(r"<title>(tip \d)</title>", svg) == ["tip 0", "tip 1", "tip 2"]
+    assert re.findall(r"<title>(paper \d)</title>", svg) == ["paper 0", "paper 1", "paper 2"]
+    assert "var(--ink)" in svg
+    assert not any(color in svg for color in LIGHT.values())
 
 
 def test_the_command_writes_the_page_of_published_and_own_records(fewshot: Fewshot) -> None:
@@ -142,22 +212,23 @@ def luminance(color: str) -> float:
 
 
 def test_the_axis_of_accuracies_gives_equal_room_to_halved_errors() -> None:
-    scale = Scale(0.9, 0.999, 0, 100, "errors")
-    assert scale(0.96) - scale(0.92) == pytest.approx(scale(0.99) - scale(0.98))
-    assert len(scale.ticks()) >= 3
-    assert all(0.9 <= tick <= 0.999 for tick in scale.ticks())
+    rows = [Estimate("model", accuracy, 0.0, SERIES[0], "") for accuracy in (0.92, 0.96, 0.98, 0.99)]
+    axes = interval_chart(rows, "a chart").axes[0]
+    first, second, third, fourth = (axes.transData.transform((row.mean, 0))[0] for row in rows)
+    assert second - first == pytest.approx(third - second) == pytest.approx(fourth - third)
+    low, high = axes.get_xlim()
+    assert len(axes.get_xticks()) >= 2
+    assert all(low <= tick <= high for tick in axes.get_xticks())
 
 
 def test_pictures_show_each_training_once_with_its_best_readout() -> None:
     recipe = {"train_way": None, "batch_size": 256, "train_episodes": 2000}
-    plain = a_record("softmax", 0.9)
-    softmax = [
-        changed(plain, recipe=recipe, readout=readout, correct=counted.correct)
-        for readout, counted in (("", plain), ("cosine", a_record("softmax", 0.93)), ("svm", a_record("softmax", 0.8)))
-    ]
-    (cell,) = cells_of([a_record("proto", 0.95), *softmax])
-    assert [entry.name for entry in cell.entries] == ["proto", "softmax + cosine", "softmax", "softmax + svm"]
-    assert [entry.name for entry in cell.best_readouts] == ["proto", "softmax + cosine"]
-    assert intervals(cell).note == "Of 4 rows the best read-out of each training."
-    titles = {figure.title: len(figure.panels) for figure in learning_curves([cell])}
-    assert titles == {"Omniglot, trained for 1 shot": 1, "Omniglot, trained on batches": 1}
+    plain = changed(a_record("softmax", 0.9), recipe=recipe)
+    other = {"cosine": a_record("softmax", 0.93), "svm": a_record("softmax", 0.8)}
+    read_out = [changed(plain, readout=name, counts=record.counts) for name, record in other.items()]
+    (board,) = boards_of([a_record("proto", 0.95), plain, *read_out])
+    assert [row.name for row in board.rows] == ["proto", "softmax + cosine", "softmax", "softmax + svm"]
+    assert [row.name for row in board.best_readouts] == ["proto", "softmax + cosine"]
+    assert intervals(board).note == "Of 4 rows the best read-out of each training."
+    titles = [figure.title for figure in learning_curves([board])]
+    assert titles == ["Omniglot, trained for 1 shot", "Omniglot, trained on batches"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from fewshot.records.record import read_records
-from fewshot.reports.html.gallery import read_closeups
+from fewshot.reports.html.gallery import read_gallery
 from fewshot.reports.html.page import render
 from report_records import several
 
@@ -49,7 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of made-up records, and that of the published ones with their closeups."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "several.html").write_text(render(several()), encoding="utf-8")
-    published = render(read_records([RESULTS / "runs"]), read_closeups(RESULTS / "closeups.json"))
+    published = render(read_records([RESULTS / "runs"]), read_gallery(RESULTS / "closeups.json"))
     (folder / "published.html").write_text(published, encoding="utf-8")
     return {path.stem: path for path in folder.glob("*.html")}
 

@@ -1,237 +1,214 @@
-"""From cells to the pictures of the report, each with its caption."""
+"""From boards to the figures of the report, each with its caption."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import matplotlib.figure as mpl
 import numpy as np
 
-from fewshot.reports.charts.canvas import Canvas, grid_of
-from fewshot.reports.charts.charts import (
-    SERIES,
+from fewshot.reports.html.row_names import Board, NamedRow
+from fewshot.reports.html.summary import source_of
+from fewshot.reports.plots.charts import (
     Estimate,
+    Line,
     Mark,
-    Series,
+    duration,
     heat_map,
     interval_chart,
-    learning_panel,
     line_chart,
     ridge_chart,
     scatter_chart,
 )
-from fewshot.reports.charts.scales import duration
-from fewshot.reports.html.row_names import Cell, Entry, spoken
-from fewshot.reports.html.summary import source_of
+from fewshot.reports.plots.inline_svg import SERIES
 from fewshot.statistics.paired import pairwise_p
 
-_MOST_ROWS = 24
-_MOST_COMPARED = 16
+_MOST_ROWS = 20
+_MOST_COMPARED = 10
 _MOST_LINES = 8
 _MARKS = {"inductive": "", "self-supervised": " (self)", "transductive": " (trans)", "semi-supervised": " (semi)"}
+_COLORS = {"inductive": SERIES[0], "self-supervised": SERIES[2], "transductive": SERIES[3]}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its heading; several ``panels`` stand side by side where there is room.
-
-    ``reading`` says how to read it: the same for every figure of its kind. ``note`` is of this one.
-    """
+    """A drawing with its heading. ``reading`` says how to read all of its kind, ``note`` is of this one."""
 
     key: str  # the file's name as a single plot
     title: str
     reading: str
+    drawing: mpl.Figure
     note: str = ""
-    panels: tuple[Canvas, ...] = field(default=())
-
-    @property
-    def whole(self) -> Canvas:
-        """All panels in one canvas, for a file."""
-        return self.panels[0] if len(self.panels) == 1 else grid_of(self.panels, 4, self.title)
 
 
-def label(entry: Entry) -> str:
-    """The name of a row with a mark where it is not comparable with inductive ones, or was trained too short."""
-    return entry.name + _mark(entry)
+def label(row: NamedRow) -> str:
+    """The name of a row with a mark where it is not comparable with ranked ones."""
+    return row.name + _mark(row)
 
 
-def _mark(entry: Entry) -> str:
-    return _MARKS[entry.group] + (" (apart)" if entry.apart and "only" not in entry.name else "")
+def _mark(row: NamedRow) -> str:
+    unranked = " (not ranked)" if row.unranked and "only" not in row.name else ""
+    return _MARKS.get(row.setting, f" ({row.setting})") + unranked
 
 
-def color_of(entry: Entry) -> str:
-    """Blue for the ranked ones; other colors for what must not be compared with them."""
-    if entry.apart:
-        return SERIES[4]
-    return {"inductive": SERIES[0], "self-supervised": SERIES[2], "transductive": SERIES[3]}.get(entry.group, SERIES[1])
+def color_of(row: NamedRow) -> str:
+    """Blue for what is ranked, other colors for what must not be compared with it."""
+    return SERIES[4] if row.unranked else _COLORS.get(row.setting, SERIES[1])
 
 
-def intervals(cell: Cell) -> Figure:
-    """Every row of a cell with its interval, and the papers' numbers."""
+def intervals(board: Board) -> Figure:
+    """Every training of a board with its interval, and the published numbers."""
     rows = []
-    for entry in cell.best_readouts[:_MOST_ROWS]:
-        paper = entry.published
-        rows.append(
-            Estimate(
-                label(entry), entry.interval.mean, entry.interval.half_width, color_of(entry),
-                paper.accuracy / 100 if paper else None,
-                paper.ci95 / 100 if paper and paper.ci95 is not None else None,
-                f"{entry.name}: {entry.interval.percent()}",
-                f"published: {paper.accuracy:.2f} % ({source_of(paper)})" if paper else "",
-            )
-        )  # fmt: skip
+    for row in board.best_readouts[:_MOST_ROWS]:
+        paper = row.published
+        printed = (paper.accuracy / 100, f"published: {paper.accuracy:.2f} % ({source_of(paper)})") if paper else ()
+        tip = f"{row.name}: {row.interval.percent()}"
+        rows.append(Estimate(label(row), row.interval.mean, row.interval.half_width, color_of(row), tip, *printed))
     reading = (
-        "Accuracy in %, with the 95 % interval over these test episodes (it says nothing of other classes or another "
-        "training). Open diamonds: what the model's own paper prints."
+        "Accuracy with its 95 % interval over test episodes (these test classes, this training). Open diamonds: the "
+        "number published for the model. Blue: inductive and ranked; green: self-supervised; violet: transductive; "
+        "orange: semi-supervised; ochre: not ranked."
     )
-    chart = interval_chart(rows, f"Accuracies on {cell.name}")
-    return Figure(f"intervals-{cell.key}", cell.name, reading, _left_out(cell, _MOST_ROWS), (chart,))
+    chart = interval_chart(rows, f"Accuracies on {board.name}")
+    return Figure(f"intervals-{board.key}", board.name, reading, chart, _left_out(board, _MOST_ROWS))
 
 
-def _left_out(cell: Cell, most: int) -> str:
-    drawn, rows = cell.best_readouts, len(cell.entries)
+def _left_out(board: Board, most: int) -> str:
+    drawn, rows = board.best_readouts, len(board.rows)
     words = [f"The best {most} of {len(drawn)}."] if len(drawn) > most else []
     if rows > len(drawn):
         words.append(f"Of {rows} rows the best read-out of each training.")
     return " ".join(words)
 
 
-def paired(cell: Cell) -> Figure | None:
-    """Paired differences of all rows of a cell; None where there is nothing to compare."""
-    entries = cell.best_readouts[:_MOST_COMPARED]
-    if len(entries) < 2:
+def paired(board: Board) -> Figure | None:
+    """Paired differences of the rows of a board; None where there is nothing to compare."""
+    rows = board.best_readouts[:_MOST_COMPARED]
+    if len(rows) < 2:
         return None
-    accuracies = np.stack([entry.accuracies for entry in entries])
+    accuracies = np.stack([row.accuracies for row in rows])
     means = accuracies.mean(axis=1)
-    names = [label(entry) for entry in entries]
-    chart = heat_map(names, means[:, None] - means[None, :], pairwise_p(accuracies), f"Paired differences, {cell.name}")
+    title = f"Paired differences, {board.name}"
+    chart = heat_map([label(row) for row in rows], means[:, None] - means, pairwise_p(accuracies), title)
     reading = (
-        "Row minus column in percentage points, on the same episodes. Blue: the row is better, orange: worse; a dot: "
-        "the paired t test with Holm's correction does not tell them apart."
+        "Row against column, in percentage points, on the same episodes. Blue: the row is better, orange: worse; a "
+        "dot: the paired t test with Holm's correction does not separate them."
     )
-    return Figure(f"paired-{cell.key}", cell.name, reading, _left_out(cell, _MOST_COMPARED), (chart,))
+    return Figure(f"paired-{board.key}", board.name, reading, chart, _left_out(board, _MOST_COMPARED))
 
 
-def distribution(cell: Cell) -> Figure:
+def distribution(board: Board) -> Figure:
     """How the accuracies of single episodes spread."""
-    chart = ridge_chart(
-        [(label(entry), color_of(entry), entry.accuracies) for entry in cell.best_readouts[:_MOST_COMPARED]],
-        f"Accuracies of single episodes, {cell.name}",
-        cell.entries[0].record.num_queries,
-    )
+    rows = [(label(row), color_of(row), row.accuracies) for row in board.best_readouts[:_MOST_COMPARED]]
+    title, queries = f"Accuracies of single episodes, {board.name}", board.rows[0].first.num_queries
+    chart = ridge_chart(rows, title, queries, "accuracy of one episode")
     reading = (
-        "Each hill: how often an episode came out with that accuracy (heights by the square root, so that rare "
-        "episodes are seen). Bar: the mean. Open diamond: mean of the worst tenth."
+        "How often an episode came out with that accuracy (heights by the square root, so that rare episodes are "
+        "seen). Bar: the mean. Open diamond: the mean of the worst tenth."
     )
-    return Figure(f"distribution-{cell.key}", cell.name, reading, _left_out(cell, _MOST_COMPARED), (chart,))
+    return Figure(f"distribution-{board.key}", board.name, reading, chart, _left_out(board, _MOST_COMPARED))
 
 
-def learning_curves(cells: Sequence[Cell]) -> list[Figure]:
-    """A panel for each training of a data set: validation accuracy against training episodes."""
-    trainings: dict[str, dict[tuple[str, int | None], Entry]] = defaultdict(dict)
-    for cell in cells:
-        for entry in cell.best_readouts:
-            recipe = entry.record.config["recipe"]
-            shot = recipe.get("train_shot") or cell.shot
-            how = "trained on batches" if recipe.get("batch_size") else f"trained for {shot} shot{'s' * (shot > 1)}"
-            if entry.record.training.get("history") and entry.record.config.get("pixels", cell.pixels) == cell.pixels:
-                way = None if recipe.get("batch_size") else recipe.get("train_way") or cell.way
-                trainings[f"{cell.dataset}, {how}"].setdefault((entry.training_name, way), entry)
+def learning_curves(boards: Sequence[Board]) -> list[Figure]:
+    """Validation accuracy against training episodes, for the trainings of each data set."""
+    trainings: dict[str, dict[tuple[str, int | None], NamedRow]] = defaultdict(dict)
+    for board in boards:
+        for row in board.best_readouts:
+            trained, recipe = row.first.trained, row.first.trained.recipe
+            shot = recipe.train_shot or board.protocol.shot
+            how = "trained on batches" if recipe.batch_size else f"trained for {shot} shot{'s' * (shot > 1)}"
+            if row.first.history.validations and trained.dataset_id == row.first.test.dataset_id:
+                way = None if recipe.batch_size else recipe.train_way or board.protocol.way
+                trainings[f"{board.dataset}, {how}"].setdefault((row.training_name, way), row)
     return [_curves(title, list(of.values())) for title, of in trainings.items()]
 
 
-def _curves(title: str, entries: Sequence[Entry]) -> Figure:
-    by_entry = [_history(entry) for entry in entries]
-    order = sorted(range(len(entries)), key=lambda index: -entries[index].record.training.get("val_accuracy", 0.0))
-    across = [point[0] for curve in by_entry for point in curve]
-    up = [accuracy for curve in by_entry for _, accuracy in curve[len(curve) // 5 :]]
-    limits = (min(across) / 1.1, max(across) * 1.1)
-    panels = []
-    for index in order[:_MOST_ROWS]:
-        entry, color = entries[index], color_of(entries[index])
-        curves = [Series("", tuple(curve), color if other == index else "") for other, curve in enumerate(by_entry)]
-        chosen = max(by_entry[index], key=lambda point: point[1])
-        panels.append(learning_panel(entry.training_name, curves, chosen, color, limits, up))
+def _curves(title: str, rows: Sequence[NamedRow]) -> Figure:
+    best_first = sorted(rows, key=lambda row: -(row.first.history.val_accuracy or 0.0))
+    lines = []
+    for rank, row in enumerate(best_first):
+        points = _history(row)
+        chosen = max(range(len(points)), key=lambda index: points[index][1])
+        tip = f"{row.training_name}: {100 * points[chosen][1]:.2f} % after {points[chosen][0]:,.0f} episodes"
+        color = SERIES[rank] if rank < _MOST_LINES else ""
+        lines.append(Line(row.training_name, points, color, tip=tip, ring=chosen if color else None))
+    later = [accuracy for line in lines for _, accuracy in line.points[len(line.points) // 5 :]]
+    chart = line_chart(lines, f"Learning curves, {title}", "training episodes", later)
     reading = (
-        "Validation accuracy in % against training episodes (both axes stretched); gray: the other models. The ring "
-        "is the checkpoint that was tested. Validation ways may differ between models, so compare shapes, not heights."
+        "Validation accuracy against training episodes. Rings: the checkpoints that were tested. Validation ways may "
+        "differ between models, so compare shapes, not heights. Point at a gray line for its name."
     )
-    key = _file_name(f"learning {title}")
-    left = f"The best {_MOST_ROWS} of {len(entries)}." if len(entries) > _MOST_ROWS else ""
-    return Figure(key, title, reading, left, tuple(panels))
+    note = f"In color the best {_MOST_LINES} of {len(rows)}." if len(rows) > _MOST_LINES else ""
+    return Figure(_file_name(f"learning {title}"), title, reading, chart, note)
 
 
 def _file_name(words: str) -> str:
     return "-".join("".join(letter if letter.isalnum() else " " for letter in words.lower()).split())
 
 
-def _history(entry: Entry, most: int = 40) -> list[tuple[float, float]]:
+def _history(row: NamedRow, most: int = 40) -> tuple[tuple[float, float], ...]:
     """(episode, validation accuracy), thinned to ``most`` points that hold the best one."""
-    history = [(float(step["episode"]), float(step["accuracy"])) for step in entry.record.training["history"]]
+    history = [(float(step.episode), step.accuracy) for step in row.first.history.validations]
     stride = -(-len(history) // most)
     best = max(range(len(history)), key=lambda index: history[index][1])
-    return [point for index, point in enumerate(history) if index % stride == 0 or index in (best, len(history) - 1)]
+    kept = (index for index in range(len(history)) if index % stride == 0 or index in (best, len(history) - 1))
+    return tuple(history[index] for index in kept)
 
 
-def against_shots(cells: Sequence[Cell]) -> list[Figure]:
+def against_shots(boards: Sequence[Board]) -> list[Figure]:
     """Accuracy against support images per class, for each way."""
-    return _against(cells, "shot", "way", "support images per class (shot)", "{}-way")
+    return _against(boards, "shot", "way", "support images of a class (shot)")
 
 
-def against_ways(cells: Sequence[Cell]) -> list[Figure]:
+def against_ways(boards: Sequence[Board]) -> list[Figure]:
     """Accuracy against classes per episode, for each shot."""
-    return _against(cells, "way", "shot", "classes of an episode (way)", "{}-shot")
+    return _against(boards, "way", "shot", "classes of an episode (way)")
 
 
-def _against(cells: Sequence[Cell], varied: str, fixed: str, x_label: str, words: str) -> list[Figure]:
-    boards: dict[tuple[str, str, int], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        boards[cell.dataset, cell.rest, getattr(cell, fixed)].append(cell)
+def _against(boards: Sequence[Board], varied: str, fixed: str, x_label: str) -> list[Figure]:
+    groups: dict[str, list[Board]] = defaultdict(list)
+    for board in boards:
+        groups[f"{board.dataset}, {getattr(board.protocol, fixed)}-{fixed}{board.details}"].append(board)
     figures = []
-    for (dataset, rest, value), members in boards.items():
-        lines: dict[str, list[tuple[float, Entry]]] = defaultdict(list)
-        for cell in sorted(members, key=lambda cell: int(getattr(cell, varied))):
-            for entry in cell.best_readouts:
-                lines[entry.training_name + _mark(entry)].append((float(getattr(cell, varied)), entry))
-        complete = {name: line for name, line in lines.items() if len({x for x, _ in line}) > 1}
+    for title, members in groups.items():
+        lines: dict[str, dict[float, NamedRow]] = defaultdict(dict)
+        for board in sorted(members, key=lambda board: int(getattr(board.protocol, varied))):
+            for row in board.best_readouts:
+                lines[row.training_name + _mark(row)].setdefault(float(getattr(board.protocol, varied)), row)
+        complete = [(name, found) for name, found in lines.items() if len(found) > 1]
         if not complete:
             continue
-        best_first = sorted(complete, key=lambda name: -complete[name][-1][1].interval.mean)
-        series = []
-        for rank, name in enumerate(best_first):
-            points = tuple((x, entry.interval.mean) for x, entry in complete[name])
-            halves = tuple(entry.interval.half_width for _, entry in complete[name])
-            series.append(Series(name, points, SERIES[rank] if rank < _MOST_LINES else "", halves))
-        title = f"{dataset}, {words.format(value)}{spoken(rest)}"
-        gray = f"In color the best {_MOST_LINES} of {len(series)}." if len(series) > _MOST_LINES else ""
-        reading = "The axis of accuracies is stretched toward 100 %: equal steps halve the errors."
-        chart = line_chart(series, f"{title}: accuracy by {varied}", x_label)
-        key = _file_name(f"against {varied} {title}")
-        figures.append(Figure(key, title, reading, gray, (chart,)))
+        drawn = []
+        best_first = sorted(complete, key=lambda item: -list(item[1].values())[-1].interval.mean)
+        for rank, (name, found) in enumerate(best_first):
+            points = tuple((x, row.interval.mean) for x, row in found.items())
+            tips = tuple(f"{name}, {x:g} {varied}: {row.interval.percent()}" for x, row in found.items())
+            drawn.append(Line(name, points, SERIES[rank] if rank < _MOST_LINES else "", tips))
+        reading = "Near 100 % the axis is stretched: equal steps halve the errors. Point at a gray line for its name."
+        note = f"In color the best {_MOST_LINES} of {len(drawn)}." if len(drawn) > _MOST_LINES else ""
+        chart = line_chart(drawn, f"{title}: accuracy by {varied}", x_label)
+        figures.append(Figure(_file_name(f"against {varied} {title}"), title, reading, chart, note))
     return figures
 
 
-def costs(cell: Cell) -> Figure | None:
-    """Accuracy against seconds of training; None where nothing says what it cost."""
-    entries = [entry for entry in cell.best_readouts if entry.train_seconds > 0]
-    if len(entries) < 2:
+def costs(board: Board) -> Figure | None:
+    """Accuracy against seconds of training; None where there is nothing to compare."""
+    rows = [row for row in board.best_readouts if (row.train_seconds or 0.0) > 0]
+    if len(rows) < 2:
         return None
     marks, best = [], 0.0
-    cheapest_first = sorted(entries, key=lambda entry: (entry.train_seconds, -entry.interval.mean))
-    for entry in cheapest_first:
-        comparable = entry.group == "inductive" and not entry.apart
-        front = comparable and entry.interval.mean > best
-        best = entry.interval.mean if front else best
-        device = entry.record.machine.get("device", "cpu")
-        machine = entry.record.machine.get("name", device)
-        tip = f"{entry.name}: {entry.interval.percent()}, {duration(entry.train_seconds)} on {machine}"
-        marks.append(
-            Mark(label(entry), entry.train_seconds, entry.interval.mean, color_of(entry), device != "cpu", front, tip)
-        )
-    chart = scatter_chart(marks, f"Accuracy against training time, {cell.name}", "training time (one training)")
+    for row in sorted(rows, key=lambda row: (row.train_seconds, -row.interval.mean)):
+        front = row.is_ranked and row.interval.mean > best
+        best = row.interval.mean if front else best
+        machine, seconds = row.first.hardware, row.train_seconds or 0.0
+        tip = f"{row.name}: {row.interval.percent()}, {duration(seconds)} on {machine.name}"
+        on_gpu = machine.device != "cpu"
+        marks.append(Mark(label(row), seconds, row.interval.mean, color_of(row), tip, on_gpu, front))
     reading = (
-        "Further up and further left is better; the dashed line joins the inductive models that none beats in both. "
-        "Discs: trained on a CPU, diamonds: on a GPU; seconds on different machines do not compare."
+        "Further up and further left is better; the dashed line joins the ranked models that none beats in both. "
+        "Discs: trained on a CPU, diamonds: on a GPU; times on different machines do not compare."
     )
-    return Figure(f"cost-{cell.key}", cell.name, reading, "", (chart,))
+    chart = scatter_chart(marks, f"Accuracy against training time, {board.name}")
+    return Figure(f"cost-{board.key}", board.name, reading, chart)

@@ -1,71 +1,109 @@
-"""Single episodes looked at closely: what every model made of each query, kept as data so that pages need no weights.
+"""Single episodes and classes looked at closely, kept as data so that the page needs neither weights nor images.
 
 ``fewshot report --closeups`` makes results/closeups.json where weights and images are; every page is drawn from it.
 """
 
 from __future__ import annotations
 
-import base64
-import json
+import io
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import matplotlib.figure as mpl
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
-from fewshot.reports.html.row_names import Cell, Entry
+from fewshot.reports.html.figures import Figure, label
+from fewshot.reports.html.row_names import Board, NamedRow
+from fewshot.reports.plots.charts import WIDTH, calibration_chart, dots, ridge_chart
+from fewshot.reports.plots.inline_svg import ACCENT, GRID, MUTED, PAPER, SERIES, tips
 
 FILE = "closeups.json"
 Kind = Literal["typical", "hard"]
 _HARD = 4  # episodes drawn as the hardest
 _TYPICAL = 0.1  # share of the episodes that are harder than the one whose embeddings are drawn
 _MOST_MODELS = 16
+_WRONG = "#d5480f"
 
 
 @dataclass(frozen=True)
-class View:
+class ModelView:
     """What one model made of an episode."""
 
-    name: str  # of the entry
+    training: str  # the name of its checkpoint
     places: tuple[tuple[int, int], ...]  # projected embeddings, 0 to 1000: support, then queries; empty: none to draw
     share: float  # of the variance that the projection shows
     predicted: tuple[int, ...]  # a label for each query
 
 
 @dataclass(frozen=True)
-class Closeup:
-    """One episode of one cell; the images are PNG files in base64, dark ink on white, support first."""
+class GalleryEpisode:
+    """One episode of one board; the images are PNG files, dark ink on white, support first, class by class."""
 
     kind: Kind
-    protocol: str
-    digest: str
-    index: int  # of the episode
+    digest: str  # of the board's episodes
+    index: int
     class_names: tuple[str, ...]
     shot: int
     labels: tuple[int, ...]  # of the queries
-    images: tuple[str, ...]
-    views: tuple[View, ...]
+    images: tuple[bytes, ...]
+    views: tuple[ModelView, ...]
 
-    @property
-    def way(self) -> int:
-        return len(self.class_names)
-
-    def picture(self, number: int) -> bytes:
-        """Image ``number`` as a PNG: support class by class, then queries."""
-        return base64.b64decode(self.images[number])
-
-    def view_of(self, entry: Entry) -> View | None:
-        """The view of an entry of the leaderboard, None where its weights were not here."""
-        return next((view for view in self.views if view.name == entry.name), None)
+    def view_of(self, row: NamedRow) -> ModelView | None:
+        """What the model of a row made of it; None where its weights were not here."""
+        return next((view for view in self.views if view.training == training_of(row)), None)
 
 
-def entries_to_look_at(cell: Cell) -> list[Entry]:
+@dataclass(frozen=True)
+class SeenClass:
+    """A class that is often got wrong, or two that are often taken for each other."""
+
+    names: tuple[str, ...]
+    images: tuple[bytes, ...]
+    wrong: int  # of the queries
+    queries: int
+
+
+@dataclass(frozen=True)
+class ClassResults:
+    """All predictions of the best model of a board, class by class."""
+
+    training: str
+    digest: str
+    accuracies: tuple[float, ...]  # of every test class that was drawn
+    hardest: tuple[SeenClass, ...]
+    confused: tuple[SeenClass, ...]  # pairs, over the episodes that hold both
+    calibration: tuple[tuple[float, float, int], ...]  # mean confidence, accuracy and queries of each bin
+    calibration_error: float  # expected: the mean of |confidence - accuracy| over queries
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The content of closeups.json."""
+
+    schema: Literal[2] = 2
+    episodes: tuple[GalleryEpisode, ...] = ()
+    classes: tuple[ClassResults, ...] = ()
+
+
+def training_of(row: NamedRow) -> str:
+    """The name under which the weights of a row are kept."""
+    path = Path(row.first.trained.checkpoint)
+    return path.parent.name if path.stem == "checkpoint" else path.stem
+
+
+def rows_to_look_at(board: Board) -> list[NamedRow]:
     """The best models that classify by their own rule; a read-out of frozen embeddings is no model of its own."""
-    return [entry for entry in cell.entries if not entry.record.readout][:_MOST_MODELS]
+    return [row for row in board.rows if not row.first.readout][:_MOST_MODELS]
 
 
 def episodes_to_look_at(accuracies: npt.NDArray[np.float64]) -> list[tuple[Kind, int]]:
@@ -75,40 +113,204 @@ def episodes_to_look_at(accuracies: npt.NDArray[np.float64]) -> list[tuple[Kind,
     return [("typical", int(order[int(_TYPICAL * len(order))])), *hard]
 
 
-def closeups_of(closeups: Sequence[Closeup], cell: Cell, kind: Kind) -> list[Closeup]:
-    """Those of one cell, on its very episodes."""
-    return [of for of in closeups if (of.digest, of.kind) == (cell.digest, kind)]
-
-
-def write_closeups(closeups: Sequence[Closeup], path: Path) -> Path:
-    """Write them as JSON; the path."""
-    content = json.dumps({"schema": 1, "closeups": [asdict(of) for of in closeups]}, indent=0, ensure_ascii=False)
-    write_atomically(path, (content + "\n").encode())
+def write_gallery(gallery: Gallery, path: Path) -> Path:
+    """Write it as JSON; the path."""
+    write_atomically(path, msgspec.json.encode(gallery) + b"\n")
     return path
 
 
-def read_closeups(path: Path) -> list[Closeup]:
-    """Those written before; none where there is no such file. Raises UserError where it is damaged."""
+def read_gallery(path: Path) -> Gallery:
+    """What was written before; an empty one where there is no such file. Raises UserError where it is damaged."""
     if not path.is_file():
-        return []
+        return Gallery()
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["closeups"]
-        return [_closeup(of) for of in stored]
-    except (ValueError, KeyError, TypeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=Gallery)
+    except msgspec.DecodeError as error:
         raise UserError(
-            f"{path} does not hold closeups ({error}): `fewshot report --closeups` makes it anew"
+            f"{path} does not hold a gallery ({error}): `fewshot report --closeups` makes it anew"
         ) from error
 
 
-def _closeup(of: dict[str, object]) -> Closeup:
-    views = tuple(
-        View(
-            view["name"],
-            tuple((int(x), int(y)) for x, y in view["places"]),
-            float(view["share"]),
-            tuple(view["predicted"]),
-        )
-        for view in of.pop("views")  # type: ignore[attr-defined]
+def embeddings(board: Board, gallery: Gallery) -> list[Figure]:
+    """The embeddings of one episode, a figure for each model whose weights were looked at."""
+    reading = (
+        "The first two principal components of the embeddings of one and the same episode; a tenth of all episodes are "
+        "harder. Drawn images are the support, discs the queries in the color of their class; a ring is a mistake, in "
+        "the color of the class that was predicted. These are two of many dimensions: what overlaps may be apart."
     )
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in of.items()}
-    return Closeup(views=views, **lists)  # type: ignore[arg-type]
+    figures: list[Figure] = []
+    for episode in _of_board(gallery, board, "typical"):
+        for row in rows_to_look_at(board):
+            if (view := episode.view_of(row)) and view.places:
+                wrong = sum(map(int.__ne__, episode.labels, view.predicted))
+                note = f"{wrong or 'None'} of {len(episode.labels)} wrong; {100 * view.share:.0f} % of the variance."
+                key = f"embeddings-{len(figures) + 1}-{board.key}"
+                figures.append(Figure(key, label(row), reading, _embedding_panel(episode, view), note))
+    return figures
+
+
+def hardest(board: Board, gallery: Gallery) -> list[Figure]:
+    """The episodes with most mistakes over all models, drawn."""
+    reading = (
+        "The episodes with most mistakes over all models; left of each class its support image. Framed queries were "
+        "predicted wrongly: by how many models, and for which class they were taken most often. Point at one for names."
+    )
+    figures: list[Figure] = []
+    for rank, episode in enumerate(_of_board(gallery, board, "hard"), 1):
+        views = [(row.name, view) for row in board.rows if not row.first.readout and (view := episode.view_of(row))]
+        if views:
+            right = [100 * np.mean(np.array(episode.labels) == view.predicted) for _, view in views]
+            names = " ".join(f"{_letter(number)}: {name}." for number, name in enumerate(episode.class_names))
+            note = f"{len(views)} models, from {min(right):.0f} to {max(right):.0f} % right. {names}"
+            title = f"{board.name}, episode {episode.index}"
+            figures.append(Figure(f"hardest-{rank}-{board.key}", title, reading, _episode_sheet(episode, views), note))
+    return figures
+
+
+def class_figures(board: Board, gallery: Gallery) -> list[Figure]:
+    """Per-class accuracy, hardest classes, confused pairs and calibration of the best model of a board."""
+    rows = {training_of(row): row for row in rows_to_look_at(board)}
+    figures: list[Figure] = []
+    for found in gallery.classes:
+        if found.digest != board.digest or found.training not in rows:
+            continue
+        row, accuracies = rows[found.training], np.array(found.accuracies)
+        title = f"{row.name}, {board.name}"
+        hill = [(row.name, SERIES[0], accuracies)]
+        perfect = float((accuracies == 1).mean())
+        drawn = {
+            "class-accuracy": (
+                f"Accuracy of {len(accuracies):,} test classes",
+                ridge_chart(hill, f"Accuracy by class, {title}", 50, "accuracy of one class"),
+                f"Worst class {100 * accuracies.min():.1f} %; {100 * perfect:.0f} % of the classes without a mistake. "
+                "Bar: the mean. Open diamond: the mean of the worst tenth.",
+            ),
+            "calibration": (
+                "Reliability diagram",
+                calibration_chart(found.calibration, f"Reliability diagram, {title}"),
+                f"Expected calibration error {100 * found.calibration_error:.2f} points. On the dashed line confidence "
+                "(the largest probability of a prediction) and accuracy agree; below it the model is too sure.",
+            ),
+            "hard-classes": (
+                "Hardest classes",
+                _image_sheet(found.hardest, 6, "Hardest classes"),
+                "Wrong predictions over all queries of the class, in all episodes.",
+            ),
+            "confusions": (
+                "Most confused pairs",
+                _image_sheet(found.confused, 4, "Most confused pairs"),
+                "Confusion matrix, its largest entries: queries of one class predicted as the other, either way, over "
+                "the queries of both in episodes that hold both.",
+            ),
+        }
+        for key, (heading, drawing, note) in drawn.items():
+            reading = f"The best model of {board.name} with its weights here: {row.name}, every prediction counted."
+            figures.append(Figure(f"{key}-{board.key}", heading, reading, drawing, note))
+    return figures
+
+
+def not_looked_at(board: Board, gallery: Gallery) -> list[str]:
+    """Names of the rows that the gallery should show and does not."""
+    seen = {view.training for of in _of_board(gallery, board, "typical") for view in of.views}
+    return [row.name for row in rows_to_look_at(board) if training_of(row) not in seen]
+
+
+def _of_board(gallery: Gallery, board: Board, kind: Kind) -> list[GalleryEpisode]:
+    return [episode for episode in gallery.episodes if (episode.digest, episode.kind) == (board.digest, kind)]
+
+
+def _letter(number: int) -> str:
+    """A for label 0."""
+    return chr(ord("A") + number)
+
+
+def _color(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _paper(height: float, title: str) -> tuple[mpl.Figure, Axes]:
+    """An empty drawing in pixels from the upper left corner."""
+    figure = mpl.Figure((WIDTH / 72, height / 72), dpi=72, frameon=False)
+    figure.set_label(title)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _word(axes: Axes, x: float, y: float, text: str, color: str, size: float, weight: str = "normal") -> None:
+    """A text around (x, y)."""
+    axes.text(x, y, text, color=color, fontsize=size, weight=weight, ha="center", va="center")
+
+
+def _picture(axes: Axes, png: bytes, x: float, y: float, side: float, frame: str, width: float, tip: str) -> None:
+    """An image with its corner at (x, y), and a frame around it."""
+    pixels = imread(io.BytesIO(png), format="png")
+    gray = pixels if pixels.ndim == 2 else pixels[:, :, 0]
+    limits = axes.axis()
+    look: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "none", "aspect": "auto", "zorder": 3}
+    axes.imshow(gray, "gray", extent=(x, x + side, y + side, y), **look)
+    axes.axis(limits)
+    box = Rectangle((x, y), side, side, facecolor=(0, 0, 0, 0), edgecolor=frame, linewidth=width, zorder=3)
+    tips(axes.add_patch(box), [tip])
+
+
+def _embedding_panel(episode: GalleryEpisode, view: ModelView) -> mpl.Figure:
+    """Color and drawing say the class; drawings are support, discs are queries, a ring is a mistake."""
+    figure, axes = _paper(WIDTH, f"Embeddings of {view.training}, episode {episode.index}")
+    places = np.clip(20 + 0.36 * np.array(view.places, np.float64), 16, WIDTH - 16)
+    num_support = len(episode.class_names) * episode.shot
+    queries, told = places[num_support:], []
+    for actual, predicted in zip(episode.labels, view.predicted, strict=True):
+        mistake = "" if actual == predicted else f", predicted as {episode.class_names[predicted]}"
+        told.append(episode.class_names[actual] + mistake)
+    wrong = np.array(episode.labels) != view.predicted
+    rings = [_color(predicted) for predicted in np.array(view.predicted)[wrong].tolist()]
+    dots(axes, queries[wrong], [], 150, color=PAPER, edgecolors=rings, linewidths=2)
+    dots(axes, queries, told, 50, color=[_color(number) for number in episode.labels])
+    for number, (x, y) in enumerate(places[:num_support]):
+        actual = number // episode.shot
+        _picture(axes, episode.images[number], x - 14, y - 14, 28, _color(actual), 2.5, episode.class_names[actual])
+    return figure
+
+
+def _episode_sheet(episode: GalleryEpisode, views: Sequence[tuple[str, ModelView]]) -> mpl.Figure:
+    """An episode, class by class; under each query that somebody got wrong, how many did and what it was taken for."""
+    per_line, side, step = 8, 35.0, 50.0
+    way = len(episode.class_names)
+    of_class = [[at for at, actual in enumerate(episode.labels) if actual == number] for number in range(way)]
+    lines = -(-max(map(len, of_class)) // per_line)
+    figure, axes = _paper(way * (lines * step + 8) + 4, f"Episode {episode.index}: queries and who got them wrong")
+    for number, queries in enumerate(of_class):
+        top = number * (lines * step + 8) + 4
+        name = episode.class_names[number]
+        _word(axes, 10, top + side / 2, _letter(number), _color(number), 15, weight="bold")
+        _picture(axes, episode.images[number * episode.shot], 24, top, side, _color(number), 2.2, f"{name}: support")
+        mistakes = {at: [(who, v.predicted[at]) for who, v in views if v.predicted[at] != number] for at in queries}
+        for place, at in enumerate(sorted(queries, key=lambda at: -len(mistakes[at]))):
+            line, column = divmod(place, per_line)
+            x, y, wrong = 76 + column * (side + 5), top + line * step, mistakes[at]
+            taken = "; ".join(f"{who}: {_letter(predicted)}" for who, predicted in wrong)
+            tip = f"{name}, wrong by {taken}" if wrong else f"{name}: all right"
+            width = 1 + 2.5 * len(wrong) / len(views) if wrong else 0
+            _picture(axes, episode.images[way * episode.shot + at], x, y, side, _WRONG if wrong else GRID, width, tip)
+            if wrong:
+                ((predicted, _),) = Counter(predicted for _, predicted in wrong).most_common(1)
+                _word(axes, x + 8, y + side + 8, f"{len(wrong)}×", ACCENT, 10)
+                _word(axes, x + side - 6, y + side + 8, _letter(predicted), _color(predicted), 11, weight="bold")
+    return figure
+
+
+def _image_sheet(seen: Sequence[SeenClass], columns: int, title: str) -> mpl.Figure:
+    """Classes or pairs of classes, an image of each, with how many queries were wrong."""
+    step = WIDTH / columns
+    side = min(48.0, (step - 12) / max(len(of.images) for of in seen))
+    figure, axes = _paper(-(-len(seen) // columns) * (side + 28) + 4, title)
+    for place, of in enumerate(seen):
+        line, column = divmod(place, columns)
+        middle, y = (column + 0.5) * step, 4 + line * (side + 28)
+        for number, png in enumerate(of.images):
+            x = middle + side * (number - len(of.images) / 2)
+            _picture(axes, png, x, y, side, GRID, 1, of.names[number])
+        _word(axes, middle, y + side + 10, f"{of.wrong} of {of.queries}", MUTED, 10.5)
+    return figure

@@ -1,104 +1,153 @@
-"""The page: sections in the order in which they are read, and the HTML around them."""
+"""The page: sections in the order in which they are read, and the files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
+import matplotlib.figure as mpl
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
+from episodes.datasets.cards import DATASETS
+from episodes.errors import UserError
+from episodes.files import write_atomically
 from fewshot.records.published import published
-from fewshot.records.record import RunRecord
-from fewshot.reports.charts.canvas import DARK, FONT, LIGHT, Canvas
-from fewshot.reports.html import figures, gallery_figures, tables
+from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.html import figures, gallery, tables
 from fewshot.reports.html.figures import Figure
-from fewshot.reports.html.gallery import Closeup
-from fewshot.reports.html.row_names import Cell, cells_of
+from fewshot.reports.html.gallery import Gallery, read_gallery
+from fewshot.reports.html.row_names import Board, boards_of
 from fewshot.reports.html.summary import Answer, answers_for
-from fewshot.reports.html.tables import Column, Item, Table
+from fewshot.reports.html.tables import SortableTable
+from fewshot.reports.plots.inline_svg import DARK, FONT, LIGHT, PAPER, inline_svg, svg_file
+from fewshot.reports.plots.style import save
 
+PAGE = "report.html"
 TITLE = "Few-shot learning: what was measured"
-_HERO = ("omniglot-vinyals-28", 1)  # pixels and shot of the question that everybody asks first
+_FIRST = ("omniglot-vinyals-28", 1)  # data set id and shot of the question that everybody asks first
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, how to read what follows, and what follows; ``shown`` figures of each group are open at once."""
+    """A heading, how to read what follows, and what follows; the first ``shown`` figures of a group are open."""
 
     key: str
     title: str
     lead: str
     heading: str = ""
-    cards: tuple[tuple[Cell, list[Answer]], ...] = ()
+    cards: tuple[tuple[Board, list[Answer]], ...] = ()
     figures: tuple[list[Figure], ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[SortableTable, ...] = ()
+    more_tables: tuple[SortableTable, ...] = ()  # to be opened
     missing: tuple[str, ...] = ()
-    shown: int = 4
+    shown: int = 2
 
     @property
     def is_empty(self) -> bool:
         return not (self.cards or any(self.figures) or self.tables or self.missing)
 
 
-def sections_of(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> list[Section]:
-    """Everything that these records have to say."""
-    cells = cells_of(records)
+def sections_of(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[Section]:  # noqa: B008
+    """Everything that these records and the gallery have to say."""
+    boards = boards_of(records)
     made = (
-        *(_short_answer(cells), _leaderboards(cells), _papers(cells), _pairs(cells), _spreads(cells)),
-        *(_learning(cells), _shots_and_ways(cells), _costs(cells)),
-        *(_embeddings(cells, closeups), _hardest(cells, closeups), _records(cells)),
+        _short_answer(boards),
+        _leaderboards(boards),
+        _published(boards),
+        _pairs(boards),
+        _spreads(boards),
+        _learning(boards),
+        _shots_and_ways(boards),
+        _costs(boards),
+        _classes(boards, seen),
+        _embeddings(boards, seen),
+        _hardest(boards, seen),
+        _records(boards),
     )
     return [section for section in made if not section.is_empty]
 
 
-def render(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> str:
+def render(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> str:  # noqa: B008
     """The page as one HTML text that needs nothing else; the same records give the same bytes."""
-    sections = sections_of(records, closeups)
-    symbols: dict[str, str] = {}
+    shared: dict[str, str] = {}
 
-    def drawn(canvas: Canvas) -> str:
-        return canvas.svg(symbols)
-
-    def collected() -> str:
-        return "".join(symbols.values())
+    def drawn(drawing: mpl.Figure) -> str:
+        return inline_svg(drawing, shared)
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = resources.files("fewshot.reports.html").joinpath("page.html").read_text(encoding="utf-8")
-    return (
-        environment.from_string(text).render(
-            title=TITLE,
-            subtitle=_subtitle(records),
-            sections=sections,
-            drawn=drawn,
-            symbols=collected,
-            light=_variables(LIGHT),
-            dark=_variables(DARK),
-            font=FONT,
-            nothing="No records for this yet: `fewshot run` makes them.",
-            footer=_footer(),
-        )
-        + "\n"
+    environment.filters["code"] = _code
+    template = resources.files("fewshot.reports.html").joinpath("page.html").read_text(encoding="utf-8")
+    page = environment.from_string(template).render(
+        title=TITLE,
+        subtitle=_subtitle(records),
+        sections=sections_of(records, seen),
+        drawn=drawn,
+        shared=shared,
+        light=_variables(LIGHT),
+        dark=_variables(DARK),
+        font=FONT,
+        footer=_footer(),
     )
+    return page + "\n"
+
+
+def all_figures(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[Figure]:  # noqa: B008
+    """Every figure of the page."""
+    return [figure for section in sections_of(records, seen) for group in section.figures for figure in group]
+
+
+def write_page(records: Sequence[RunRecord], seen: Gallery, path: Path) -> Path:
+    """Write the page; its path. Raises UserError where it cannot be written."""
+    try:
+        write_atomically(path, render(records, seen).encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another --file") from error
+    return path
+
+
+def write_published(results: Path) -> Path:
+    """Write results/report.html from results/runs and results/closeups.json alone; its path."""
+    return write_page(read_records([results / "runs"]), read_gallery(results / gallery.FILE), results / PAGE)
+
+
+def write_plots(records: Sequence[RunRecord], seen: Gallery, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write every figure into ``folder`` as SVG and as PNG; after each figure its PNG, and how many there are."""
+    drawn = all_figures(records, seen)
+    if not drawn:
+        raise UserError("there is nothing to plot: no records were found (`fewshot run` makes one)")
+    for figure in drawn:
+        write_atomically(folder / f"{figure.key}.svg", svg_file(figure.drawing).encode())
+        figure.drawing.set(frameon=True, facecolor=PAPER, dpi=144)
+        yield save(figure.drawing, folder / f"{figure.key}.png"), len(drawn)
 
 
 def _variables(colors: Mapping[str, str]) -> str:
     return " ".join(f"--{role}: {color};" for role, color in colors.items())
 
 
-def all_figures(records: Sequence[RunRecord], closeups: Sequence[Closeup] = ()) -> list[Figure]:
-    """Every figure of the page."""
-    return [figure for section in sections_of(records, closeups) for group in section.figures for figure in group]
+def _code(text: str) -> Markup:
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _subtitle(records: Sequence[RunRecord]) -> str:
-    kept = [record for cell in cells_of(records) for entry in cell.entries for record in entry.row.records]
+    kept = [record for board in boards_of(records) for row in board.rows for record in row.records]
     if not kept:
         return "No records yet: `fewshot run` makes one, and this page is made from them."
-    models, pixels = {record.model for record in kept}, {record.pixels_way_shot[0] for record in kept}
+    models, sets = {record.model for record in kept}, {record.test.dataset for record in kept}
+    corruptions = {record.test.corruption for record in kept} - {0.0}
     queries = sum(record.num_episodes * record.num_queries for record in kept)
+    corrupted = f" and {_count(len(corruptions), 'share', 'shares')} of corrupted images" if corruptions else ""
     return (
-        f"{len(kept)} records of {len(models)} models on {len(pixels)} data sets: {queries:,} classified queries, "
+        f"{_count(len(kept), 'record', 'records')} of {_count(len(models), 'model', 'models')} on "
+        f"{_count(len(sets), 'data set', 'data sets')}{corrupted}: {queries:,} classified queries, "
         f"the newest of {max(record.date for record in kept)[:10]}. Every number here is computed from them."
     )
 
@@ -107,126 +156,109 @@ def _footer() -> str:
     recalled = sum(paper.status != "verified" for paper in published())
     return (
         "Made by `fewshot report` from the records in results/runs; nothing is typed. Intervals are 95 % over test "
-        "episodes (closed: these classes and these trainings). Published numbers come from fewshot/published.csv, "
-        f"{recalled} of {len(published())} of them recalled from memory and shown as such."
+        "episodes, for these test classes and trainings, unless said otherwise. Of the published numbers "
+        f"{recalled} of {len(published())} were recalled from memory; nothing is judged by them."
     )
 
 
-def _short_answer(cells: Sequence[Cell]) -> Section:
-    pixels, shot = _HERO
-    usual = [cell for cell in cells if cell.ranked and cell.rest == "q15@v1"]
-    first = [cell for cell in usual if (cell.pixels, cell.shot) == (pixels, shot)] or usual[:1]
-    shown = first[:2]
-    rest = [cell for cell in cells if cell.ranked and cell not in shown]
-    lead = "Inductive models only, each trained as its recipe says; all were tested on the very same episodes."
-    elsewhere = (_elsewhere(rest),) if rest else ()
-    heading = "The short answer: one shot on Omniglot" if first and first[0].pixels == pixels else "The short answer"
-    cards = tuple((cell, answers_for(cell)) for cell in shown)
-    return Section("answer", "Short answer", lead, heading, cards=cards, tables=elsewhere)
+def _short_answer(boards: Sequence[Board]) -> Section:
+    answered = [board for board in boards if board.ranked]
+    usual = [board for board in answered if board.is_usual]
+    first = [board for board in usual if (board.protocol.dataset_id, board.protocol.shot) == _FIRST]
+    shown = (first or usual[:1])[:2]
+    rest = [board for board in answered if board not in shown]
+    lead = "Inductive models, each trained in full as its recipe says; all were tested on the very same episodes."
+    heading = "The short answer: one shot on Omniglot" if first else "The short answer"
+    cards = tuple((board, answers_for(board)) for board in shown)
+    return Section("answer", "Short answer", lead, heading, cards, tables=(tables.elsewhere(rest),) if rest else ())
 
 
-def _elsewhere(cells: Sequence[Cell]) -> Table:
-    columns = (
-        Column("setting"), Column("best"), Column("accuracy, %", True), Column("surely better than the next?"),
-        Column("as its paper says?"), Column("training", True), Column("models", True),
-    )  # fmt: skip
-    rows = []
-    for cell in cells:
-        best, surely, paper, cost = answers_for(cell)
-        entry = cell.ranked[0]
-        accuracy = f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
-        name = entry.name + (f" ({entry.apart})" if entry.apart else "")
-        rows.append(
-            (
-                Item(cell.name), Item(name, note=best.long), Item(accuracy, f"{entry.interval.mean:.9g}"),
-                Item(surely.short, look=surely.tone, note=surely.long),
-                Item(paper.short, look=paper.tone, note=paper.long),
-                Item(cost.short, f"{entry.train_seconds:.9g}"), Item(str(len(cell.ranked)), str(len(cell.ranked))),
-            )
-        )  # fmt: skip
-    return Table("The same questions elsewhere", "Point at an answer for the sentence behind it.", columns, tuple(rows))
-
-
-def _leaderboards(cells: Sequence[Cell]) -> Section:
+def _leaderboards(boards: Sequence[Board]) -> Section:
     lead = (
-        "Accuracy ± 95 % interval over test episodes. Rows that the paired test does not separate share their rank; "
-        "bold: not surely beaten by anyone in the table. Press a heading to sort."
+        "Accuracy with its 95 % interval over test episodes. Rows that the paired test does not separate share their "
+        "rank; bold: not surely beaten by anyone in the table. Press a heading to sort."
     )
-    charts = [figures.intervals(cell) for cell in cells]
-    return Section("leaderboard", "Leaderboard", lead, figures=(charts,), tables=tuple(tables.leaderboards(cells)))
+    charts = [figures.intervals(board) for board in boards]
+    usual = tuple(tables.leaderboards([board for board in boards if board.is_usual], ranked=True))
+    others = tables.leaderboards([board for board in boards if not board.is_usual], ranked=True)
+    others += tables.leaderboards(boards, ranked=False)
+    return Section("leaderboard", "Leaderboard", lead, "", (), (charts,), usual, tuple(others), shown=4)
 
 
-def _papers(cells: Sequence[Cell]) -> Section:
-    table = tables.beside_the_papers(cells)
-    lead = "Each of our numbers that the model's own paper prints for the same data set, way and shot."
-    return Section("papers", "Papers", lead, "Beside the papers", tables=(table,) if table else ())
+def _published(boards: Sequence[Board]) -> Section:
+    lead = "Each of our numbers that a paper prints for the same data set, way and shot."
+    table = tables.beside_the_papers(boards)
+    return Section("papers", "Published", lead, "Beside published numbers", tables=(table,) if table else ())
 
 
-def _pairs(cells: Sequence[Cell]) -> Section:
+def _pairs(boards: Sequence[Board]) -> Section:
     lead = "All models answer the same episodes, so their differences are known far better than their accuracies."
-    maps = [found for cell in cells if (found := figures.paired(cell))]
-    return Section(
-        "pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,) if maps else (), shown=2
-    )
+    maps = [found for board in boards if (found := figures.paired(board))]
+    return Section("pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,))
 
 
-def _spreads(cells: Sequence[Cell]) -> Section:
+def _spreads(boards: Sequence[Board]) -> Section:
     lead = "The mean hides the bad episodes: these are what somebody meets who has one problem to solve."
-    charts = [figures.distribution(cell) for cell in cells]
-    table = (tables.spreads(cells),) if cells else ()
+    charts, found = [figures.distribution(board) for board in boards], (tables.spreads(boards),) if boards else ()
+    return Section("spread", "Single episodes", lead, figures=(charts,), tables=found)
+
+
+def _learning(boards: Sequence[Board]) -> Section:
+    lead = "How each training went on the validation classes, which select the checkpoint; test classes never do."
+    return Section("learning", "Learning curves", lead, figures=(figures.learning_curves(boards),))
+
+
+def _shots_and_ways(boards: Sequence[Board]) -> Section:
+    lead = "More support images help; more classes to choose from hurt. How much, model by model."
     return Section(
-        "spread", "Spread", lead, "Single episodes", figures=(charts,) if charts else (), tables=table, shown=2
+        "shots", "Shots and ways", lead, figures=(figures.against_shots(boards), figures.against_ways(boards))
     )
 
 
-def _learning(cells: Sequence[Cell]) -> Section:
-    lead = "How each training went on the validation classes, which choose the checkpoint; test classes never do."
-    charts = figures.learning_curves(cells)
-    return Section("learning", "Learning curves", lead, figures=(charts,) if charts else (), shown=2)
-
-
-def _shots_and_ways(cells: Sequence[Cell]) -> Section:
-    lead = "More support images help; more classes to choose from hurt. How much, model by model."
-    charts = [group for group in (figures.against_shots(cells), figures.against_ways(cells)) if group]
-    return Section("shots", "Shots and ways", lead, figures=tuple(charts))
-
-
-def _costs(cells: Sequence[Cell]) -> Section:
+def _costs(boards: Sequence[Board]) -> Section:
     lead = "What the accuracy cost in training time."
-    charts = [found for cell in cells if (found := figures.costs(cell))]
-    return Section("costs", "Costs", lead, figures=(charts,) if charts else (), shown=2)
+    charts = [found for board in boards if (found := figures.costs(board))]
+    return Section("costs", "Costs", lead, figures=(charts,))
 
 
-def _looked_at(cells: Sequence[Cell]) -> list[Cell]:
-    """Where closeups belong: five classes fit on a page."""
-    return [cell for cell in cells if (cell.way, cell.shot, cell.rest) == (5, 1, "q15@v1")]
+def _looked_at(boards: Sequence[Board]) -> list[Board]:
+    """Where the gallery looks: five classes fit on a page."""
+    return [board for board in boards if (board.protocol.way, board.protocol.shot) == (5, 1) and board.is_usual]
 
 
-def _embeddings(cells: Sequence[Cell], closeups: Sequence[Closeup]) -> Section:
-    charts = [figure for cell in _looked_at(cells) for figure in gallery_figures.embeddings(cell, closeups)]
-    missing = []
-    for cell in _looked_at(cells):
-        if names := gallery_figures.not_looked_at(cell, closeups):
-            missing.append(
-                f"{cell.name}: not shown for {', '.join(names)}. `fewshot report --closeups` needs their weights and, "
-                "to show them, images that may be passed on (Omniglot, strokes; no photographs)."
-            )
+def _classes(boards: Sequence[Board], seen: Gallery) -> Section:
+    lead = "Which classes are hard, which are taken for each other, and whether the model knows when it is wrong."
+    charts = [figure for board in _looked_at(boards) for figure in gallery.class_figures(board, seen)]
+    return Section("classes", "Classes", lead, "Class by class", figures=(charts,), shown=4)
+
+
+def _embeddings(boards: Sequence[Board], seen: Gallery) -> Section:
     lead = "Where each encoder puts the images of one and the same episode."
-    return Section(
-        "embeddings", "Embeddings", lead, "One episode, as each model sees it",
-        figures=(charts,) if charts else (), missing=tuple(missing), shown=1,
-    )  # fmt: skip
+    charts = [figure for board in _looked_at(boards) for figure in gallery.embeddings(board, seen)]
+    missing = []
+    for board in _looked_at(boards):
+        if names := gallery.not_looked_at(board, seen):
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+            missing.append(
+                f"{board.name}: not shown for {some}. `fewshot report --closeups` needs their weights and, to show "
+                f"them, images that may be passed on ({', '.join(_shareable())})."
+            )
+    heading = "One episode, as each model sees it"
+    return Section("embeddings", "Embeddings", lead, heading, figures=(charts,), missing=tuple(missing))
 
 
-def _hardest(cells: Sequence[Cell], closeups: Sequence[Closeup]) -> Section:
-    charts = [figure for cell in _looked_at(cells) for figure in gallery_figures.hardest(cell, closeups)]
+def _shareable() -> list[str]:
+    return [name for name in DATASETS if DATASETS.get(name).shareable]
+
+
+def _hardest(boards: Sequence[Board], seen: Gallery) -> Section:
     lead = "Often the images themselves are to blame: look before you blame a model."
-    missing = () if charts or not cells else (
-        "Not drawn: `fewshot report --closeups` makes them where weights and images are on this machine.",
-    )  # fmt: skip
-    return Section("hardest", "Hardest episodes", lead, figures=(charts,) if charts else (), missing=missing, shown=4)
+    charts = [figure for board in _looked_at(boards) for figure in gallery.hardest(board, seen)]
+    none = "Not drawn: `fewshot report --closeups` makes them where weights and images are on this machine."
+    missing = (none,) if boards and not charts else ()
+    return Section("hardest", "Hardest episodes", lead, figures=(charts,), missing=missing, shown=4)
 
 
-def _records(cells: Sequence[Cell]) -> Section:
+def _records(boards: Sequence[Board]) -> Section:
     lead = "What was run, by which code, on which episodes: `fewshot verify` takes any of these and measures it again."
-    return Section("records", "Records", lead, tables=(tables.provenance(cells),) if cells else ())
+    return Section("records", "Records", lead, tables=(tables.provenance(boards),) if boards else ())

@@ -1,231 +1,219 @@
-"""Records -> cells and rows as the report names them: what may be compared with what, and how a row is called."""
+"""Records -> boards and rows as the report names them: what may be compared with what, and how a row is called."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from episodes.datasets.cards import benchmarks
-from fewshot.records import rows as entries
+from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import block_of, entries_by_cell, trained_on, why_apart
-from fewshot.statistics.intervals import Accuracies, CoveringInterval
+from fewshot.records.rows import Block, Entry, block_of, entries_by_cell, why_apart
 
-GROUPS = ("inductive", "self-supervised", "transductive", "semi-supervised", "external data")
-
-
-def spoken(rest: str) -> str:
-    """``q14u5d5@v1`` -> `` (5 unlabeled a class, 5 distractor classes, 14 queries a class)``; nothing for q15@v1."""
-    counts = {letter: int(number) for letter, number in re.findall(r"([a-z])(\d+)", rest.partition("@")[0])}
-    words = {"u": "unlabeled a class", "d": "distractor classes", "q": "queries a class"}
-    said = [f"{counts[letter]} {word}" for letter, word in words.items() if letter in counts and rest != "q15@v1"]
-    return f" ({', '.join(said)})" if said else ""
+_USUAL_EPISODES = 10_000
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row of a cell with its name on the page."""
+class NamedRow(Entry):
+    """The records of one configuration on the episodes of one board, with the name that they have on the page."""
 
     name: str
-    row: entries.Entry
-
-    @property
-    def record(self) -> RunRecord:
-        """The record of the first seed, for what all seeds share."""
-        return self.row.first
 
     @property
     def training_name(self) -> str:
         """The name without the read-out: what rows of one training share."""
-        return self.name.replace(f" + {self.record.readout}", "", 1) if self.record.readout else self.name
+        return self.name.replace(f" + {self.first.readout}", "", 1) if self.first.readout else self.name
 
     @property
-    def accuracies(self) -> Accuracies:
-        """Accuracy of every episode, the mean over the training seeds, (episodes,)."""
-        return self.row.accuracies
+    def setting(self) -> Block:
+        """inductive, self-supervised, transductive, ..."""
+        return block_of(self.first)
 
     @property
-    def interval(self) -> CoveringInterval:
-        """Over episodes, for these trainings."""
-        return self.row.interval
+    def unranked(self) -> str:
+        """Why it is not ranked, in a few words: shortened training, corrupted images; empty where it is."""
+        return why_apart(self.first)
 
     @property
-    def group(self) -> str:
-        """inductive, self-supervised, transductive or semi-supervised."""
-        return block_of(self.record)
+    def is_ranked(self) -> bool:
+        """Whether it may be called the best: inductive, trained in full, on images like the tested ones."""
+        return self.setting == "inductive" and not self.unranked
 
     @property
-    def apart(self) -> str:
-        """Why it is not ranked, in a few words: shortened, damaged images, older protocol; empty where it is."""
-        return why_apart(self.record)
+    def length(self) -> str:
+        """Of the training: ``3,000 episodes`` or ``3,000 batches``."""
+        recipe = self.first.trained.recipe
+        return f"{recipe.train_episodes:,} {'batches' if recipe.batch_size else 'episodes'}"
 
     @property
-    def train_seconds(self) -> float:
-        """Seconds of one training, the mean over seeds; 0 where no record says."""
-        return self.row.train_seconds or 0.0
-
-    @property
-    def train_length(self) -> str:
-        """``3,000 episodes`` or ``3,000 batches``."""
-        recipe = self.record.config["recipe"]
-        return f"{recipe.get('train_episodes', 0):,} {'batches' if recipe.get('batch_size') else 'episodes'}"
-
-    @property
-    def seeds(self) -> str:
-        """``0`` or ``0, 1, 2``."""
-        return ", ".join(map(str, self.row.seeds))
+    def accuracy(self) -> str:
+        """``98.92 ± 0.05``, in %."""
+        return f"{100 * self.interval.mean:.2f} ± {100 * self.interval.half_width:.2f}"
 
     @property
     def published(self) -> Published | None:
-        """The number that the paper of this model prints for this cell."""
-        return target_of(self.record)
+        """The number that a paper prints for this model on such episodes."""
+        return target_of(self.first)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Board:
     """Everything that was measured on the very same episodes, best first."""
 
-    pixels: str
-    way: int
-    shot: int
-    rest: str  # what follows way and shot in the protocol's name: q15@v1
+    protocol: ProtocolName
     digest: str
-    entries: tuple[Entry, ...]
+    rows: tuple[NamedRow, ...]
 
     @property
     def dataset(self) -> str:
-        """For people: Omniglot."""
-        pixels, damaged, share = self.pixels.partition("-damaged-")
-        known = benchmarks().get(pixels)
-        return (known.display_name if known else pixels) + (f", {share} % of the images damaged" if damaged else "")
+        """What people call it: Omniglot."""
+        test = self.rows[0].first.test
+        known = benchmarks().get(test.clean_id)
+        corrupted = f", {100 * test.corruption:g} % of the images corrupted" if test.corruption else ""
+        return (known.display_name if known else test.clean_id) + corrupted
 
     @property
-    def name(self) -> str:
-        """``Omniglot, 5-way 1-shot``, with what departs from the usual number of queries."""
-        return f"{self.dataset}, {self.shape}{spoken(self.rest)}"
+    def is_usual(self) -> bool:
+        """Whether its episodes are those of the field's tables: 15 queries a class and nothing else."""
+        return self.protocol.episodes == "q15" and self.protocol.is_current
+
+    @property
+    def details(self) -> str:
+        """What departs from the usual episodes: `` (5 unlabeled a class, 14 queries a class)``; or nothing."""
+        name, said = self.protocol, []
+        if name.published_as:
+            return f" ({self.num_episodes} published episodes)"
+        if not self.is_usual:
+            counts = {"unlabeled a class": name.unlabeled, "distractor classes": name.distractors}
+            queries = "query a class" if name.query == 1 else "queries a class"
+            said = [f"{count} {words}" for words, count in {**counts, queries: name.query}.items() if count]
+        if self.num_episodes != _USUAL_EPISODES:
+            said.append(f"{self.num_episodes:,} episodes")
+        return f" ({', '.join(said)})" if said else ""
 
     @property
     def shape(self) -> str:
         """``5-way 1-shot``."""
-        return f"{self.way}-way {self.shot}-shot"
+        return f"{self.protocol.way}-way {self.protocol.shot}-shot"
+
+    @property
+    def name(self) -> str:
+        """``Omniglot, 5-way 1-shot``, with what departs from the usual episodes."""
+        return f"{self.dataset}, {self.shape}{self.details}"
 
     @property
     def key(self) -> str:
         """For links and files."""
-        return f"{self.pixels}-{self.way}w{self.shot}s-{self.rest.partition('@')[0]}-{self.digest[:6]}"
+        name = self.protocol
+        return f"{name.dataset_id}-{name.way}w{name.shot}s-{name.episodes}-{self.digest[:6]}"
 
     @property
     def num_episodes(self) -> int:
-        return self.entries[0].record.num_episodes
+        return self.rows[0].first.num_episodes
 
     @cached_property
-    def best_readouts(self) -> tuple[Entry, ...]:
+    def best_readouts(self) -> tuple[NamedRow, ...]:
         """Each training with its most accurate read-out, best first: what is drawn."""
-        found: dict[str, Entry] = {}
-        for entry in self.entries:
-            found.setdefault(entry.training_name, entry)
+        found: dict[str, NamedRow] = {}
+        for row in self.rows:
+            found.setdefault(row.training_name, row)
         return tuple(found.values())
 
     @cached_property
-    def ranked(self) -> tuple[Entry, ...]:
-        """What stands in the ranking: inductive and not apart; where there is none, what stands apart."""
-        inductive = [entry for entry in self.entries if entry.group == "inductive"]
-        return tuple([entry for entry in inductive if not entry.apart] or inductive)
+    def ranked(self) -> tuple[NamedRow, ...]:
+        """Those of which one is called the best."""
+        return tuple(row for row in self.rows if row.is_ranked)
 
 
-def cells_of(records: Iterable[RunRecord]) -> list[Cell]:
-    """Every cell, those of the best-known data sets first. Smoke tests are left out."""
+def boards_of(records: Iterable[RunRecord]) -> list[Board]:
+    """Every board, those of the best-known data sets first. Smoke tests are left out."""
     found = entries_by_cell(record for record in records if record.recipe != "smoke")
     names = _names(list(found.values()))
-    cells = []
-    for of, rows in found.items():
-        named = tuple(Entry(names[id(row)], row) for row in rows)
-        pixels, way, shot = rows[0].first.pixels_way_shot
-        cells.append(Cell(pixels, way, shot, of.protocol.split("/")[-1], of.digest, named))
-    rank = {name: place for place, name in enumerate(benchmarks())}
-    return sorted(
-        cells, key=lambda c: (rank.get(c.pixels, 99), c.pixels, c.rest != "q15@v1", c.rest, c.way, c.shot, c.digest)
-    )
+    boards = []
+    for cell, rows in found.items():
+        named = tuple(NamedRow(row.records, names[id(row)]) for row in rows)
+        boards.append(Board(ProtocolName.parse(cell.protocol), cell.digest, named))
+    place = {name: number for number, name in enumerate(benchmarks())}
+
+    def order(board: Board) -> tuple[object, ...]:
+        test = board.rows[0].first.test
+        images = place.get(test.clean_id, 99), test.clean_id, test.corruption
+        return *images, not board.is_usual, board.protocol.episodes, -board.num_episodes, board.protocol, board.digest
+
+    return sorted(boards, key=order)
 
 
-def _traits(row: entries.Entry) -> dict[str, str]:
+def _traits(row: Entry) -> dict[str, str]:
     """What tells two rows of one model apart, in the order in which it is said."""
-    record, recipe = row.first, row.first.config["recipe"]
-    before = record.config.get("trained_as")
-    elsewhere = trained_on(record) != record.pixels_way_shot[0]
+    trained, recipe = row.first.trained, row.first.trained.recipe
+    before = trained.trained_as
+    elsewhere = trained.dataset_id != row.first.test.dataset_id
     return {
-        "trained as": f"trained as {before['model']}" if before else "",
-        "pixels": f"trained on {trained_on(record)}" if elsewhere else "",
+        "trained as": f"trained as {before.model}" if before else "",
+        "images": f"trained on {trained.dataset_id}" if elsewhere else "",
         "encoder": row.encoder,
-        "recipe": f"{record.recipe} recipe",
-        "train way": f"{recipe.get('train_way')}-way",
-        "train shot": f"{recipe.get('train_shot')}-shot",
-        "optimizer": (recipe.get("optimizer") or "adam").title(),
-        "rate": f"rate {recipe.get('learning_rate', 0):g}",
-        "length": f"only {_length(row):,} episodes" if record.shortened else "",
-        "labels": f"{100 * recipe['labeled_share']:g} % labeled" if recipe.get("labeled_share") else "all labeled",
-        "distractors": "distractors" if record.has_distractors else "no distractors",
-        "queries": f"{recipe.get('train_query')} queries",
+        "recipe": f"{recipe.name} recipe",
+        "train way": f"{recipe.train_way}-way",
+        "train shot": f"{recipe.train_shot}-shot",
+        "optimizer": (recipe.optimizer or "adam").title(),
+        "rate": f"rate {recipe.learning_rate or 0:g}",
+        "length": f"only {recipe.train_episodes:,} episodes" if trained.shortened else "",
+        "labels": f"{100 * recipe.labeled_share:g} % labeled" if recipe.labeled_share else "all labeled",
+        "distractors": "distractors" if row.first.has_distractors else "no distractors",
+        "queries": f"{recipe.train_query} queries",
     }
 
 
-def _model(row: entries.Entry) -> str:
+def _model(row: Entry) -> str:
     """Model and options."""
     return row.model.partition(" (weights of")[0]
 
 
-def _base(row: entries.Entry) -> str:
+def _base(row: Entry) -> str:
     """Model, options, read-out."""
     return f"{_model(row)} + {row.first.readout}" if row.first.readout else _model(row)
 
 
-def _names(cells: Sequence[Sequence[entries.Entry]]) -> dict[int, str]:
+def _names(boards: Sequence[Sequence[Entry]]) -> dict[int, str]:
     """A short name for each row (by its ``id``): the model, and as few of its traits as tell it from its namesakes.
 
-    Recipes may differ from cell to cell (train shot as in the test), so namesakes are looked for within a cell; what
-    tells them apart in one cell is said in every cell of the same pixels, whatever the read-out: rows of one training
-    share their name but for it. Where only the length of a full training
-    does, the longest keeps the plain name.
+    Recipes may differ from board to board (train shot as in the test), so namesakes are looked for within a board; what
+    tells them apart on one board is said on every board of the same images, whatever the read-out: rows of one training
+    share their name but for it. Where only the length of a full training does, the longest keeps the plain name.
     """
-    families: dict[tuple[str, str], list[list[entries.Entry]]] = defaultdict(list)
-    for rows in cells:
-        by_base: dict[tuple[str, str], list[entries.Entry]] = defaultdict(list)
+    families: dict[tuple[str, str], list[list[Entry]]] = defaultdict(list)
+    for rows in boards:
+        by_base: dict[str, list[Entry]] = defaultdict(list)
         for row in rows:
-            by_base[row.first.pixels_way_shot[0], _base(row)].append(row)
-        for (pixels, _), namesakes in by_base.items():
-            families[pixels, _model(namesakes[0])].append(namesakes)
+            by_base[_base(row)].append(row)
+        for namesakes in by_base.values():
+            families[rows[0].first.test.dataset_id, _model(namesakes[0])].append(namesakes)
     names: dict[int, str] = {}
     for members in families.values():
         telling = _telling([[_traits(row) for row in namesakes] for namesakes in members])
         for namesakes in members:
-            base = _base(namesakes[0])
             taken: set[str] = set()
-            for row in sorted(namesakes, key=lambda row: -_length(row)):
+            for row in sorted(namesakes, key=lambda row: -row.first.trained.recipe.train_episodes):
                 traits = _traits(row)
-                name = ", ".join([base, *(traits[trait] for trait in telling if traits[trait])])
+                name = ", ".join([_base(row), *(traits[trait] for trait in telling if traits[trait])])
                 while name in taken:
-                    name += f", {_length(row):,} episodes"
+                    name += f", {row.first.trained.recipe.train_episodes:,} episodes"
                 names[id(row)] = name
                 taken.add(name)
     return names
 
 
-def _length(row: entries.Entry) -> int:
-    return int(row.first.config["recipe"].get("train_episodes", 0))
-
-
-def _telling(cells: Sequence[Sequence[dict[str, str]]]) -> list[str]:
-    """The first traits, in order, that tell the members of every cell apart; only those that add something."""
+def _telling(boards: Sequence[Sequence[dict[str, str]]]) -> list[str]:
+    """The first traits, in order, that tell the members of every board apart; only those that add something."""
 
     def told_apart(traits: list[str]) -> int:
-        return sum(len({tuple(of[trait] for trait in traits) for of in members}) for members in cells)
+        return sum(len({tuple(of[trait] for trait in traits) for of in members}) for members in boards)
 
     chosen: list[str] = []
-    for trait in cells[0][0]:
+    for trait in boards[0][0]:
         if told_apart([*chosen, trait]) > told_apart(chosen):
             chosen.append(trait)
     return chosen

@@ -1,4 +1,4 @@
-"""The short answer: which model is best, whether surely, whether as its paper says, and what it cost. In words."""
+"""The short answer: which model is best, whether surely, whether as published, and what it cost. In words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from fewshot.records.published import Published
 from fewshot.records.published import verdict as verdict_on
-from fewshot.reports.charts.scales import duration, signed
-from fewshot.reports.html.row_names import Cell, Entry
+from fewshot.reports.html.row_names import Board, NamedRow
+from fewshot.reports.plots.charts import duration, signed
 from fewshot.statistics.intervals import CoveringInterval
 from fewshot.statistics.paired import paired_difference, pairwise_p
 
-Tone = Literal["good", "open", "bad"]
+Tone = Literal["good", "open", "bad", "plain"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Ours against a printed number: one word, the gap in percentage points, a sentence."""
+class PublishedVerdict:
+    """Ours against a published number: one word, the gap in percentage points, a sentence."""
 
     word: str
     gap: float
@@ -37,58 +37,52 @@ class Verdict:
     tone: Tone
 
 
-def verdict(ours: CoveringInterval, paper: Published) -> Verdict:
-    """``matches`` where the 95 % interval of the difference holds 0, ``above`` or ``below`` else.
-
-    Both intervals are over episodes; where the paper prints none, nothing is claimed.
-    """
+def verdict(ours: CoveringInterval, paper: Published) -> PublishedVerdict:
+    """The verdict of fewshot.records.published, in a sentence; both intervals are over test episodes."""
     gap = 100 * ours.mean - paper.accuracy
     side = f"{abs(gap):.2f} points {'above' if gap > 0 else 'below'}"
     word = verdict_on(gap, 100 * ours.half_width, paper)
     sentences = {
-        "number not checked": "; the number was not checked, so nothing is claimed",
+        "number not checked": "; the number was recalled from memory and not checked in a document: no verdict",
         "no interval published": "; the paper prints no interval, so no test is possible",
         "matches": ", within the two intervals",
     }
     tones: dict[str, Tone] = {"matches": "good", "above": "good", "below": "bad"}
     sentence = sentences.get(word, ", more than the two intervals allow")
-    return Verdict(word, gap, f"{side}{sentence}", tones.get(word, "open"))
+    return PublishedVerdict(word, gap, f"{side}{sentence}", tones.get(word, "open"))
 
 
 def source_of(paper: Published) -> str:
-    """Where a printed number stands, and how far it was checked."""
+    """Where a published number stands, and how far it was checked."""
     doubt = "read in a document" if paper.status == "verified" else "recalled from memory, not checked"
     return f"{paper.source}, {paper.table}; {doubt}"
 
 
-def answers_for(cell: Cell) -> list[Answer]:
-    """The four answers for one cell."""
-    best = cell.ranked[0]
-    return [_best(cell, best), _surely(cell), _as_published(cell), _cost(best)]
+def answers_for(board: Board) -> list[Answer]:
+    """The four answers for a board that has ranked rows."""
+    best = board.ranked[0]
+    return [_best(board, best), _surely(board), _as_published(board), _cost(best)]
 
 
-def _best(cell: Cell, best: Entry) -> Answer:
-    apart = f"; {best.apart}, and nothing better is here: this is no ranking" if best.apart else ""
-    seeds = f"one training (seed {best.seeds})"
-    if best.row.over_seeds is not None:
-        seeds = f"{len(best.row.seeds)} trainings (± {100 * best.row.over_seeds.half_width:.2f} over seeds)"
-    wider = best.row.over_classes
-    classes = f"± {100 * wider.half_width:.2f} with other classes of this kind; " if wider else ""
-    long = f"{best.interval.percent()} over {cell.num_episodes:,} episodes; {classes}{seeds}{apart}"
-    return Answer("Which model is best?", best.name, long, "open" if apart else "good")
+def _best(board: Board, best: NamedRow) -> Answer:
+    seeds = f"one training (seed {best.first.seed})"
+    if best.over_seeds is not None:
+        seeds = f"{len(best.seeds)} trainings (± {100 * best.over_seeds.half_width:.2f} over seeds)"
+    wider = best.over_classes
+    classes = f"± {100 * wider.half_width:.2f} over test classes; " if wider else ""
+    long = f"± {100 * best.interval.half_width:.2f} over {board.num_episodes:,} test episodes; {classes}{seeds}"
+    return Answer("Which model is best?", best.name, long, "good")
 
 
-def _surely(cell: Cell) -> Answer:
+def _surely(board: Board) -> Answer:
     """The best against the next model: other recipes and read-outs of its own are no rivals."""
-    question, best = "Surely better than the next?", cell.ranked[0]
-    p_values = pairwise_p(np.stack([entry.accuracies for entry in cell.ranked]))[0] if cell.ranked[1:] else [1.0]
+    question, best = "Surely better than the next?", board.ranked[0]
+    p_values = pairwise_p(np.stack([row.accuracies for row in board.ranked]))[0] if board.ranked[1:] else [1.0]
     others = [
-        (entry, float(p))
-        for entry, p in zip(cell.ranked, p_values, strict=True)
-        if entry.record.model != best.record.model
+        (row, float(p)) for row, p in zip(board.ranked, p_values, strict=True) if row.first.model != best.first.model
     ]
     if not others:
-        return Answer(question, "nothing to compare", "no other inductive model has a record here yet", "open")
+        return Answer(question, "nothing to compare", "no other model has a ranked record here yet", "plain")
     second, p = others[0]
     difference = paired_difference(best.accuracies, second.accuracies)
     points = f"{difference.percent().replace('-', '−')} points over {second.name} on the same episodes"
@@ -97,39 +91,38 @@ def _surely(cell: Cell) -> Answer:
         f"{points}, {chance} (paired t test, Holm over all pairs); {difference.wins:,} episodes won, "
         f"{difference.losses:,} lost"
     )
-    tied = [entry.name for entry, chance_of_it in others if chance_of_it >= 0.05]
+    tied = [row.name for row, chance_of_it in others if chance_of_it >= 0.05]
     if not tied:
         return Answer(question, "Yes", long, "good")
-    return Answer(
-        question, f"No: tied with {tied[0]}" + (f" and {len(tied) - 1} more" if tied[1:] else ""), long, "open"
-    )
+    more = f" and {len(tied) - 1} more" if tied[1:] else ""
+    return Answer(question, f"No: tied with {tied[0]}{more}", long, "open")
 
 
-def _as_published(cell: Cell) -> Answer:
-    question, best, paper = "As its paper says?", cell.ranked[0], cell.ranked[0].published
+def _as_published(board: Board) -> Answer:
+    question, best, paper = "As published?", board.ranked[0], board.ranked[0].published
     if paper is None:
-        return Answer(question, "no number to meet", f"no paper prints one for it here{_nearest(cell)}", "open")
+        return Answer(question, "no published number", f"none is comparable here{_nearest(board)}", "plain")
     found = verdict(best.interval, paper)
     interval = f" ± {paper.ci95:.2f}" if paper.ci95 is not None else ""
     words = {"matches": "Yes, it matches", "above": "No: it is above", "below": "No: it is below"}
-    long = f"printed: {paper.accuracy:.2f}{interval} % ({source_of(paper)}); ours is {found.sentence}"
-    return Answer(question, words.get(found.word, f"{signed(found.gap)} points"), long, found.tone)
+    short = words.get(found.word, f"{signed(found.gap)} points, {found.word}")
+    long = f"published: {paper.accuracy:.2f}{interval} % ({source_of(paper)}); ours is {found.sentence}"
+    return Answer(question, short, long, found.tone)
 
 
-def _nearest(cell: Cell) -> str:
-    """The best model that has a printed number, beside it."""
-    for entry in cell.ranked:
-        if (paper := entry.published) is not None:
-            ours = f"{100 * entry.interval.mean:.2f} % against {paper.accuracy:.2f} %"
-            return f"; the best model with one is {entry.name}: {ours} ({source_of(paper)})"
+def _nearest(board: Board) -> str:
+    """The best model that has a published number, beside it."""
+    for row in board.ranked:
+        if (paper := row.published) is not None:
+            ours = f"{100 * row.interval.mean:.2f} % against {paper.accuracy:.2f} %"
+            return f"; the best model with one is {row.name}: {ours} ({source_of(paper)})"
     return ""
 
 
-def _cost(best: Entry) -> Answer:
-    record = best.record
-    machine = record.machine.get("name", "an unnamed machine")
+def _cost(best: NamedRow) -> Answer:
+    record = best.first
     long = (
-        f"one training of {best.train_length} on {machine}; {record.num_parameters:,} parameters; "
-        f"testing took {record.seconds.get('test', 0):.1f} s"
+        f"one training of {best.length} on {record.hardware.name}; {record.num_parameters:,} parameters; "
+        f"the test took {record.cost.test_seconds:.1f} s"
     )
-    return Answer("What did it cost?", duration(best.train_seconds), long, "good")
+    return Answer("What did it cost?", duration(best.train_seconds or 0.0), long, "plain")

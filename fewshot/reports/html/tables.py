@@ -1,4 +1,4 @@
-"""From cells to the tables of the report. A cell of a table carries what it is sorted by beside what it shows."""
+"""From boards to the tables of the report. A value carries what it is sorted by beside what it shows."""
 
 from __future__ import annotations
 
@@ -8,39 +8,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewshot.reports.charts.scales import duration, signed
-from fewshot.reports.html.row_names import GROUPS, Cell, Entry, spoken
-from fewshot.reports.html.summary import source_of, verdict
+from fewshot.records.rows import BLOCKS, Block
+from fewshot.reports.html.row_names import Board, NamedRow
+from fewshot.reports.html.summary import answers_for, source_of, verdict
+from fewshot.reports.plots.charts import duration, signed
 from fewshot.statistics.intervals import spread
 from fewshot.statistics.paired import Rank, ranks_with_ties
 
-MEANINGS = {
-    "inductive": "each query is classified alone, from labeled support images",
-    "self-supervised": "no label was used in training",
-    "transductive": "the queries of an episode see each other: not comparable with inductive rows",
-    "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
-    "external data": "embeddings made elsewhere, from other data than these: not comparable with other rows",
-}
-_EMPTY = "zzz"  # sorted behind every number
-
 
 @dataclass(frozen=True)
-class Item:
+class Value:
     """What a table shows, what it is sorted by, and how it looks: ``best``, ``good``, ``open``, ``bad`` or plain."""
 
     text: str
-    key: str = ""
+    key: str = ""  # empty: the text
     look: str = ""
     note: str = ""
 
-    @property
-    def sort_key(self) -> str:
-        return self.key or self.text
-
 
 @dataclass(frozen=True)
-class Column:
-    """A heading; numbers stand at the right."""
+class Heading:
+    """The name of a column; numbers stand at the right."""
 
     text: str
     number: bool = False
@@ -48,168 +36,169 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A sortable table; the first column heads its row."""
+class SortableTable:
+    """A table whose columns can be sorted; the first value heads its row."""
 
     title: str
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Item, ...], ...]
+    headings: tuple[Heading, ...]
+    rows: tuple[tuple[Value, ...], ...]
 
 
-def _number(value: float, text: str, look: str = "", note: str = "") -> Item:
-    return Item(text, f"{value:.9g}", look, note)
+def _headings(words: str) -> tuple[Heading, ...]:
+    """``model | gap #``: names of columns, a # behind those of numbers."""
+    return tuple(Heading(word.strip(" #"), "#" in word) for word in words.split("|"))
 
 
-def _accuracy(entry: Entry, look: str = "", note: str = "") -> Item:
-    text = f"{100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
-    return _number(entry.interval.mean, text, look, note)
+def _number(value: float, text: str, look: str = "", note: str = "") -> Value:
+    return Value(text, f"{value:.9g}", look, note)
 
 
-def leaderboards(cells: Sequence[Cell]) -> list[Table]:
-    """A table for each data set and group; what is not ranked stands apart."""
-    boards: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        boards[cell.dataset, cell.rest].append(cell)
-    tables = []
-    for (dataset, rest), members in boards.items():
-        for group in GROUPS:
-            for apart in (False, True):
-                chosen = [
-                    (cell, [entry for entry in cell.entries if (entry.group, bool(entry.apart)) == (group, apart)])
-                    for cell in members
-                ]
-                kept = [(cell, entries) for cell, entries in chosen if entries]
-                if kept:
-                    title = f"{dataset}, {group}{spoken(rest)}" + (", apart from the ranking" if apart else "")
-                    tables.append(_leaderboard(title, f"{MEANINGS[group]}; protocol {rest}", kept, ranked=not apart))
-    return tables
+def _accuracy(row: NamedRow, look: str = "", note: str = "") -> Value:
+    return _number(row.interval.mean, row.accuracy, look, note)
 
 
-def _leaderboard(title: str, caption: str, cells: Sequence[tuple[Cell, list[Entry]]], *, ranked: bool) -> Table:
-    rows: dict[str, dict[str, Entry]] = defaultdict(dict)
-    ranks: dict[tuple[str, str], Rank] = {}
-    for cell, entries in cells:
-        places = ranks_with_ties(np.stack([entry.accuracies for entry in entries]))
-        for entry, rank in zip(entries, places, strict=True):
-            rows[entry.name][cell.key] = entry
-            ranks[entry.name, cell.key] = rank
-    worst = -1.0  # behind all others where a cell is missing
+def leaderboards(boards: Sequence[Board], *, ranked: bool) -> list[SortableTable]:
+    """A table for each data set and setting: of what is ranked, or of what is not."""
+    found: dict[tuple[str, str, Block], list[tuple[Board, list[NamedRow]]]] = defaultdict(list)
+    for board in boards:
+        for setting in BLOCKS:
+            rows = [row for row in board.rows if row.setting == setting and ranked != bool(row.unranked)]
+            if rows:
+                found[board.dataset, board.details, setting].append((board, rows))
+    titles = {key: f"{key[0]}, {key[2]}{key[1]}" + ("" if ranked else ", not ranked") for key in found}
+    return [_leaderboard(titles[key], BLOCKS[key[2]], rows, ranked=ranked) for key, rows in found.items()]
+
+
+def _leaderboard(
+    title: str, caption: str, boards: Sequence[tuple[Board, list[NamedRow]]], *, ranked: bool
+) -> SortableTable:
+    found: dict[str, dict[str, tuple[NamedRow, Rank]]] = defaultdict(dict)
+    for board, rows in boards:
+        for row, rank in zip(rows, ranks_with_ties(np.stack([row.accuracies for row in rows])), strict=True):
+            found[row.name][board.key] = row, rank
 
     def accuracies(name: str) -> list[float]:
-        return [rows[name][cell.key].interval.mean if cell.key in rows[name] else worst for cell, _ in cells]
+        return [found[name][board.key][0].interval.mean if board.key in found[name] else -1.0 for board, _ in boards]
 
-    order = sorted(rows, key=accuracies, reverse=True)
-    columns = [Column("model")]
-    columns += [Column(cell.shape, True, f"{cell.name}, {cell.num_episodes:,} episodes") for cell, _ in cells]
-    columns += [
-        Column("encoder"),
-        Column("recipe"),
-        Column("seeds"),
-        Column("params", True, "learned numbers"),
-        Column("training", True),
-    ]
+    of_boards = (Heading(board.shape, True, f"{board.name}, {board.num_episodes:,} episodes") for board, _ in boards)
     lines = []
-    for name in order:
-        apart = next(iter(rows[name].values())).apart
-        line = [Item(f"{name} ({apart})" if apart and "only" not in name else name)]
-        for cell, _ in cells:
-            found = rows[name].get(cell.key)
-            line.append(_score(found, ranks[name, cell.key], ranked=ranked) if found else Item("", _EMPTY))
-        entry = next(iter(rows[name].values()))
-        seconds = float(np.mean([e.train_seconds for e in rows[name].values()]))
-        line += [
-            Item(entry.record.config["encoder"]), Item(entry.record.recipe), Item(entry.seeds),
-            _number(entry.record.num_parameters, f"{entry.record.num_parameters:,}"),
-            _number(seconds, duration(seconds)),
-        ]  # fmt: skip
+    for name in sorted(found, key=accuracies, reverse=True):
+        measured = [row for row, _ in found[name].values()]
+        first, seconds = measured[0].first, float(np.mean([row.train_seconds or 0.0 for row in measured]))
+        reason = measured[0].unranked
+        line = [Value(f"{name} ({reason})" if reason and "only" not in name else name)]
+        for board, _ in boards:
+            if board.key not in found[name]:
+                line.append(Value(""))
+                continue
+            row, rank = found[name][board.key]
+            best = "best" if ranked and rank.best == 1 else ""
+            line.append(_accuracy(row, best, f"rank {rank}" if ranked else ""))
+        line += [Value(first.trained.encoder), Value(", ".join(map(str, measured[0].seeds)))]
+        line += [_number(first.num_parameters, f"{first.num_parameters:,}"), _number(seconds, duration(seconds))]
         lines.append(tuple(line))
-    return Table(title, caption, tuple(columns), tuple(lines))
+    headings = (Heading("model"), *of_boards, *_headings("encoder | seeds | parameters # | training #"))
+    return SortableTable(title, caption, headings, tuple(lines))
 
 
-def _score(entry: Entry, rank: Rank, *, ranked: bool) -> Item:
-    note = f"rank {rank}" if ranked else ""
-    return _accuracy(entry, "best" if ranked and rank.best == 1 else "", note)
-
-
-def beside_the_papers(cells: Sequence[Cell]) -> Table | None:
-    """Every number of ours that a paper prints too; None where there is none."""
+def elsewhere(boards: Sequence[Board]) -> SortableTable:
+    """The short answer for boards that have no card."""
     rows = []
-    for cell in cells:
-        for entry in cell.entries:
-            paper = entry.published
+    for board in boards:
+        row = board.ranked[0]
+        best, surely, paper, cost = answers_for(board)
+        rows.append(
+            (
+                Value(board.name),
+                Value(row.name, note=best.long),
+                _accuracy(row),
+                Value(surely.short, look=surely.tone, note=surely.long),
+                Value(paper.short, look=paper.tone, note=paper.long),
+                _number(row.train_seconds or 0.0, cost.short),
+                _number(len(board.ranked), str(len(board.ranked))),
+            )
+        )
+    words = "episodes | best | accuracy, % # | surely better than the next? | as published? | training # | models #"
+    return SortableTable(
+        "The same questions elsewhere",
+        "Ranked models only. Point at an answer for the sentence behind it.",
+        _headings(words),
+        tuple(rows),
+    )
+
+
+def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
+    """Every number of ours that was published too; None where there is none."""
+    rows = []
+    for board in boards:
+        for row in board.rows:
+            paper = row.published
             if paper is None:
                 continue
-            found = verdict(entry.interval, paper)
+            found = verdict(row.interval, paper)
             printed = f"{paper.accuracy:.2f}" + (f" ± {paper.ci95:.2f}" if paper.ci95 is not None else "")
-            short = f" ({entry.apart})" if entry.apart else ""
             rows.append(
                 (
-                    Item(entry.name + short), Item(cell.name),
-                    _accuracy(entry),
+                    Value(row.name + (f" ({row.unranked})" if row.unranked else "")),
+                    Value(board.name),
+                    _accuracy(row),
                     _number(paper.accuracy, printed),
                     _number(found.gap, signed(found.gap)),
-                    Item(found.word, look=found.tone),
-                    Item(f"{paper.source}, {paper.table}", note=f"{paper.variant}; {paper.backbone}; {paper.protocol}"),
-                    Item("read" if paper.status == "verified" else "from memory",
-                         look="" if paper.status == "verified" else "open", note=source_of(paper)),
+                    Value(found.word, look=found.tone, note=found.sentence),
+                    Value(
+                        f"{paper.source}, {paper.table}", note=f"{paper.variant}; {paper.backbone}; {paper.protocol}"
+                    ),
+                    Value("checked" if paper.status == "verified" else "from memory", note=source_of(paper)),
                 )
-            )  # fmt: skip
+            )
     if not rows:
         return None
-    columns = (
-        Column("model"), Column("setting"), Column("ours, %", True), Column("published, %", True), Column("gap", True),
-        Column("verdict"), Column("source"), Column("status", note="read in a document, or recalled from memory"),
-    )  # fmt: skip
     caption = (
-        "Verdicts by the 95 % intervals over episodes of both; a paper that prints no interval gives no verdict. "
-        "“from memory”: the printed number was not checked in a document."
+        "Verdicts by the 95 % intervals over test episodes of both. There is none where the paper prints no interval, "
+        "or where its number was recalled from memory and not checked in a document."
     )
-    return Table("Ours beside the papers", caption, columns, tuple(rows))
+    headings = _headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
+    return SortableTable("Ours beside the published numbers", caption, headings, tuple(rows))
 
 
-def spreads(cells: Sequence[Cell]) -> Table:
-    """What the mean hides: percentiles and worst decile of the accuracies of single episodes."""
-    columns = (
-        Column("model"), Column("setting"), Column("mean", True), Column("worst tenth", True),
-        Column("5th percentile", True), Column("median", True), Column("95th percentile", True),
-        Column("without a mistake", True),
-    )  # fmt: skip
+def spreads(boards: Sequence[Board]) -> SortableTable:
+    """What the mean hides: percentiles and worst tenth of the accuracies of single episodes."""
     rows = []
-    for cell in cells:
-        for entry in cell.entries:
-            of = spread(entry.accuracies)
-            values = (entry.interval.mean, of.worst_decile, of.percentile5, of.median, of.percentile95, of.perfect)
-            rows.append(
-                (Item(entry.name), Item(cell.name), *(_number(value, f"{100 * value:.1f}") for value in values))
-            )
-    return Table(
-        "Accuracies of single episodes, in %", "Mean over seeds first, where there are several.", columns, tuple(rows)
-    )
+    for board in boards:
+        for row in board.best_readouts:
+            of = spread(row.accuracies)
+            values = (row.interval.mean, of.worst_decile, of.percentile5, of.median, of.percentile95, of.perfect)
+            numbers = (_number(value, f"{100 * value:.1f}") for value in values)
+            rows.append((Value(row.name), Value(board.name), *numbers))
+    words = "model | episodes | mean # | worst tenth # | 5th percentile # | median # | 95th percentile # | no mistake #"
+    caption = "Each training with its best read-out; the mean over seeds first, where there are several."
+    return SortableTable("Accuracies of single episodes, in %", caption, _headings(words), tuple(rows))
 
 
-def provenance(cells: Sequence[Cell]) -> Table:
+def provenance(boards: Sequence[Board]) -> SortableTable:
     """A line for each record: what made the number."""
-    columns = (
-        Column("model"), Column("protocol"), Column("accuracy, %", True), Column("seed", True), Column("recipe"),
-        Column("length", True), Column("training", True), Column("machine"), Column("commit"),
-        Column("episodes"), Column("date"),
-    )  # fmt: skip
     rows = []
-    for cell in cells:
-        for entry in cell.entries:
-            for record in entry.row.records:
-                seconds = record.seconds.get("training", 0.0)
-                length = record.config["recipe"].get("train_episodes", 0)
+    for board in boards:
+        for row in board.rows:
+            for record in row.records:
+                seconds = record.cost.training_seconds
                 rows.append(
                     (
-                        Item(entry.name), Item(record.protocol),
+                        Value(row.name),
+                        Value(record.protocol),
                         _number(record.accuracy, f"{100 * record.accuracy:.2f} ± {100 * record.ci95:.2f}"),
-                        _number(record.seed, str(record.seed)), Item(record.recipe),
-                        _number(length, entry.train_length), _number(seconds, duration(seconds)),
-                        Item(str(record.machine.get("name", ""))), Item(record.commit[:9], note=record.commit),
-                        Item(record.episodes_digest[:9], note=record.episodes_digest),
-                        Item(record.date[:10], record.date),
+                        _number(record.seed, str(record.seed)),
+                        Value(record.recipe),
+                        _number(record.trained.recipe.train_episodes, row.length),
+                        _number(seconds, duration(seconds)),
+                        Value(record.hardware.name),
+                        Value(record.commit[:9]),
+                        Value(record.episodes_digest[:9]),
+                        Value(record.date[:10].replace("-", "\u2011"), record.date),
                     )
-                )  # fmt: skip
-    return Table("Every record", "", columns, tuple(rows))
+                )
+    words = (
+        "model | protocol | accuracy, % # | seed # | recipe | length # | training # | machine | commit | digest | date"
+    )
+    return SortableTable("Every record", "", _headings(words), tuple(rows))

@@ -11,10 +11,10 @@ from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.experiments.run import run
 from fewshot.records.record import read_records
-from fewshot.reports.html.gallery import episodes_to_look_at, read_closeups
-from fewshot.reports.html.gallery_episodes import project
+from fewshot.reports.html.gallery import Gallery, episodes_to_look_at, read_gallery, write_gallery
+from fewshot.reports.html.gallery_models import project
 from fewshot.reports.html.page import all_figures, render
-from fewshot.reports.html.row_names import cells_of
+from fewshot.reports.html.row_names import boards_of
 from report_records import a_record
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG
@@ -31,20 +31,26 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
     train("matching")
     outcome = fewshot("report", "--closeups", "--plots", "plots")
     assert outcome.status == 0, outcome.err
-    records, closeups = read_records([Path("runs/records")]), read_closeups(Path("runs/closeups.json"))
-    (cell,) = cells_of(records)
-    assert [closeup.kind for closeup in closeups] == ["typical", "hard", "hard", "hard", "hard"]
-    for closeup in closeups:
-        assert len(closeup.views) == 2
-        for entry in cell.entries:
-            view = closeup.view_of(entry)
+    records, gallery = read_records([Path("runs/records")]), read_gallery(Path("runs/closeups.json"))
+    (board,) = boards_of(records)
+    assert [episode.kind for episode in gallery.episodes] == ["typical", "hard", "hard", "hard", "hard"]
+    for episode in gallery.episodes:
+        assert len(episode.views) == 2
+        for row in board.rows:
+            view = episode.view_of(row)
             assert view is not None
-            right = sum(map(int.__eq__, closeup.labels, view.predicted))
-            assert right == entry.record.counts[closeup.index]
-    keys = {figure.key for figure in all_figures(records, closeups)}
-    assert {key.split("-")[0] for key in keys} >= {"embeddings", "hardest"}
-    assert render(records, closeups) == Path("runs/report.html").read_text()
+            assert sum(map(int.__eq__, episode.labels, view.predicted)) == row.first.counts[episode.index]
+    keys = {figure.key.rpartition("-strokes")[0] for figure in all_figures(records, gallery)}
+    assert keys >= {"embeddings-1", "embeddings-2", "hardest-4", "class-accuracy", "calibration", "confusions"}
+    assert render(records, gallery) == Path("runs/report.html").read_text()
     assert len(list(Path("plots").glob("hardest-*.png"))) == 4
+    best, (classes,) = board.rows[0].first, gallery.classes
+    queries = sum(number for _, _, number in classes.calibration)
+    assert queries == best.num_episodes * best.num_queries
+    right = sum(accuracy * number for _, accuracy, number in classes.calibration)
+    assert right == pytest.approx(best.counts.sum(), abs=1e-4 * queries)
+    assert all(0 < pair.wrong <= pair.queries and len(pair.names) == 2 for pair in classes.confused)
+    assert 1 - classes.hardest[0].wrong / classes.hardest[0].queries == pytest.approx(min(classes.accuracies), abs=1e-4)
 
 
 def test_what_was_not_looked_at_is_said() -> None:
@@ -56,20 +62,22 @@ def test_what_was_not_looked_at_is_said() -> None:
 def test_closeups_of_other_episodes_are_not_drawn(fewshot: Fewshot) -> None:
     train()
     assert fewshot("report", "--closeups").status == 0
-    closeups = read_closeups(Path("runs/closeups.json"))
-    drawn = {figure.key.split("-")[0] for figure in all_figures([a_record()], closeups)}
-    assert not drawn & {"embeddings", "hardest"}
+    gallery = read_gallery(Path("runs/closeups.json"))
+    drawn = {figure.key.split("-")[0] for figure in all_figures([a_record()], gallery)}
+    assert not drawn & {"embeddings", "hardest", "calibration"}
 
 
 def test_without_weights_there_is_nothing_to_look_at(fewshot: Fewshot) -> None:
     assert "nothing to look at" in fewshot("report", "--closeups").error
 
 
-def test_a_damaged_file_of_closeups_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "closeups.json").write_text('{"closeups": [{"views": [1]}]}')
+@pytest.mark.parametrize("content", ['{"schema": 1, "closeups": []}', '{"schema": 2, "episodes": [{"kind": 1}]}', "{"])
+def test_a_damaged_or_older_file_of_closeups_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "closeups.json").write_text(content)
     with pytest.raises(UserError, match="does not hold closeups"):
-        read_closeups(tmp_path / "closeups.json")
-    assert read_closeups(tmp_path / "none.json") == []
+        read_gallery(tmp_path / "closeups.json")
+    assert read_gallery(tmp_path / "none.json") == Gallery()
+    assert read_gallery(write_gallery(Gallery(), tmp_path / "empty.json")) == Gallery()
 
 
 def test_the_hardest_episodes_are_those_with_most_mistakes_over_all_models() -> None:
