@@ -127,7 +127,7 @@ def read_gallery(path: Path) -> Gallery:
         return msgspec.json.decode(path.read_bytes(), type=Gallery)
     except msgspec.DecodeError as error:
         raise UserError(
-            f"{path} does not hold a gallery ({error}): `fewshot report --closeups` makes it anew"
+            f"{path} does not hold closeups ({error}): `fewshot report --closeups` makes it anew"
         ) from error
 
 
