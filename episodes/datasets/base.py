@@ -53,6 +53,10 @@ class Dataset(ABC):
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
         """The images of a split. Raises DataError when files are missing, naming them and what to do."""
 
+    def files(self, split: Split) -> list[str]:
+        """The file of every image of a split, in their order; empty where images are no files of their own."""
+        return []
+
     def at_size(self, size: int) -> Dataset:
         """The same images with another side, in pixels. Raises DataError where they come in one size only."""
         if size != self.image_shape[-1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from episodes.files import put_in_place, scratch_file
 from episodes.types import ImageSet
 
 
-def export_images(image_set: ImageSet, protocol_name: str, path: Path) -> None:
+def export_images(image_set: ImageSet, protocol_name: str, path: Path, files: Sequence[str] = ()) -> None:
     """Write a NumPy archive (.npz): what ``images`` holds in row i is image i of every episode.
 
     Arrays: ``images`` uint8 (num_images, channels, height, width), ``class_ids`` int64 (num_images,), ``class_names``
     (num_classes,), and the texts ``fingerprint`` (SHA-256 of the pixels), ``pixels`` (the start of the protocol's
-    name) and ``part`` (train, val or test). Raises DataError where it cannot be written.
+    name) and ``part`` (train, val or test). ``files`` names the file of each image, so that who embeds the originals
+    knows their order; it is empty where images are no files of their own. Raises DataError where it cannot be written.
     """
     try:
         with scratch_file(path.parent) as scratch:
@@ -29,6 +31,7 @@ def export_images(image_set: ImageSet, protocol_name: str, path: Path) -> None:
                     fingerprint=np.asarray(image_set.pixels_digest),
                     pixels=np.asarray(protocol_name),
                     part=np.asarray(image_set.split),
+                    files=np.asarray(files, dtype=np.str_),
                 )
             put_in_place(scratch, path)
     except OSError as error:

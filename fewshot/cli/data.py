@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--split", "class_split", help="With export: which classes are train, val and test.")
 @click.option("--part", default="test", show_default=True, help="With export: train, val or test.")
+@click.option("--size", type=click.IntRange(1, 4096), help="With export: the side of the images in pixels.")
 @data_option
 def data(action: str, dataset: str, data: Path | None, file: Path | None, **choices: Any) -> None:
     """Fetch a data set (get), read it through and report what is wrong (check), say where it lies (path), or write
@@ -73,7 +74,9 @@ def _as_it_is(name: str, root: Path | None) -> Any:
     return dataset_class(name)(root) if name in DATASETS and name != "folder" else open_dataset(name, root)
 
 
-def _export(name: str, root: Path | None, path: Path | None, class_split: str | None, part: str) -> None:
+def _export(
+    name: str, root: Path | None, path: Path | None, class_split: str | None, part: str, size: int | None
+) -> None:
     from episodes.datasets.opening import open_dataset
     from episodes.images.export import export_images
     from episodes.types import SPLITS
@@ -82,10 +85,10 @@ def _export(name: str, root: Path | None, path: Path | None, class_split: str | 
 
     split = check_choice("part", part, SPLITS)
     with TerminalReporter() as reporter:
-        dataset = open_dataset(name, root, class_split, reporter=reporter)
+        dataset = open_dataset(name, root, class_split, reporter=reporter, size=size)
         image_set = dataset.load(split, reporter.data_progress)
         path = path or Path(f"{dataset.protocol_name}-{split}.npz")
-        export_images(image_set, dataset.protocol_name, path)
+        export_images(image_set, dataset.protocol_name, path, dataset.files(split))
     images, classes = len(image_set.images), image_set.num_classes
     click.echo(f"{path}: {images:,} images of {classes:,} classes, {dataset.protocol_name} {split}")
 

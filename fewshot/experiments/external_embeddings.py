@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,20 @@ from fewshot.progress import Reporter
 from fewshot.records.record import write_record
 
 _ARRAYS = ("embeddings", "fingerprint", "train_mean", "train_embeddings")
+_MOST_BYTES = 8 << 30  # of one array once it is unpacked
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)  # what NumPy and zipfile raise on damaged, encrypted and hostile archives
 HOW_TO_EXPORT = "`fewshot data export` writes the images in the order of the rows"
 RECIPE = {"name": "own", "source": "embeddings made elsewhere", "train_episodes": 0}
 
@@ -96,8 +112,8 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             archive = np.load(file, allow_pickle=False)
             names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else ["one bare array without a name"]
             if "embeddings" in names:
-                found = {name: archive[name] for name in names if name in _ARRAYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                found = {name: _array(archive, name) for name in names if name in _ARRAYS}
+    except _UNREADABLE as error:
         raise EmbeddingsError(f"{path} is no NumPy archive of numbers: write it with numpy.savez") from error
     if not found:
         raise EmbeddingsError(
@@ -105,6 +121,18 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             "numpy.savez(FILE, embeddings=...)"
         )
     return found
+
+
+def _array(archive: np.lib.npyio.NpzFile, name: str) -> npt.NDArray[Any]:
+    """Raises ValueError for what is no array, or has more bytes than anybody's embeddings."""
+    assert archive.zip is not None  # it is open
+    size = max(member.file_size for member in archive.zip.infolist() if member.filename in (name, f"{name}.npy"))
+    if size > _MOST_BYTES:
+        raise ValueError(f"{size:,} bytes once unpacked")
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is no array")
+    return array
 
 
 def _numbers(path: Path, name: str, array: npt.NDArray[Any], axes: int) -> Tensor:

@@ -12,6 +12,7 @@ from PIL import Image
 from episodes.datasets.folder.dataset import Folder
 from episodes.datasets.folder.listing import list_images
 from episodes.images import decoding
+from episodes.images.export import export_images
 from episodes.types import DataError
 from photo_builders import save, save_classes, write_csv
 
@@ -143,3 +144,16 @@ def test_more_than_eight_bits_are_scaled_or_refused(
     else:
         image = Folder(photos, image_size=8).load("test").images[0, 0]
         assert (int(image[0, 0]), int(image[7, 0])) == (255, 127)
+
+
+def test_an_export_names_the_file_of_every_row(photos: Path, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        for number in (10, 9, 1):
+            save(photos / name / f"{number}.png", Image.new("L", (8, 8), 20 * number + len(name)))
+    dataset = Folder(photos, image_size=8)
+    image_set = dataset.load("test")
+    export_images(image_set, "x", tmp_path / "x.npz", dataset.files("test"))
+    with np.load(tmp_path / "x.npz") as written:
+        assert written["files"].tolist() == ["a/1.png", "a/10.png", "a/9.png", "b/1.png", "b/10.png", "b/9.png"]
+        for file, image in zip(written["files"], written["images"], strict=True):
+            assert int(image[0, 0, 0]) == Image.open(photos / str(file)).getpixel((0, 0))

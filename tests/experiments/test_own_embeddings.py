@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,45 @@ def write_bare_array(path: Path) -> None:
         np.save(file, embeddings())
 
 
+def written(name: str, content: bytes, **how: Any) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", **how) as archive:
+            archive.writestr(name, content)
+
+    return write
+
+
+def flipped(compression: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        written("embeddings.npy", bytes(4000), compression=compression)(path)
+        damaged = bytearray(path.read_bytes())
+        damaged[60:75] = b"\xff" * 15
+        path.write_bytes(damaged)
+
+    return write
+
+
+def encrypted(path: Path) -> None:
+    written("embeddings.npy", bytes(100))(path)
+    content = bytearray(path.read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
+HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }"
 WRONG = [
+    (written("embeddings.npy", b"hello"), r"is no NumPy archive of numbers"),
+    (written("embeddings", b"hello"), r"is no NumPy archive of numbers"),
+    (written("embeddings.npy", b""), r"is no NumPy archive of numbers"),
+    (flipped(zipfile.ZIP_DEFLATED), r"is no NumPy archive of numbers"),
+    (flipped(zipfile.ZIP_LZMA), r"is no NumPy archive of numbers"),
+    (flipped(zipfile.ZIP_BZIP2), r"is no NumPy archive of numbers"),
+    (encrypted, r"is no NumPy archive of numbers"),
+    (
+        written("embeddings.npy", b"\x93NUMPY\x01\x00" + len(HUGE).to_bytes(2, "little") + HUGE),
+        r"is no NumPy archive of numbers",
+    ),
     (wrong(embedding=embeddings()), r"holds no array called embeddings but embedding: write it with numpy\.savez"),
     (
         wrong(embeddings=embeddings()[:-1]),

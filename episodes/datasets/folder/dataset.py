@@ -122,6 +122,11 @@ class Folder(Dataset):
         make_decoder = partial(self._decoder, listing, classes)
         return cached_image_set(where, key, self.protocol_name, split, make_decoder, progress)
 
+    def files(self, split: Split) -> list[str]:
+        listing = self._listing()
+        classes = self._divided(listing, self._rule(listing)).get(split, {})
+        return [file for name in sorted(classes) for file in classes[name]]
+
     def what_fits(self, image_set: ImageSet) -> str:
         fits = what_fits(image_set)
         left_out = left_out_sentence(self._listing().left_out) if image_set.split == "test" else ""
