@@ -1,7 +1,8 @@
-"""fewshot compare."""
+"""fewshot compare: what was measured on the same episodes, side by side, in words and as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import click
 from fewshot.cli.options import results_option
 
 if TYPE_CHECKING:
+    from fewshot.records.comparison import Comparison
     from fewshot.records.rows import Block
+    from fewshot.statistics.ranks import RankTable
 
 
 @click.command(short_help="Compare records on the same episodes, pair by pair.")
@@ -47,7 +50,102 @@ def compare(
     On every protocol that all were measured on, episode by episode: difference with its interval, win/tie/loss, effect
     size, Holm-corrected p, and the smallest difference that so many episodes would find. Over protocols: mean ranks.
     """
-    from fewshot.cli.compare_commands import compare_command
     from fewshot.cli.output import published_runs
 
-    compare_command(words, folder or published_runs(results), recipe, setting, picture, as_json)
+    _compare(words, folder or published_runs(results), recipe, setting, picture, as_json)
+
+
+def _compare(
+    words: Sequence[str],
+    folder: Path,
+    recipe: str | None,
+    setting: Block | None,
+    picture: Path | None,
+    as_data: bool,
+) -> None:
+    from fewshot.cli.output import print_json, print_problems
+    from fewshot.records.comparison import ComparisonError, as_json, compare, ranks_over_protocols
+
+    problems: list[str] = []
+    comparisons = compare(words, folder, recipe, setting, problems)
+    print_problems(problems)
+    table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
+    if picture is not None:
+        if table is None:
+            raise ComparisonError(
+                f"the critical-difference plot ranks over protocols, and all were measured on "
+                f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
+            )
+        from fewshot.reports.plots.critical_difference import critical_difference_figure
+        from fewshot.reports.plots.style import save
+
+        save(critical_difference_figure(table, f"Mean ranks over {len(comparisons)} protocols (1 is best)"), picture)
+    if as_data:
+        print_json(
+            {"comparisons": [as_json(found) for found in comparisons], "ranks": None if table is None else _data(table)}
+        )
+        return
+    for line in [line for found in comparisons for line in [*_describe(found), ""]]:
+        click.echo(line)
+    for line in _describe_ranks(table) if table else []:
+        click.echo(line)
+    if picture is not None:
+        click.echo(f"picture: {picture}")
+
+
+def _describe(found: Comparison) -> list[str]:
+    from fewshot.records.rows import block_of
+
+    cell = found.cell
+    width = max(len(name) for name in found.names)
+    settings = dict.fromkeys(block_of(entry.first) for entry in found.entries)
+    lines = [
+        f"{cell.protocol}, {' and '.join(settings)}, "
+        f"the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
+    ]
+    for name, entry, rank in zip(found.names, found.entries, found.ranks, strict=True):
+        seeds = f"{len(entry.seeds)} seed{'s' if len(entry.seeds) > 1 else ''}"
+        lines.append(f"  {rank!s:>5}  {name:<{width}}  {entry.interval.percent()}  {seeds}  {entry.label}")
+    lines += [f"  {name}: {how}" for name, how in zip(found.names, found.how, strict=True)]
+    if len(settings) > 1:
+        kinds = ", ".join(f"{name} {block_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
+        lines.append(f"  not alike: {kinds}")
+    lines.append("  differences in percentage points, first minus second, with 95 % t interval over episodes (closed)")
+    for pair in found.pairs:
+        difference = pair.difference
+        names = f"{found.names[pair.first]} - {found.names[pair.second]}"
+        lines.append(
+            f"  {names:<{2 * width + 3}}  {difference.percent()}  "
+            f"win/tie/loss {difference.wins}/{difference.ties}/{difference.losses}  d {difference.effect_size:+.2f}  "
+            f"p {_p(pair.p_holm)} (Holm, {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''})  "
+            f"detectable {100 * difference.detectable:.2f}  {pair.verdict}"
+        )
+    if any(len(entry.seeds) == 1 for entry in found.entries):
+        lines.append("  one training seed: a difference holds for these trainings, another seed may move it further")
+    return lines
+
+
+def _p(value: float) -> str:
+    return "< 1e-12" if value < 1e-12 else f"{value:.2g}"
+
+
+def _describe_ranks(table: RankTable) -> list[str]:
+    width = max(len(method) for method in table.methods)
+    lines = [f"mean rank over {len(table.protocols)} protocols (1 is best)"]
+    lines += [f"  {table.methods[index]:<{width}}  {table.mean_ranks[index]:.2f}" for index in table.order]
+    lines.append(
+        f"  Friedman p {_p(table.friedman_p)}, critical difference {table.critical_difference:.2f} (Nemenyi, 5 %)"
+    )
+    return [*lines, *([f"  warning: {table.warning}"] if table.warning else [])]
+
+
+def _data(table: RankTable) -> dict[str, object]:
+    return {
+        "methods": list(table.methods),
+        "protocols": list(table.protocols),
+        "ranks": table.ranks.tolist(),
+        "mean_ranks": table.mean_ranks.tolist(),
+        "friedman_p": table.friedman_p,
+        "critical_difference": table.critical_difference,
+        "warning": table.warning,
+    }

@@ -49,7 +49,7 @@ OUTSIDERS = {
     "fewshot.statistics": {"numpy", "scipy"},
     "fewshot.models": {
         *("torch", "torchvision", "timm", "pytorch_metric_learning", "learn2learn", "jaxtyping"),
-        *("numpy", "safetensors"),
+        *("numpy", "scipy", "safetensors"),
     },
     "fewshot.records": {"numpy", "msgspec"},
     "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "filelock", "msgspec", "tensorboard"},
