@@ -85,7 +85,7 @@ def _scored_on_table(
     peak = method.peak_elements(spec.way, spec.shot, spec.num_queries, num_unlabeled)
     method.eval()
     with torch.inference_mode(), autocast(table.device, precision):
-        table, _ = conditioned(table, method.invariant_to)
+        table = conditioned(table, method.invariant_to)[0].to(method.encoder.mean.dtype)
         of_support, of_query = method.prepare(table)
     for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
         episode = drawn.to(table.device)
