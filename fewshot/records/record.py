@@ -31,8 +31,6 @@ from fewshot.records.schema import (
     RecordError,
     Share,
     Trained,
-    schema1_config,
-    schema1_training,
     upgrade,
 )
 from fewshot.statistics.intervals import interval_over_episodes
@@ -137,22 +135,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return schema1_config(self.trained, self.test, self.embeddings)
-
-    @property
-    def training(self) -> dict[str, Any]:
-        return schema1_training(self.history, self.cost)
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        return {"training": self.cost.training_seconds, "test": self.cost.test_seconds}
-
-    @property
-    def machine(self) -> dict[str, Any]:
-        return dict(msgspec.to_builtins(self.hardware))
 
 
 def plain(value: Any) -> str:

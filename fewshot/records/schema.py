@@ -264,25 +264,3 @@ def _tested_on(dataset_id: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return {"dataset": config["dataset"], "class_split": config["class_split"]}
     name, class_split, *_ = [*dataset_id.split("-"), ""]
     return {"dataset": name, "class_split": "auto" if name == "folder" else class_split}
-
-
-def schema1_config(trained: Trained, test: EpisodeSettings, embeddings: ExternalEmbeddings | None) -> dict[str, Any]:
-    """The ``config`` of schema 1, for readers that are not typed yet."""
-    old = {new: name for name, new in _RENAMED.items()}
-    of_test = {new: name for name, new in _OF_TEST.items()}
-    config = {old.get(name, name): value for name, value in msgspec.to_builtins(trained).items()}
-    config = {"damage": 0.0} | config
-    config["recipe"] = {
-        "turns" if name == "support_rotation" else name: value for name, value in config["recipe"].items()
-    }
-    tested = {"unlabeled": 0, "distractors": 0, "corruption": 0.0} | msgspec.to_builtins(test)
-    for name in ("dataset", "class_split"):
-        del tested[name]
-    config |= {of_test.get(name, name): value for name, value in tested.items()}
-    return config if embeddings is None else config | {"embeddings": msgspec.to_builtins(embeddings)}
-
-
-def schema1_training(history: History, cost: Cost) -> dict[str, Any]:
-    """The ``training`` of schema 1, for readers that are not typed yet."""
-    said: dict[str, Any] = msgspec.to_builtins(history)
-    return said | {"history": list(said.pop("validations", ())), "seconds": cost.training_seconds}

@@ -38,7 +38,7 @@ def test_a_supervised_network_is_refined_in_the_test_alone(fewshot: Fewshot) -> 
     assert (refined.model, refined.uses_unlabeled) == ("soft-kmeans-proto", True)
     assert refined.protocol.endswith("/q5u3@v1")
     assert refined.trained.trained_as == Rule(model="proto", model_options={})
-    assert refined.training == supervised.training
+    assert refined.history == supervised.history
     before, after = (load_tensors(checkpoint_of(record))[0] for record in (supervised, refined))
     assert all(before[name].equal(tensor) for name, tensor in after.items())
 
@@ -57,7 +57,7 @@ def test_a_relation_network_is_tested_with_the_statistics_of_the_test_batch(fews
     transductive = record_in(fewshot(*words))
     assert (inductive.transductive, transductive.transductive) == (False, True)
     assert transductive.trained.model_options == {"batch_norm": "transductive"}
-    assert transductive.training == inductive.training
+    assert transductive.history == inductive.history
     assert transductive.correct != inductive.correct
 
 
