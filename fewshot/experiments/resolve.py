@@ -200,7 +200,8 @@ def _training_plan(config: RunConfig, dataset: Dataset, reporter: Reporter) -> T
         return None
     train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
     initial = None if config.init is None else initial_weights(config.init)
-    return TrainingPlan(_fitted(recipe, config, train_set, val_set), shortened, train_set, val_set, initial)
+    recipe = fitted(recipe, METHODS.get(config.model), config.way, config.shot, train_set, val_set)
+    return TrainingPlan(recipe, shortened, train_set, val_set, initial)
 
 
 def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
@@ -216,16 +217,15 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
         name = check_choice("recipe", recipe, RECIPES)
         recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder)
     shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes
-    recipe = replace(recipe, **config.overrides())
+    return allowed(replace(recipe, **config.overrides()), config.model, method_class), shortened
+
+
+def allowed(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:
+    """A recipe without words for a default. Raises UserError for what the model has no place for."""
     if recipe.unlabeled and not method_class.uses_unlabeled:
-        raise UserError(f"model {config.model} makes no use of unlabeled images: leave out --unlabeled")
+        raise UserError(f"model {model} makes no use of unlabeled images: leave out --unlabeled")
     if method_class.uses_unlabeled and not recipe.unlabeled:
         recipe = replace(recipe, unlabeled=DEFAULT_UNLABELED)
-    return _choices_checked(recipe, config.model, method_class), shortened
-
-
-def _choices_checked(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:
-    """A recipe without words for a default. Raises UserError for what the model has no place for."""
     on_images = method_class.trains_on == "images"
     if on_images and (recipe.train_way or recipe.train_shot):
         raise UserError(f"model {model} trains on batches of images: leave out --train-way and --train-shot")
@@ -244,18 +244,20 @@ def _choices_checked(recipe: Recipe, model: str, method_class: type[Method]) -> 
     return replace(recipe, turns=recipe.turns or None)
 
 
-def _fitted(recipe: Recipe, config: RunConfig, train_set: ImageSet, val_set: ImageSet) -> Recipe:
-    """The recipe with every open place filled from the test, within what the images allow."""
-    on_images = METHODS.get(config.model).trains_on == "images"
+def fitted(
+    recipe: Recipe, method_class: type[Method], way: int, shot: int, train_set: ImageSet, val_set: ImageSet
+) -> Recipe:
+    """The recipe with every open place filled from the way and shot of the test, within what the images allow."""
+    on_images = method_class.trains_on == "images"
     if on_images:
         recipe = _fitted_batches(recipe, train_set)
-    train_shot = recipe.train_shot or config.shot
+    train_shot = recipe.train_shot or shot
     val_shot = recipe.val_shot or train_shot
     val_images_left = int(val_set.class_sizes.min()) - val_shot - (recipe.unlabeled or 0)
-    val_way = recipe.val_way or min(config.way, val_set.num_classes)
+    val_way = recipe.val_way or min(way, val_set.num_classes)
     return replace(
         recipe,
-        train_way=None if on_images else recipe.train_way or min(config.way, train_set.num_classes),
+        train_way=None if on_images else recipe.train_way or min(way, train_set.num_classes),
         train_shot=None if on_images else train_shot,
         val_way=min(val_way, val_set.num_classes) if on_images else val_way,
         val_query=max(1, min(recipe.val_query, val_images_left)),

@@ -27,7 +27,7 @@ from fewshot.training.loop import TrainingResult, train
 from fewshot.training.recipes import Recipe
 from fewshot.training.sample_grid import draw_samples
 
-_VAL_EPISODE_SEED = 1
+VAL_EPISODE_SEED = 1
 
 
 def run(
@@ -88,7 +88,7 @@ def obtain_training(
     """The finished training of this identity, made now where there is none yet."""
     recipe, folder = training.recipe, resolved.folder(out)
     sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
-    val_sampler = EpisodeSampler(training.val_set, _validation_spec(recipe), _VAL_EPISODE_SEED)
+    val_sampler = EpisodeSampler(training.val_set, validation_spec(recipe), VAL_EPISODE_SEED)
     method = _initial(resolved, training)
     checkpoint, state_path = folder / CHECKPOINT, folder / "state.safetensors"
     if checkpoint.exists() and not fresh and not state_path.exists():  # with a state, an anew training was cut off
@@ -145,7 +145,7 @@ def _initial(resolved: ResolvedRun, training: TrainingPlan) -> Method:
     return method
 
 
-def _validation_spec(recipe: Recipe) -> EpisodeSpec:
+def validation_spec(recipe: Recipe) -> EpisodeSpec:
     """The episodes of validation."""
     shot = recipe.val_shot or recipe.train_shot
     assert shot is not None

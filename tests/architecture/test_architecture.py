@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fewshot.experiments",),
     ("fewshot.reports", "fewshot.bench"),
     ("fewshot.cli",),
+    ("fewshot.api",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ANYWHERE = ("fewshot.progress",)  # a silent listener

@@ -44,23 +44,27 @@ class _ClassRow:
     distractor: bool
 
 
-def draw_episodes(image_set: ImageSet, episode: Episode, path: Path, title: str) -> Path:
-    """Draw a batch of episodes into a PNG file: a row per class, its support, query and unlabeled images side by side.
+def episode_picture(image_set: ImageSet, episode: Episode, title: str) -> Image.Image:
+    """A batch of episodes as a picture: a row per class, its support, query and unlabeled images side by side.
 
     Queries and unlabeled images are sorted to their classes; distractor classes follow below. Ink is drawn dark on
-    white. Returns ``path``. Raises EpisodeError when the picture would be too tall, DataError when it cannot be
-    written there.
+    white. Raises EpisodeError when the picture would be too tall.
     """
     blocks = [_class_rows(image_set, episode, index) for index in range(len(episode))]
-    cells = _Cells(image_set, blocks)
-    sheet = _Sheet(blocks, cells, title)
+    sheet = _Sheet(blocks, _Cells(image_set, blocks), title)
     if sheet.height > _TALLEST:
         raise EpisodeError(
             f"{len(blocks)} episodes make a picture {sheet.height} pixels tall, and {_TALLEST} is the limit: "
             "draw fewer episodes or lower the way"
         )
+    return sheet.draw()
+
+
+def draw_episodes(image_set: ImageSet, episode: Episode, path: Path, title: str) -> Path:
+    """Write ``episode_picture`` as a PNG file; returns ``path``. Raises DataError when it cannot be written there."""
+    picture = episode_picture(image_set, episode, title)
     with picture_file(path) as scratch:
-        sheet.draw().save(scratch, "PNG")
+        picture.save(scratch, "PNG")
     return path
 
 

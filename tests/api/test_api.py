@@ -1,0 +1,125 @@
+"""The public API: lazy, complete, documented, and the same numbers as the command line."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fewshot as fs
+import fewshot.api
+from episodes.errors import UserError
+from fewshot.records.record import read_record
+from toy_classes import FewStrokes
+
+
+@pytest.fixture(scope="module")
+def data() -> fs.Data:
+    return fs.Data(FewStrokes())
+
+
+def test_the_import_is_quick_and_loads_no_torch() -> None:
+    code = "import sys, time; t = time.perf_counter(); import fewshot; print(time.perf_counter() - t, *sys.modules)"
+    seconds, *modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    assert float(seconds) < 0.1
+    assert not {"torch", "numpy", "pandas", "click"} & set(modules)
+
+
+def test_every_name_is_listed_documented_and_there() -> None:
+    assert {*fs.__all__, "__version__"} <= set(dir(fs))
+    for name in fs.__all__:
+        thing = getattr(fs, name)
+        assert inspect.getdoc(thing), name
+    assert fs.__version__
+    with pytest.raises(AttributeError, match="dir\\(fewshot\\)"):
+        fs.no_such_name  # noqa: B018
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    results = doctest.testmod(fewshot.api)
+    assert results.attempted >= 10
+    assert results.failed == 0
+
+
+def test_an_episode_is_a_picture(data: fs.Data) -> None:
+    picture = fs.show_episode(data.test, way=3, query=2)
+    assert picture.mode == "RGB"
+    assert min(picture.size) > 100
+
+
+def test_evaluate_counts_what_the_sampler_draws(data: fs.Data) -> None:
+    method = fs.build("proto", data=data, encoder_options={"width": 8})
+    found = fs.evaluate(method, data.test, way=3, query=5, episodes=20)
+    assert found.correct.shape == (20,)
+    again = fs.evaluate(method, data.test, way=3, query=5, episodes=20)
+    assert (found.correct == again.correct).all()
+    other = fs.evaluate(method, data.test, way=3, query=5, episodes=20, seed=1)
+    assert (found.correct != other.correct).any()
+
+
+def test_any_module_serves_as_encoder(data: fs.Data) -> None:
+    mine = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 16))
+    found = fs.evaluate(fs.build("proto", encoder=mine, data=data), data.test, way=3, query=5, episodes=20)
+    assert 0 < found.interval.mean <= 1
+
+
+def test_training_leaves_the_best_weights_and_reads_no_test_class(data: fs.Data) -> None:
+    class NoTest(fs.Data):
+        def split(self, name: str) -> fs.ImageSet:
+            assert name != "test"
+            return data.split(name)  # type: ignore[arg-type]
+
+    method = fs.build("proto", data=data, encoder_options={"width": 8})
+    before = fs.evaluate(method, data.test, query=5, episodes=50).interval.mean
+    result = fs.train(method, NoTest(data.dataset), "smoke", way=3, quiet=True)
+    assert [validation.episode for validation in result.history] == [10, 20]
+    assert result.selected in result.history
+    assert fs.evaluate(method, data.test, query=5, episodes=50).interval.mean != before
+    with pytest.raises(UserError, match="Did you mean"):
+        fs.train(method, data, "fats")
+
+
+def test_run_writes_the_record_of_a_command_that_does_the_same(tmp_path: Path) -> None:
+    config = fs.RunConfig(
+        model="proto", dataset="strokes", way=3, query=5, episodes=20, recipe="smoke", encoder_options={"width": 8}
+    )
+    record = fs.run(config, out=tmp_path)
+    assert record.command == config.to_command()
+    assert record.num_episodes == 20
+    assert [read_record(path) for path in (tmp_path / "records").glob("*.json")] == [record]
+
+
+def test_embeddings_made_elsewhere_are_scored_or_refused_in_words(data: fs.Data) -> None:
+    pixels = data.test.images.flatten(1).numpy()
+    ours = fs.evaluate_embeddings(pixels, data.test, query=5, episodes=20)
+    assert ours.interval.mean > 0.25
+    with pytest.raises(UserError, match="a row for each image"):
+        fs.evaluate_embeddings(pixels[:-1], data.test)
+    with pytest.raises(UserError, match="train_embeddings"):
+        fs.evaluate_embeddings(pixels, data.test, readout="simpleshot")
+    spoiled = pixels.astype(np.float32)
+    spoiled[0, 0] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        fs.evaluate_embeddings(spoiled, data.test)
+
+
+def test_records_tables_and_comparisons_are_frames() -> None:
+    records = [
+        record for record in fs.load_records("results/runs") if record.model in ("proto", "matching", "relation")
+    ]
+    frame = fs.leaderboard(records)
+    assert {"model", "way", "shot", "accuracy", "rank"} <= set(frame.columns)
+    assert len(frame) > 20
+    pairs = fs.compare("proto", "matching")
+    assert {*pairs["first"], *pairs["second"]} == {"proto", "matching"}
+    assert (pairs["wins"] + pairs["ties"] + pairs["losses"]).min() >= 600
+    table = fs.paper_table("snell2017-table1", records)
+    assert table.loc[table["row"].str.startswith("Prototypical"), "ours"].notna().all()
