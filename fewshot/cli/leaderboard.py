@@ -59,31 +59,39 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @results_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="bf16, fp32, or auto: that of the record, but fp32 where bf16 would be emulated.",
+)
 @data_option
-def verify(records: tuple[Path, ...], results: Path, device: str, data: Path | None) -> None:
+def verify(records: tuple[Path, ...], results: Path, device: str, precision: str, data: Path | None) -> None:
     """Test the weights of RECORDS on their episodes once more: same episodes, same images, same counts?
 
     The weights are where the record says, or in results/weights. Exit status 1 where a number does not stand.
     """
-    from fewshot.models.hardware import DEVICES, keep_freed_memory
+    from fewshot.models.hardware import DEVICES, PRECISIONS, keep_freed_memory
     from fewshot.models.options import check_choice
 
     check_choice("device", device, DEVICES)
+    check_choice("precision", precision, PRECISIONS)
     keep_freed_memory()
-    fallen = [path for path in records if not _stands(path, results, device, data, alone=len(records) == 1)]
+    where = {"device": device, "precision": precision}
+    fallen = [path for path in records if not _stands(path, results, where, data, alone=len(records) == 1)]
     if len(records) > 1:
         click.echo(f"{len(records) - len(fallen)} of {len(records)} numbers stand")
     sys.exit(1 if fallen else 0)
 
 
-def _stands(path: Path, results: Path, device: str, root: Path | None, *, alone: bool) -> bool:
+def _stands(path: Path, results: Path, where: dict[str, str], root: Path | None, *, alone: bool) -> bool:
     """Whether the number of a record stands, and why, printed. Of several, one that cannot be verified is named."""
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.verify import verify
 
     try:
         with TerminalReporter() as reporter:
-            found = verify(path, results, reporter, root=root, device=device)
+            found = verify(path, results, reporter, root=root, **where)
     except UserError as error:
         if alone:
             raise

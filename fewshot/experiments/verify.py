@@ -20,7 +20,7 @@ from episodes.types import Split
 from fewshot.experiments.measure import EvaluationPlan, measure
 from fewshot.experiments.publish import weights_candidates
 from fewshot.models.factory import Trained, load_trained
-from fewshot.models.hardware import choose_device, choose_precision
+from fewshot.models.hardware import Precision, choose_device, choose_precision, has_fast_bf16
 from fewshot.progress import Reporter
 from fewshot.records.protocols import VERSION
 from fewshot.records.record import RunRecord, read_record
@@ -29,6 +29,8 @@ from fewshot.records.schema import trained_of
 _OF_TRAINING = ("model", "model_options", "encoder", "encoder_options", "recipe", "seed", "train_images", "val_images")
 _OF_ROUNDING = 0.1
 """Share of the half width that the accuracy may move where another processor rounds otherwise."""
+_OF_PRECISION = 0.5
+"""The same where it is measured in another precision than recorded: bfloat16 keeps three digits, float32 seven."""
 
 
 class VerificationError(UserError):
@@ -46,6 +48,7 @@ class Verification:
     other_data: tuple[Split, ...]  # splits whose images are not those of the training
     differing: int  # episodes with another number of correct queries
     largest: int  # by how many queries at most
+    precision: Precision  # of this measurement
 
     @property
     def exact(self) -> bool:
@@ -56,7 +59,13 @@ class Verification:
     def stands(self) -> bool:
         """Whether episodes and data are the recorded ones and the accuracy is, but for the rounding of a processor."""
         moved = abs(self.accuracy - self.record.accuracy)
-        return self.episodes_equal and not self.other_data and moved <= _OF_ROUNDING * self.record.ci95
+        return self.episodes_equal and not self.other_data and moved <= self.tolerance
+
+    @property
+    def tolerance(self) -> float:
+        """By how much the accuracy may move."""
+        recorded = self.record.test.precision in (None, self.precision)
+        return (_OF_ROUNDING if recorded else _OF_PRECISION) * self.record.ci95
 
     def lines(self) -> list[str]:
         """The finding, a line each, the verdict last."""
@@ -67,7 +76,7 @@ class Verification:
         if self.differing:
             counts = (
                 f"{self.differing:,} of {total:,} episodes differ, by {self.largest} queries at most; accuracy moves "
-                f"by {100 * (self.accuracy - record.accuracy):+.4f} points"
+                f"by {100 * (self.accuracy - record.accuracy):+.4f} points, {100 * self.tolerance:.4f} are allowed"
             )
         verdict = "the number stands" if self.stands else "the number does NOT stand"
         if self.stands and not self.exact:
@@ -78,6 +87,7 @@ class Verification:
             f"protocol  {record.protocol}{older}",
             f"data      {data}",
             f"episodes  {'as recorded' if self.episodes_equal else 'NOT those of the record'}, {total:,}",
+            f"precision {self.precision}, recorded {record.test.precision or 'is none'}",
             f"counts    {counts}",
             f"accuracy  {100 * self.accuracy:.2f} %, recorded {record.percent()}",
             f"verdict   {verdict}",
@@ -85,9 +95,17 @@ class Verification:
 
 
 def verify(
-    path: Path, results: Path, reporter: Reporter, *, root: Path | None = None, device: str = "auto"
+    path: Path,
+    results: Path,
+    reporter: Reporter,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Verification:
     """Measure the record at ``path`` again, with its weights where it names them or in ``results/weights``.
+
+    ``auto`` is the precision of the record, but float32 for bfloat16 where that would be emulated, which takes minutes.
 
     Nothing is written. Raises VerificationError where weights or data are missing, or are not those of the record.
     """
@@ -103,9 +121,11 @@ def verify(
     test_set = dataset.load("test", reporter.data_progress)
     drawn_here = not record.protocol_name.published_as
     sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
-    precision = choose_precision(record.test.precision or "auto", place_on)
+    stated = record.test.precision or "auto"
+    wanted = "auto" if stated == "bf16" and not has_fast_bf16(place_on) else stated
+    here = choose_precision(wanted if precision == "auto" else precision, place_on)
     with tempfile.TemporaryDirectory() as scratch:
-        plan = EvaluationPlan(dataset, [sampler], record.num_episodes, precision, (record.readout,))
+        plan = EvaluationPlan(dataset, [sampler], record.num_episodes, here, (record.readout,))
         ((again, _),) = measure(trained, plan, Path(scratch), reporter)
     moved = np.abs(again.counts.astype(np.int64) - record.counts)
     return Verification(
@@ -116,6 +136,7 @@ def verify(
         _changed_splits(record, dataset, reporter),
         int(np.sum(moved > 0)),
         int(moved.max(initial=0)),
+        here,
     )
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from fewshot.experiments import verify
 from fewshot.experiments.measure import OWN_RULE
 from fewshot.experiments.verify import Verification, find_weights
 from fewshot.records.record import RunRecord, read_record, write_record
@@ -95,12 +97,28 @@ def test_a_number_stands_when_it_moves_by_no_more_than_a_tenth_of_its_interval(
     fewshot: Fewshot, moved: float, stands: bool
 ) -> None:
     record = changed(record_in(fewshot(*SMOKE)), ci95=0.01)
-    found = Verification(record, Path("w"), record.accuracy + moved, True, (), int(moved != 0), 1)
+    here: Any = record.test.precision
+    found = Verification(record, Path("w"), record.accuracy + moved, True, (), int(moved != 0), 1, here)
     assert found.stands == stands
     assert found.exact == (moved == 0)
     assert ("rounding of another machine" in found.lines()[-1]) == (stands and moved != 0)
     assert not replace(found, episodes_equal=False).stands
     assert not replace(found, other_data=("val",)).stands
+    other: Any = "bf16" if here == "fp32" else "fp32"
+    assert replace(found, precision=other).stands  # where half of the interval is allowed
+    assert not replace(found, precision=other, accuracy=record.accuracy + 0.006).stands
+
+
+def test_a_record_in_bf16_is_verified_in_fp32_where_bf16_would_be_emulated(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_in(fewshot(*SMOKE, "--precision", "bf16").out)
+    assert "precision bf16, recorded bf16" in fewshot("verify", path, "--precision", "bf16").out
+    for fast, used in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(verify, "has_fast_bf16", lambda _, fast=fast: fast)
+        monkeypatch.setattr("fewshot.models.hardware.has_fast_bf16", lambda _, fast=fast: fast)
+        assert f"precision {used}, recorded bf16" in fewshot("verify", path).out
+    assert "Valid:" in fewshot("verify", path, "--precision", "fp8").error
 
 
 def test_published_weights_are_found_beside_the_record_from_any_folder(tmp_path: Path) -> None:
