@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -208,7 +208,7 @@ def _unreadable(picture: Picture, error: Exception) -> UnreadableImage:
 
 
 def _decode_chunk(
-    pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, start: int
+    pictures: Sequence[Picture], pixels: Images | dict[int, Any] | None, preparation: Preparation, start: int
 ) -> list[UnreadableImage]:
     unreadable = []
     for row, picture in enumerate(pictures[start : start + _CHUNK], start):
@@ -222,7 +222,11 @@ def _decode_chunk(
 
 
 def decode_pictures(
-    pictures: Sequence[Picture], pixels: Images | None, preparation: Preparation, what: str, progress: Progress
+    pictures: Sequence[Picture],
+    pixels: Images | dict[int, Any] | None,
+    preparation: Preparation,
+    what: str,
+    progress: Progress,
 ) -> list[UnreadableImage]:
     """Decode all into ``pixels`` (num_images, channels, height, width), or only to see whether it works, where None.
 

@@ -58,8 +58,8 @@ def test_a_column_that_is_not_read_is_named(photos: Path) -> None:
 
 def test_what_pillow_reads_is_read_and_the_rest_is_named_by_run_and_check(photos: Path) -> None:
     save_classes(photos, {"a": 2, "b": 2})
-    for ending in ("ppm", "pgm", "jfif", "jpe", "bmp"):
-        image = Image.new("L" if ending == "pgm" else "RGB", (8, 8), 99)
+    for shade, ending in enumerate(("ppm", "pgm", "jfif", "jpe", "bmp")):
+        image = Image.new("L", (8, 8), 99 + 20 * shade)
         image.save(photos / "a" / f"x.{ending}", format={"jfif": "JPEG", "jpe": "JPEG"}.get(ending))
     Image.new("RGB", (8, 8)).save(photos / "a" / "bare", format="JPEG")
     (photos / "b" / "p.HEIC").write_bytes(b"ftypheic")
@@ -157,3 +157,14 @@ def test_an_export_names_the_file_of_every_row(photos: Path, tmp_path: Path) -> 
         assert written["files"].tolist() == ["a/1.png", "a/10.png", "a/9.png", "b/1.png", "b/10.png", "b/9.png"]
         for file, image in zip(written["files"], written["images"], strict=True):
             assert int(image[0, 0, 0]) == Image.open(photos / str(file)).getpixel((0, 0))
+
+
+def test_copies_within_a_class_and_between_splits_are_named_by_the_check(photos: Path) -> None:
+    for split in ("train", "test"):
+        save_classes(photos / split, {f"{split}{number}": 3 for number in range(2)})
+    assert Folder(photos).check() == []
+    whole = (photos / "train/train0/00.png").read_bytes()
+    (photos / "test/test1/copy.png").write_bytes(whole)
+    (said,) = Folder(photos).check()
+    assert said.startswith("1 images are copies of another, pixel for pixel: ")
+    assert {"train/train0/00.png", "test/test1/copy.png"} == set(said.rpartition(": ")[2].split(" = "))

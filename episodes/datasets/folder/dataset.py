@@ -6,7 +6,7 @@ import hashlib
 import re
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import (
     RESIZE_FILTER_NAME,
     FilePicture,
+    Images,
     Picture,
     Preparation,
     decode_pictures,
@@ -139,7 +140,9 @@ class Folder(Dataset):
         except DataError as error:
             return [str(error)]
         pictures = [picture for part in classes for picture in _pictures(listing, part)]
-        problems = unreadable_lines(decode_pictures(pictures, None, self._preparation, "checking images", progress))
+        seen = _Digests(pictures)
+        damages = decode_pictures(pictures, seen, self._preparation, "checking images", progress)
+        problems = [*unreadable_lines(damages), *seen.copies()]
         problems += left_out_lines({why: names for why, names in listing.left_out.items() if why != "hidden"})
         if listing.without_images:
             problems.append(f"{len(listing.without_images)} folders hold no image: {first_few(listing.without_images)}")
@@ -190,6 +193,26 @@ class Folder(Dataset):
             tuple(names),
             partial(fill_or_raise, _pictures(listing, classes), self._preparation, str(self.root), advice),
         )
+
+
+class _Digests(dict[int, Any]):
+    """In the place of an array of pixels: keeps a digest of what is written into each row."""
+
+    def __init__(self, pictures: list[Picture]) -> None:
+        super().__init__()
+        self._pictures = pictures
+
+    def __setitem__(self, row: int, pixels: Images) -> None:
+        super().__setitem__(row, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).digest())
+
+    def copies(self) -> list[str]:
+        """One line that counts and names the pictures of equal pixels, where there are any."""
+        alike: dict[bytes, list[str]] = {}
+        for row, digest in sorted(self.items()):
+            alike.setdefault(digest, []).append(self._pictures[row].name)
+        groups = [f"{names[0]} = {names[1]}" for names in alike.values() if len(names) > 1]
+        copies = sum(len(names) - 1 for names in alike.values())
+        return [f"{copies} images are copies of another, pixel for pixel: {first_few(groups)}"] if groups else []
 
 
 def _pictures(listing: Listing, classes: ClassFiles) -> list[Picture]:
