@@ -112,6 +112,8 @@ def _refuse_other_training(record: RunRecord, weights: Path) -> None:
     metadata = load_trained(weights, torch.device("cpu")).metadata
     found = trained_of(metadata, record.trained.checkpoint)
     for name in found.__struct_fields__:
+        if name == "packages":  # a checkpoint names those of its method and encoder, not that of its images
+            continue
         if getattr(found, name) != getattr(record.trained, name):
             raise CheckpointError(
                 f"{weights} is of another training than the record: its {name} is {getattr(found, name)!r} and the "

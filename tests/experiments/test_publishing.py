@@ -12,7 +12,7 @@ import torch
 
 from command_line import Fewshot
 from fewshot.experiments import publish as publishing
-from fewshot.experiments import run as experiment
+from fewshot.experiments import resolve
 from fewshot.experiments.publish import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
 from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The record of a tiny training, beside its checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "commit", lambda: "0" * 40)
+        patch.setattr(resolve, "commit", lambda: "0" * 40)
         config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
         return run(config, FewStrokes(), tmp_path_factory.mktemp("runs"))[1]
 
@@ -60,7 +60,7 @@ def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot,
 def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(
     fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "commit", lambda: "0" * 40)
+    monkeypatch.setattr(resolve, "commit", lambda: "0" * 40)
     recipe = replace(QUICK, name="fast", train_way=None, train_shot=None, batch_size=12, val_shot=1)
     record, path = run(replace(CONFIG, model="softmax", recipe=recipe), FewStrokes(), tmp_path / "runs")
     assert fewshot("publish", path).status == 0
