@@ -10,46 +10,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from episodes.spec import EpisodeSpec
-    from episodes.types import Episode, ImageSet
-    from fewshot.api import (
-        Data,
-        build,
-        compare,
-        evaluate,
-        evaluate_embeddings,
-        leaderboard,
-        list_datasets,
-        list_encoders,
-        list_losses,
-        list_methods,
-        list_paper_tables,
-        list_protocols,
-        list_readouts,
-        load_dataset,
-        load_records,
-        paper_table,
-        run,
-        show_episode,
-        train,
-    )
-    from fewshot.evaluation.evaluate import Evaluation
-    from fewshot.experiments.config import RunConfig
-    from fewshot.models.encoders.base import Encoder
-    from fewshot.models.methods.base import Method
-    from fewshot.records.record import RunRecord
-    from fewshot.training.recipes import Recipe
+    from episodes.spec import EpisodeSpec as EpisodeSpec
+    from episodes.types import Episode as Episode
+    from episodes.types import ImageSet as ImageSet
+    from fewshot.api.catalog import list_datasets as list_datasets
+    from fewshot.api.catalog import list_encoders as list_encoders
+    from fewshot.api.catalog import list_losses as list_losses
+    from fewshot.api.catalog import list_methods as list_methods
+    from fewshot.api.catalog import list_paper_tables as list_paper_tables
+    from fewshot.api.catalog import list_protocols as list_protocols
+    from fewshot.api.catalog import list_readouts as list_readouts
+    from fewshot.api.data import Data as Data
+    from fewshot.api.data import load_dataset as load_dataset
+    from fewshot.api.data import show_episode as show_episode
+    from fewshot.api.methods import build as build
+    from fewshot.api.methods import evaluate as evaluate
+    from fewshot.api.methods import evaluate_embeddings as evaluate_embeddings
+    from fewshot.api.methods import run as run
+    from fewshot.api.methods import train as train
+    from fewshot.api.tables import compare as compare
+    from fewshot.api.tables import leaderboard as leaderboard
+    from fewshot.api.tables import load_records as load_records
+    from fewshot.api.tables import paper_table as paper_table
+    from fewshot.evaluation.evaluate import Evaluation as Evaluation
+    from fewshot.experiments.config import RunConfig as RunConfig
+    from fewshot.models.encoders.base import Encoder as Encoder
+    from fewshot.models.methods.base import Method as Method
+    from fewshot.records.record import RunRecord as RunRecord
+    from fewshot.training.recipes import Recipe as Recipe
 
 _HOMES = {
     "episodes.spec": ("EpisodeSpec",),
     "episodes.types": ("Episode", "ImageSet"),
-    "fewshot.api": (
-        "Data",
-        "build",
-        "compare",
-        "evaluate",
-        "evaluate_embeddings",
-        "leaderboard",
+    "fewshot.api.catalog": (
         "list_datasets",
         "list_encoders",
         "list_losses",
@@ -57,13 +50,10 @@ _HOMES = {
         "list_paper_tables",
         "list_protocols",
         "list_readouts",
-        "load_dataset",
-        "load_records",
-        "paper_table",
-        "run",
-        "show_episode",
-        "train",
     ),
+    "fewshot.api.data": ("Data", "load_dataset", "show_episode"),
+    "fewshot.api.methods": ("build", "evaluate", "evaluate_embeddings", "run", "train"),
+    "fewshot.api.tables": ("compare", "leaderboard", "load_records", "paper_table"),
     "fewshot.evaluation.evaluate": ("Evaluation",),
     "fewshot.experiments.config": ("RunConfig",),
     "fewshot.models.encoders.base": ("Encoder",),

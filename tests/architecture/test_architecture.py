@@ -103,7 +103,13 @@ def test_methods_and_losses_know_no_loop_and_no_data_set() -> None:
         assert not {n for n in imports_of(module) if n.startswith(("episodes.datasets", "episodes.images"))}, module
     for module in modules_like("fewshot.models.losses*", "fewshot.models.readouts*", "fewshot.models.encoders*"):
         ours = {name for name in imports_of(module) if inside(name)}
-        kinds = ("fewshot.models.losses", "fewshot.models.readouts", "fewshot.models.encoders", "fewshot.models.dist")
+        kinds = (
+            "fewshot.models.losses",
+            "fewshot.models.readouts",
+            "fewshot.models.encoders",
+            "fewshot.models.dist",
+            "fewshot.models.hard",
+        )
         assert all(name.startswith((*kinds, "episodes.errors", "episodes.registry")) for name in ours), module
 
 

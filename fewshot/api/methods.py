@@ -1,0 +1,216 @@
+"""Building, training and testing a method."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from episodes.spec import EpisodeSpec
+from fewshot.api.data import Data
+from fewshot.experiments.config import RunConfig
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+    from episodes.types import ImageSet
+    from fewshot.evaluation.evaluate import Evaluation
+    from fewshot.models.methods import Method
+    from fewshot.records.record import RunRecord
+    from fewshot.training.loop import TrainingResult
+    from fewshot.training.recipes import Recipe
+
+
+def build(
+    method: str = "proto",
+    *,
+    data: Data | ImageSet,
+    encoder: str | nn.Module | None = None,
+    seed: int = 0,
+    encoder_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> Method:
+    """A method with fresh weights, for images like those of ``data``.
+
+    ``encoder`` is a name or any ``nn.Module`` from (n, channels, height, width) to (n, dim); without one it is the
+    method's own. ``options`` are the method's, such as ``distance="cosine"``. Raises UserError for an unknown name or
+    option.
+
+    >>> strokes = load_dataset("strokes")
+    >>> type(build("proto", data=strokes)).__name__
+    'Prototypical'
+    """
+    from fewshot.models.factory import build_method, place
+    from fewshot.models.hardware import choose_device
+    from fewshot.models.methods import METHODS
+
+    images = data.train if isinstance(data, Data) else data
+    made = build_method(
+        method,
+        options,
+        encoder if encoder is not None else METHODS.get(method).default_encoder,
+        encoder_options or {},
+        images.image_shape,
+        seed,
+        images.num_classes,
+    )
+    return place(made, choose_device())
+
+
+def train(
+    method: Method,
+    data: Data,
+    recipe: str | Recipe = "fast",
+    *,
+    way: int = 5,
+    shot: int = 1,
+    seed: int = 0,
+    state: Path | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Train ``method`` on ``data.train`` and leave in it the weights that were best on ``data.val``.
+
+    ``recipe`` is ``"fast"``, ``"paper"``, ``"smoke"`` or a Recipe of your own; what it leaves open is as in a test of
+    ``way`` and ``shot``. The test classes are not read. With ``state``, a file, an interrupted training goes on from
+    there. Progress is shown in a terminal and in a notebook unless ``quiet``. The result holds the history of
+    validations and the chosen one. Raises UserError for a recipe that does not fit.
+    """
+    from episodes.sampler import EpisodeSampler
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.evaluation.evaluate import evaluate as evaluated
+    from fewshot.experiments.resolve import allowed, fitted
+    from fewshot.experiments.run import VAL_EPISODE_SEED, training_sampler, validation_spec
+    from fewshot.models.hardware import choose_precision
+    from fewshot.models.options import check_choice
+    from fewshot.progress import Reporter
+    from fewshot.training.loop import train as trained
+    from fewshot.training.recipes import RECIPES, find_recipe
+
+    kind, device = type(method), method.encoder.mean.device
+    name = _registered_name(kind)
+    if isinstance(recipe, str):
+        chosen = check_choice("recipe", recipe, RECIPES)
+        recipe = find_recipe(chosen, data.dataset.name, shot, name or "proto", way)
+    recipe = fitted(allowed(recipe, name or kind.__name__, kind), kind, way, shot, data.train, data.val)
+    sampler = EpisodeSampler(data.val, validation_spec(recipe), VAL_EPISODE_SEED)
+    num_episodes, precision = recipe.val_episodes, choose_precision("auto", device)
+    with nullcontext(Reporter()) if quiet else TerminalReporter() as reporter:
+        return trained(
+            method,
+            training_sampler(data.train, recipe, seed),
+            recipe,
+            lambda candidate: evaluated(candidate, sampler, num_episodes, precision).interval,
+            precision=precision,
+            state_path=state,
+            on_progress=reporter.training_progress,
+        )
+
+
+def _registered_name(kind: type[Method]) -> str | None:
+    """The name of a method's class; None where it is not registered."""
+    from fewshot.models.methods import METHODS
+
+    return next((name for name in METHODS if METHODS.get(name) is kind), None)
+
+
+def evaluate(
+    method: Method,
+    images: ImageSet,
+    *,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    unlabeled: int = 0,
+    distractors: int = 0,
+    episodes: int = 10_000,
+    seed: int = 0,
+) -> Evaluation:
+    """Accuracy of ``method`` on the first ``episodes`` episodes of ``seed``, the same here and on the command line.
+
+    ``query`` counts the queries of each class, ``unlabeled`` the unlabeled images of each class and of ``distractors``
+    further classes. ``.interval`` is the mean with its 95 % interval over episodes, ``.correct`` (episodes,) counts
+    correct queries; ``.per_class()``, ``.confusion()``, ``.calibration()`` and ``.to_frame()`` say where it errs.
+    Raises EpisodeError where the images do not allow such episodes.
+    """
+    from fewshot.evaluation.evaluate import evaluate_images
+
+    return evaluate_images(
+        method,
+        images,
+        way=way,
+        shot=shot,
+        query=query,
+        unlabeled=unlabeled,
+        distractors=distractors,
+        episodes=episodes,
+        seed=seed,
+    )
+
+
+def evaluate_embeddings(
+    embeddings: npt.ArrayLike | Tensor,
+    images: ImageSet,
+    *,
+    readout: str = "prototype",
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    episodes: int = 10_000,
+    seed: int = 0,
+    train_embeddings: npt.ArrayLike | Tensor | None = None,
+) -> Evaluation:
+    """Accuracy of a read-out on embeddings made elsewhere: row i of ``embeddings`` (num_images, dim) embeds image i.
+
+    ``simpleshot`` centers on the mean of ``train_embeddings`` (num_train_images, dim). Raises UserError where the rows
+    are not one for each image, or hold something else than finite numbers.
+
+    >>> strokes = load_dataset("strokes")
+    >>> pixels = strokes.test.images.flatten(1)
+    >>> evaluate_embeddings(pixels, strokes.test, episodes=200).interval.mean > 0.3
+    True
+    """
+    from episodes.sampler import EpisodeSampler
+    from fewshot.evaluation.evaluate import evaluate_readout
+    from fewshot.models.readouts import READOUTS
+
+    rule = READOUTS.get(readout)()
+    table = _table(embeddings, "embeddings", len(images.images))
+    mean = None
+    if train_embeddings is not None:
+        mean = _table(train_embeddings, "train_embeddings", None).mean(dim=0)
+    elif rule.needs_train_mean:
+        from episodes.errors import UserError
+
+        raise UserError(f"read-out {readout} centers on the training images: give train_embeddings")
+    sampler = EpisodeSampler(images, EpisodeSpec(way, shot, query), seed)
+    return evaluate_readout(rule, table, mean, sampler, episodes, keep_predictions=True)
+
+
+def _table(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tensor:
+    """Rows of finite numbers in single precision, (num_rows, dim)."""
+    import torch
+
+    from episodes.errors import UserError
+
+    table = torch.as_tensor(rows, dtype=torch.float32)
+    if table.ndim != 2 or 0 in table.shape or wanted not in (None, len(table)):
+        number = "num_images" if wanted is None else f"{wanted:,}"
+        raise UserError(f"{name} must be ({number}, dim), a row for each image, not {tuple(table.shape)}")
+    if not bool(torch.isfinite(table).all()):
+        raise UserError(f"{name} holds numbers that are not finite")
+    return table
+
+
+def run(config: RunConfig, *, out: Path | str = "runs", root: Path | None = None, fresh: bool = False) -> RunRecord:
+    """Train as ``config`` says (or find the finished training), select on val, test, and write the record.
+
+    What `fewshot run` does: records and checkpoints go under ``out``, and ``record.command`` is the line that does the
+    same. A configuration of several read-outs gives the first one's record; all are written. Raises UserError for what
+    does not fit together.
+    """
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.run import run_readouts
+
+    with TerminalReporter() as reporter:
+        return run_readouts(config, None, Path(out), reporter, root=root, fresh=fresh)[0][0]
