@@ -47,7 +47,7 @@ def bench(**choices: Any) -> None:
     --scaling: what an episode costs with up to a million classes and ten million images. With --large-file 50: a
     training from 50 GB of images, on a machine with less memory than that.
     """
-    from fewshot.bench.basics import render
+    from fewshot.bench.suite import render
     from fewshot.cli.output import print_json, terminal
     from fewshot.cli.progress import TerminalReporter
     from fewshot.models.hardware import keep_freed_memory
@@ -66,10 +66,10 @@ def bench(**choices: Any) -> None:
 
 
 def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[str, Any]:
-    from fewshot.bench.basics import measure_all
     from fewshot.bench.large_file import measure_large_file
     from fewshot.bench.methods import measure_models
     from fewshot.bench.scaling import QUICK, measure_scaling
+    from fewshot.bench.suite import measure_all
     from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
 
     root, model, quick = choices["data"], choices["model"], choices["quick"]

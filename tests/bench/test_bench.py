@@ -7,6 +7,7 @@ from rich.console import Console
 
 from episodes.errors import UserError
 from fewshot.bench import basics as bench
+from fewshot.bench import suite
 from fewshot.bench.libraries import CONTENDERS
 from fewshot.progress import Reporter
 from toy_bench import shrink
@@ -18,7 +19,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("bench")
         shrink(monkeypatch, folder)
-        return bench.measure_all(folder, Reporter(), quick=True)
+        return suite.measure_all(folder, Reporter(), quick=True)
 
 
 def test_every_figure_that_is_promised_is_measured(measured: Any) -> None:
@@ -70,7 +71,7 @@ def test_shares_of_time_are_a_whole_and_name_the_convolutions(measured: Any) -> 
 def test_the_table_shows_every_figure(measured: Any) -> None:
     console = Console(width=200, record=True, quiet=False)
     with console.capture() as captured:
-        console.print(bench.render(measured))
+        console.print(suite.render(measured))
     for figure in measured["measurements"]:
         assert str(figure["name"]) in captured.get()
 

@@ -28,7 +28,8 @@ def test_it_is_the_plain_convolution_with_all_its_gradients(
     monkeypatch.setattr(module, "_TILES_TOGETHER", 30)  # several images, and a rest
     torch.manual_seed(0)
     shapes = (5, 3, height, width), (4, 3, 3, 3), (4,)
-    x, weight, bias = given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    x, weight, bias = given
     maps, expected = winograd(x, weight, bias, padding), functional.conv2d(x, weight, bias, padding=padding)
     assert torch.allclose(maps, expected, atol=1e-10)
     gradient = torch.randn_like(expected)
