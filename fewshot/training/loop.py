@@ -240,7 +240,8 @@ def _load_state(path: Path, method: Method, optimizer: AnyOptimizer) -> tuple[_S
     for name, tensor in under("optimizer.").items():
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
-    if under("best.").keys() != under("weights.").keys() or len({frozenset(kept) for kept in moments.values()}) > 1:
+    kinds = [frozenset(kept) for kept in moments.values()]  # Muon keeps other moments than Adam beside it
+    if under("best.").keys() != under("weights.").keys() or any(one < other for one in kinds for other in kinds):
         raise KeyError("a tensor is missing")
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     for parameter, loaded in optimizer.state.items():

@@ -33,6 +33,8 @@ def test_a_folder_with_its_card_is_a_data_set_from_run_to_leaderboard(
     paths = sorted(str(path) for path in Path("runs/records").iterdir())
     verified = fewshot("verify", paths[0])
     assert "the number stands" in verified.out, verified.err
+    record_in(fewshot(*SMOKE, "--model", "siamese"))
+    paths = sorted(str(path) for path in Path("runs/records").iterdir())
     compared = fewshot("compare", *paths)
     assert compared.status == 0, compared.err
     assert first.protocol in compared.out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -188,8 +189,8 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     assert plot_history(HISTORY, path, "first") == path
     before = path.read_bytes()
 
-    def fail(self: object, file: Path, **options: object) -> None:  # noqa: ARG001
-        file.write_bytes(b"half a picture")
+    def fail(self: object, file: io.BytesIO, **options: object) -> None:  # noqa: ARG001
+        file.write(b"half a picture")
         raise OSError("no space left")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)

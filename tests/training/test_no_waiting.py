@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from registered import Variant, batch_for, build, every_method
+from registered import Variant, batch_for, build, every_learner
 
 READING = (
     "aten._local_scalar_dense",
@@ -53,7 +53,7 @@ def test_a_reading_is_seen(action: Any) -> None:
     assert readings.found
 
 
-@every_method
+@every_learner
 def test_a_step_reads_nothing_back(variant: Variant) -> None:
     method = build(variant)
     if variant[0] in CHOOSING:

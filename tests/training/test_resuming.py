@@ -113,7 +113,6 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 torch.set_num_threads(1)
-import episodes.files as files
 import toy_training as here
 from fewshot.training import loop as training
 from fewshot.models.tensor_files import save_tensors
@@ -135,15 +134,15 @@ def in_step(count):
     register_optimizer_step_post_hook(hook)
 
 def in_write(count, after):
-    put_in_place, writes = files.put_in_place, []
+    replace, writes = Path.replace, []
     def put(written, target):
         writes.append(1)
         if len(writes) == count and not after:
             die()
-        put_in_place(written, target)
+        replace(written, target)
         if len(writes) == count:
             die()
-    files.put_in_place = put
+    Path.replace = put
 
 def in_validation(count):
     measure, looks = here.measure, []

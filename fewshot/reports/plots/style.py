@@ -40,9 +40,8 @@ def save(figure: Figure, path: Path) -> Path:
 
     Returns ``path``. Raises UserError for another suffix, DataError where it cannot be written.
     """
-    content = encode(figure, path)
     with picture_file(path) as scratch:
-        scratch.write_bytes(content)
+        scratch.write_bytes(encode(figure, path))
     return path
 
 
