@@ -23,7 +23,7 @@ _CALL = "import json, sys; from {module} import {function}; print(json.dumps({fu
 
 
 @dataclass(frozen=True)
-class Setting:
+class Workload:
     """A training and a test setting that users of the field know."""
 
     name: str
@@ -35,8 +35,8 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("omniglot 60w1s5q", "omniglot", EpisodeSpec(60, 1, 5), EpisodeSpec(5, 1, 15), (1, 28, 28), (1692, 20)),
-    Setting(
+    Workload("omniglot 60w1s5q", "omniglot", EpisodeSpec(60, 1, 5), EpisodeSpec(5, 1, 15), (1, 28, 28), (1692, 20)),
+    Workload(
         "miniimagenet 5w5s15q", "miniimagenet", EpisodeSpec(5, 5, 15), EpisodeSpec(5, 1, 15), (3, 84, 84), (20, 600)
     ),
 )
@@ -57,7 +57,7 @@ def load_before() -> float:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
 
 
-def setting_named(name: str) -> Setting:
+def setting_named(name: str) -> Workload:
     """The setting of that name."""
     return next(setting for setting in SETTINGS if setting.name == name)
 
@@ -76,7 +76,7 @@ def in_a_process(place_and_name: str, *words: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def image_set(setting: Setting, root: Path | None, split: Split, reporter: Reporter) -> tuple[ImageSet, str]:
+def image_set(setting: Workload, root: Path | None, split: Split, reporter: Reporter) -> tuple[ImageSet, str]:
     """The real images where they are on this machine, else random pixels of the same shape; and which it is."""
     dataset = dataset_class(setting.dataset)(root)
     if dataset.is_present():

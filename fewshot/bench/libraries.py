@@ -24,7 +24,7 @@ from torch.nn import functional
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import Setting, image_set, setting_named, synchronized
+from fewshot.bench.basics import Workload, image_set, setting_named, synchronized
 from fewshot.evaluation.evaluate import embed_all, score_episodes
 from fewshot.models import learn2learn_adapter
 from fewshot.models.encoders.torchvision_import import import_torchvision
@@ -50,8 +50,8 @@ class Contender:
     title: str
     training: str
     testing: str
-    step: Callable[[Setting, ImageSet], Action]
-    episode: Callable[[Setting, ImageSet], Action] | None
+    step: Callable[[Workload, ImageSet], Action]
+    episode: Callable[[Workload, ImageSet], Action] | None
     why_not: Callable[[], str] = str
 
 
@@ -95,7 +95,7 @@ def _median_seconds(action: Action, budget: float) -> tuple[float, int]:
     return statistics.median(times), len(times)
 
 
-def _our_step(setting: Setting, train_set: ImageSet) -> Action:
+def _our_step(setting: Workload, train_set: ImageSet) -> Action:
     device = choose_device()
     method = place(build_method("proto", {}, "conv4", {}, train_set.image_shape, seed=0), device)
     optimizer = optimizer_for(method, find_recipe("fast", setting.dataset, setting.train.shot))
@@ -105,7 +105,7 @@ def _our_step(setting: Setting, train_set: ImageSet) -> Action:
     return lambda: train_step(method, optimizer, images, next(episodes), precision)
 
 
-def _our_test(setting: Setting, test_set: ImageSet) -> float:
+def _our_test(setting: Workload, test_set: ImageSet) -> float:
     """Seconds for all test episodes, embedding and scoring."""
     device = choose_device()
     precision = choose_precision("auto", device)
@@ -171,13 +171,13 @@ def _plain_logits(network: nn.Module, images: ImageSet, spec: EpisodeSpec) -> Ca
     return following
 
 
-def _plain_step(setting: Setting, train_set: ImageSet) -> Action:
+def _plain_step(setting: Workload, train_set: ImageSet) -> Action:
     network = _plain_conv4(setting.image_shape[0])
     following = _plain_logits(network, train_set, setting.train)
     return _stepping(network, lambda: functional.cross_entropy(*following()))
 
 
-def _plain_episode(setting: Setting, test_set: ImageSet) -> Action:
+def _plain_episode(setting: Workload, test_set: ImageSet) -> Action:
     network = _plain_conv4(setting.image_shape[0])
     return _testing(network, _plain_logits(network, test_set, setting.test))
 
@@ -202,7 +202,7 @@ def _takes_a_data_source(sampler: object, data_source: object = None) -> None:
     """What easyfsl 1.5 hands to PyTorch's Sampler as it begins; PyTorch dropped it, and it was never used."""
 
 
-def _easyfsl_logits(setting: Setting, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
+def _easyfsl_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
     """easyfsl's Prototypical Networks behind its TaskSampler, in the order of its tutorials."""
     device = choose_device()
     held = _InMemory(images)
@@ -222,16 +222,16 @@ def _easyfsl_logits(setting: Setting, images: ImageSet, spec: EpisodeSpec) -> tu
     return network, following
 
 
-def _easyfsl_step(setting: Setting, train_set: ImageSet) -> Action:
+def _easyfsl_step(setting: Workload, train_set: ImageSet) -> Action:
     network, following = _easyfsl_logits(setting, train_set, setting.train)
     return _stepping(network, lambda: functional.cross_entropy(*following()))
 
 
-def _easyfsl_episode(setting: Setting, test_set: ImageSet) -> Action:
+def _easyfsl_episode(setting: Workload, test_set: ImageSet) -> Action:
     return _testing(*_easyfsl_logits(setting, test_set, setting.test))
 
 
-def _learn2learn_logits(setting: Setting, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
+def _learn2learn_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
     """learn2learn's tasks, its CNN4Backbone, its partition of a task and its PrototypicalClassifier."""
     device, learn2learn = choose_device(), learn2learn_adapter.import_learn2learn()
     tasks = learn2learn_adapter.to_task_dataset(images, spec)
@@ -248,12 +248,12 @@ def _learn2learn_logits(setting: Setting, images: ImageSet, spec: EpisodeSpec) -
     return network, following
 
 
-def _learn2learn_step(setting: Setting, train_set: ImageSet) -> Action:
+def _learn2learn_step(setting: Workload, train_set: ImageSet) -> Action:
     network, following = _learn2learn_logits(setting, train_set, setting.train)
     return _stepping(network, lambda: functional.cross_entropy(*following()))
 
 
-def _learn2learn_episode(setting: Setting, test_set: ImageSet) -> Action:
+def _learn2learn_episode(setting: Workload, test_set: ImageSet) -> Action:
     return _testing(*_learn2learn_logits(setting, test_set, setting.test))
 
 

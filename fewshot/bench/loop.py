@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from episodes.files import data_root
 from episodes.sampler import EpisodeSampler, TrainingSampler
 from episodes.types import ImageSet
-from fewshot.bench.basics import SETTINGS, Measurement, Setting, image_set, in_a_process, setting_named, synchronized
+from fewshot.bench.basics import SETTINGS, Measurement, Workload, image_set, in_a_process, setting_named, synchronized
 from fewshot.evaluation.evaluate import embed_all
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.factory import build_method, place
@@ -112,7 +112,7 @@ def measure_one(setting_name: str, root: str, budget: str, rounds: str) -> dict[
     }
 
 
-def _bare_step(setting: Setting, method: Method, train_set: ImageSet, precision: Precision) -> Callable[[int], Tensor]:
+def _bare_step(setting: Workload, method: Method, train_set: ImageSet, precision: Precision) -> Callable[[int], Tensor]:
     """Forward, backward and optimizer on episodes that were drawn before."""
     optimizer = optimizer_for(method, find_recipe("fast", setting.dataset, setting.train.shot))
     images = train_set.images.to(method.encoder.mean.device)
@@ -121,7 +121,7 @@ def _bare_step(setting: Setting, method: Method, train_set: ImageSet, precision:
 
 
 def _in_turns(
-    setting: Setting,
+    setting: Workload,
     method: Method,
     train_set: ImageSet,
     bare: Callable[[int], Tensor],
@@ -144,7 +144,7 @@ def _in_turns(
 
 
 def _loop_seconds(
-    setting: Setting, method: Method, episodes: EpisodeSampler, precision: Precision, steps: int
+    setting: Workload, method: Method, episodes: EpisodeSampler, precision: Precision, steps: int
 ) -> float:
     """Seconds of so many steps within the training loop."""
     recipe = find_recipe("fast", setting.dataset, setting.train.shot)

@@ -14,7 +14,7 @@ from episodes.files import data_root
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import SETTINGS, Measurement, Setting, image_set, in_a_process, load_before
+from fewshot.bench.basics import SETTINGS, Measurement, Workload, image_set, in_a_process, load_before
 from fewshot.bench.loop import training_seconds
 from fewshot.evaluation.evaluate import embed_all, score_episodes
 from fewshot.models.factory import build_method, place
@@ -111,7 +111,7 @@ def _training_step(name: str, root: Path, steps: int, precision: Precision) -> M
 
 
 def _training_sampler(
-    setting: Setting, method: Method, train_set: ImageSet, recipe: Recipe
+    setting: Workload, method: Method, train_set: ImageSet, recipe: Recipe
 ) -> tuple[TrainingSampler, int]:
     """Episodes of the setting, or batches as large; and how many images go through the encoder in each."""
     spec = setting.train

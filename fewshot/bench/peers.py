@@ -54,14 +54,18 @@ def ratios(measured: list[dict[str, Any]]) -> list[Measurement]:
         figures.append(
             Measurement(
                 f"{line['setting']}: step against {contender.title}",
-                line["step_ms"] / own["step_ms"], "times faster", what,
+                line["step_ms"] / own["step_ms"],
+                "times faster",
+                what,
             )
-        )  # fmt: skip
+        )
         what = f"{contender.title} {line['test_s']:,.0f} s, ours {own['test_s']:,.1f} s; {contender.testing}"
         figures.append(
             Measurement(
                 f"{line['setting']}: 10,000 test episodes against {contender.title}",
-                line["test_s"] / own["test_s"], "times faster", what,
+                line["test_s"] / own["test_s"],
+                "times faster",
+                what,
             )
-        )  # fmt: skip
+        )
     return figures

@@ -56,9 +56,15 @@ class Sizes:
 
 
 QUICK = Sizes(
-    classes=(64, 10_000), images=(10_000, 100_000), way=(5, 20), shot=(1, 5), episodes=(100, 1000),
-    scored=((5, 1, 1000),), rounds=2, blocks=4,
-)  # fmt: skip
+    classes=(64, 10_000),
+    images=(10_000, 100_000),
+    way=(5, 20),
+    shot=(1, 5),
+    episodes=(100, 1000),
+    scored=((5, 1, 1000),),
+    rounds=2,
+    blocks=4,
+)
 
 
 @dataclass
@@ -131,11 +137,13 @@ def figures(content: dict[str, Any]) -> list[Measurement]:
     """As lines of the table."""
     found = [
         Measurement(
-            f"{point['axis']} {point['value']:,}: an episode", point["drawing_us"] + point["gathering_us"], "µs",
+            f"{point['axis']} {point['value']:,}: an episode",
+            point["drawing_us"] + point["gathering_us"],
+            "µs",
             f"drawing {point['drawing_us']:.1f} + gathering {point['gathering_us']:.1f}",
         )
         for point in content["points"]
-    ]  # fmt: skip
+    ]
     found += [
         Measurement(f"along {axis}", ratio, "largest / smallest", f"flat means {content['flat_within']} at most")
         for axis, ratio in content["largest_over_smallest"].items()
@@ -217,6 +225,10 @@ def scoring_memory(way: str, shot: str, episodes: str) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     after = peak_megabytes()
     return {
-        "way": int(way), "shot": int(shot), "episodes": int(episodes), "seconds": seconds,
-        "process_mb": after, "added_mb": after - before,
-    }  # fmt: skip
+        "way": int(way),
+        "shot": int(shot),
+        "episodes": int(episodes),
+        "seconds": seconds,
+        "process_mb": after,
+        "added_mb": after - before,
+    }

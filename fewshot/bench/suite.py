@@ -14,7 +14,7 @@ from rich.table import Table
 
 from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
-from fewshot.bench.basics import SETTINGS, Measurement, Setting, image_set, in_a_process, load_before, synchronized
+from fewshot.bench.basics import SETTINGS, Measurement, Workload, image_set, in_a_process, load_before, synchronized
 from fewshot.bench.loop import loop_figures, measure_loops, measure_peak, peak_figures
 from fewshot.bench.peers import measure_contenders, ratios
 from fewshot.evaluation.evaluate import embed_all, score_episodes
@@ -67,7 +67,7 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _training(setting: Setting, root: Path | None, reporter: Reporter, steps: int) -> list[Measurement]:
+def _training(setting: Workload, root: Path | None, reporter: Reporter, steps: int) -> list[Measurement]:
     train_set, pixels = image_set(setting, root, "train", reporter)
     sampler = EpisodeSampler(train_set, setting.train, seed=0)
     device = choose_device()
@@ -104,7 +104,7 @@ def _training(setting: Setting, root: Path | None, reporter: Reporter, steps: in
     ]
 
 
-def _testing(setting: Setting, root: Path | None, reporter: Reporter) -> list[Measurement]:
+def _testing(setting: Workload, root: Path | None, reporter: Reporter) -> list[Measurement]:
     test_set, pixels = image_set(setting, root, "test", reporter)
     device = choose_device()
     precision = choose_precision("auto", device)
@@ -124,7 +124,7 @@ def _testing(setting: Setting, root: Path | None, reporter: Reporter) -> list[Me
     ]
 
 
-def _against_learn2learn(setting: Setting, root: Path | None, reporter: Reporter, tasks: int) -> list[Measurement]:
+def _against_learn2learn(setting: Workload, root: Path | None, reporter: Reporter, tasks: int) -> list[Measurement]:
     from fewshot.models import learn2learn_adapter as adapter
 
     if not adapter.available():

@@ -143,10 +143,12 @@ def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[Trained
         Measurement(f"{setting}: without validation", without, "s", f"the steps alone, {over}"),
         Measurement(f"{setting}: whole command", median("command_seconds"), "s", f"process start to record, {over}"),
         Measurement(
-            f"{setting}: accuracy", 100 * accuracy, "%",
+            f"{setting}: accuracy",
+            100 * accuracy,
+            "%",
             f"{goal.num_episodes:,} test episodes, {over}; target {100 * target:.2f} met by {met} of {len(trainings)}",
         ),
-    ]  # fmt: skip
+    ]
     return {
         "machine": describe_machine(choose_device()),
         "measurements": [asdict(figure) for figure in figures],

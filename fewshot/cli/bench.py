@@ -31,11 +31,20 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="With it: number of trainings.")
 @click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="With it: of the test.")
 @click.option("--scaling", is_flag=True, help="Instead: cost of an episode against classes, images, way, shot, number.")
-@click.option("--large-file", type=click.FloatRange(0.1), metavar="GB",
-              help="Instead: train from an image file of so many gigabytes, made for it and removed.")  # fmt: skip
+@click.option(
+    "--large-file",
+    type=click.FloatRange(0.1),
+    metavar="GB",
+    help="Instead: train from an image file of so many gigabytes, made for it and removed.",
+)
 @click.option("--write", is_flag=True, help="Write what was measured, and the page about speed, into --docs.")
-@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True,
-              help="Folder of speed.md, speed.json and scaling.json.")  # fmt: skip
+@click.option(
+    "--docs",
+    type=click.Path(path_type=Path),
+    default=Path("docs"),
+    show_default=True,
+    help="Folder of speed.md, speed.json and scaling.json.",
+)
 @data_option
 @json_option
 def bench(**choices: Any) -> None:

@@ -12,7 +12,7 @@ from fewshot.cli.options import results_option
 
 if TYPE_CHECKING:
     from fewshot.records.comparison import Comparison
-    from fewshot.records.rows import Block
+    from fewshot.records.rows import Setting
     from fewshot.statistics.ranks import RankTable
 
 
@@ -37,7 +37,7 @@ def compare(
     words: tuple[str, ...],
     results: Path,
     folder: Path | None,
-    setting: Block | None,
+    setting: Setting | None,
     recipe: str | None,
     picture: Path | None,
     as_json: bool,
@@ -59,7 +59,7 @@ def _compare(
     words: Sequence[str],
     folder: Path,
     recipe: str | None,
-    setting: Block | None,
+    setting: Setting | None,
     picture: Path | None,
     as_data: bool,
 ) -> None:
@@ -94,11 +94,11 @@ def _compare(
 
 
 def _describe(found: Comparison) -> list[str]:
-    from fewshot.records.rows import block_of
+    from fewshot.records.rows import setting_of
 
     cell = found.cell
     width = max(len(name) for name in found.names)
-    settings = dict.fromkeys(block_of(entry.first) for entry in found.entries)
+    settings = dict.fromkeys(setting_of(entry.first) for entry in found.entries)
     lines = [
         f"{cell.protocol}, {' and '.join(settings)}, "
         f"the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
@@ -108,7 +108,7 @@ def _describe(found: Comparison) -> list[str]:
         lines.append(f"  {rank!s:>5}  {name:<{width}}  {entry.interval.percent()}  {seeds}  {entry.label}")
     lines += [f"  {name}: {how}" for name, how in zip(found.names, found.how, strict=True)]
     if len(settings) > 1:
-        kinds = ", ".join(f"{name} {block_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
+        kinds = ", ".join(f"{name} {setting_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
         lines.append(f"  not alike: {kinds}")
     lines.append("  differences in percentage points, first minus second, with 95 % t interval over episodes (closed)")
     for pair in found.pairs:

@@ -70,13 +70,19 @@ data_option = click.option(
     help="Folder of the data sets [default: $FEWSHOT_DATA, else your data folder].",
 )
 out_option = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
     help="Folder for checkpoints and records.",
-)  # fmt: skip
+)
 results_option = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
     help="Folder of the published records (runs/), weights (weights/) and tables.",
-)  # fmt: skip
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 
 

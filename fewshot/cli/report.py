@@ -102,8 +102,13 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
 @click.option("--dataset", default="omniglot", show_default=True, help="Where the classes come from.")
 @click.option("--classes", type=click.IntRange(2), default=10, show_default=True, help="How many of them.")
 @click.option("--steps", type=click.IntRange(10), default=400, show_default=True, help="Training batches for each.")
-@click.option("--picture", type=click.Path(path_type=Path), default=Path("centers.png"), show_default=True,
-              help="The file to draw (.svg or .png).")  # fmt: skip
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    default=Path("centers.png"),
+    show_default=True,
+    help="The file to draw (.svg or .png).",
+)
 @data_option
 def centers(
     dataset: str, weights: tuple[float, ...], classes: int, steps: int, picture: Path, data: Path | None

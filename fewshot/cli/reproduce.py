@@ -12,7 +12,7 @@ from episodes.errors import UserError
 from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option
 
 if TYPE_CHECKING:
-    from fewshot.experiments.paper_plan import Cell, Measured
+    from fewshot.experiments.paper_plan import OurNumber, PaperCell
     from fewshot.records.paper_tables import PaperTable
     from fewshot.records.published import Published
     from fewshot.training.recipes import RecipeName
@@ -25,8 +25,13 @@ _STYLES = {"matches": "green", "above": "green", "below": "red"}
 @click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
 @click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
-              help="Of --run: trainings at a time, where one does not fill the GPU.")  # fmt: skip
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of --run: trainings at a time, where one does not fill the GPU.",
+)
 @results_option
 @data_option
 @out_option
@@ -58,7 +63,7 @@ def reproduce(**choices: Any) -> None:
         _print(table, cells, recipe)
 
 
-def _train(missing: Sequence[Cell], recipe: RecipeName, choices: dict[str, Any]) -> None:
+def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, Any]) -> None:
     """Make what fills these cells, and test it. Raises UserError where some could not be."""
     from fewshot.cli.progress import SweepReporter
     from fewshot.experiments.paper_plan import run_of, tests_of
@@ -80,7 +85,7 @@ def _train(missing: Sequence[Cell], recipe: RecipeName, choices: dict[str, Any])
         raise UserError(f"{len(failures)} of {len(jobs)} failed, all others are there; {failures[0]}")
 
 
-def _filled(table: PaperTable, choices: dict[str, Any]) -> list[Cell]:
+def _filled(table: PaperTable, choices: dict[str, Any]) -> list[PaperCell]:
     from fewshot.cli.output import readable_records
     from fewshot.experiments.paper_plan import fill
 
@@ -117,7 +122,7 @@ def _list_tables(choices: dict[str, Any]) -> None:
     click.echo("\nfewshot reproduce NAME prints one; --run trains what it lacks")
 
 
-def _as_json(table: PaperTable, cells: Sequence[Cell]) -> dict[str, Any]:
+def _as_json(table: PaperTable, cells: Sequence[PaperCell]) -> dict[str, Any]:
     from fewshot.experiments.paper_plan import HOW
 
     return {
@@ -130,7 +135,7 @@ def _as_json(table: PaperTable, cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _print(table: PaperTable, cells: Sequence[Cell], recipe: str) -> None:
+def _print(table: PaperTable, cells: Sequence[PaperCell], recipe: str) -> None:
     from rich.table import Table
 
     from fewshot.cli.output import terminal
@@ -166,7 +171,7 @@ def _print(table: PaperTable, cells: Sequence[Cell], recipe: str) -> None:
     _print_missing(table, [cell for cell in cells if cell.is_missing], recipe)
 
 
-def _print_missing(table: PaperTable, missing: Sequence[Cell], recipe: str) -> None:
+def _print_missing(table: PaperTable, missing: Sequence[PaperCell], recipe: str) -> None:
     from fewshot.experiments.paper_plan import commands
 
     if not missing:
@@ -184,13 +189,13 @@ def _published(published: Published | None) -> str:
     return f"{published.accuracy:.2f}{interval}"
 
 
-def _ours(cell: Cell) -> str:
+def _ours(cell: PaperCell) -> str:
     if cell.row.ours is None:
         return "no model here"
     return "missing" if cell.ours is None else f"{cell.ours.accuracy:.2f} ± {cell.ours.ci95:.2f}"
 
 
-def _verdict(cell: Cell) -> str:
+def _verdict(cell: PaperCell) -> str:
     if cell.verdict is None:
         return ""
     if cell.verdict == "matches":
@@ -199,7 +204,7 @@ def _verdict(cell: Cell) -> str:
     return f"{cell.verdict}, {side} ±{cell.column.tolerance:g}"
 
 
-def _setup(ours: Measured) -> str:
+def _setup(ours: OurNumber) -> str:
     record = ours.records[0]
     way = record.trained.recipe.train_way
     training = f"{record.recipe}, {way}-way" if way else record.recipe

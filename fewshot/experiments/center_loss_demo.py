@@ -53,9 +53,18 @@ def few_classes(image_set: ImageSet, num_classes: int) -> ImageSet:
 def train_plane(image_set: ImageSet, weight: float, steps: int, reporter: Reporter) -> Plane:
     """Train ``center`` with two numbers as embedding, and embed the images it was trained on."""
     recipe = Recipe(
-        "fast", "a picture, not a result", None, 0, steps, 1e-2, "cosine", warmup=steps // 10,
-        batch_size=min(64, len(image_set.images)), validate_every=steps, augment="ink-light",
-    )  # fmt: skip
+        "fast",
+        "a picture, not a result",
+        None,
+        0,
+        steps,
+        1e-2,
+        "cosine",
+        warmup=steps // 10,
+        batch_size=min(64, len(image_set.images)),
+        validate_every=steps,
+        augment="ink-light",
+    )
     options, shape = {"center_weight": weight}, image_set.image_shape
     method = build_method("center", options, "conv4-linear", {"outputs": 2}, shape, 0, image_set.num_classes)
     sampler = ClassBatchSampler(image_set, recipe.batch_size or 1, seed=0)

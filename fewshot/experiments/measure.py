@@ -19,7 +19,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.evaluation.evaluate import Evaluation, evaluate, evaluate_readout
-from fewshot.models.factory import Trained, implementation_of
+from fewshot.models.factory import TrainedMethod, implementation_of
 from fewshot.models.hardware import Precision, describe_machine
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
@@ -62,7 +62,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScoredEpisodes:
     """The episodes that are scored."""
 
     dataset: Dataset
@@ -106,7 +106,7 @@ class Cell:
 class Measured:
     """What came of one read-out on one cell's episodes."""
 
-    cell: Cell
+    cell: ScoredEpisodes
     readout: str
     evaluation: Evaluation
 
@@ -144,7 +144,7 @@ def refuse_unreadable(model: str, method: Method | type[Method], readouts: Seque
         )
 
 
-def measure(trained: Trained, plan: EvaluationPlan, out: Path, reporter: Reporter) -> list[Outcome]:
+def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: Reporter) -> list[Outcome]:
     """Test a trained method as planned; the records, written under ``out``.
 
     Every image is embedded once, whatever the number of samplers and read-outs.
@@ -153,7 +153,7 @@ def measure(trained: Trained, plan: EvaluationPlan, out: Path, reporter: Reporte
     refuse_unreadable(metadata["model"], method, plan.readouts)
     embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings")
 
-    def by_own_rule(cell: Cell) -> Evaluation:
+    def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
         table = None if method.embeds_per_episode else embeddings.table(cell.sampler.image_set)
         return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, reporter.test_progress, table)
 
@@ -179,11 +179,11 @@ def measurements(
     plan: EvaluationPlan,
     embeddings: EmbeddingSource,
     reporter: Reporter,
-    own_rule: Callable[[Cell], Evaluation] | None = None,
+    own_rule: Callable[[ScoredEpisodes], Evaluation] | None = None,
 ) -> Iterator[Measured]:
     """Every sampler's episodes, scored with every read-out of the plan; ``own_rule`` is that of a method."""
     for sampler in plan.samplers:
-        cell = Cell(plan.dataset, sampler, plan.num_episodes, sampler.digest(plan.num_episodes))
+        cell = ScoredEpisodes(plan.dataset, sampler, plan.num_episodes, sampler.digest(plan.num_episodes))
         for readout in plan.readouts:
             if readout == OWN_RULE and own_rule is not None:
                 yield Measured(cell, readout, own_rule(cell))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from fewshot.experiments.config import EvaluateConfig, RunConfig
-from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
+from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable
 from fewshot.records.published import Published, Verdict, verdict
 from fewshot.records.record import RunRecord
 from fewshot.statistics.intervals import seed_interval
@@ -30,7 +30,7 @@ HOW = (
 
 
 @dataclass(frozen=True)
-class Measured:
+class OurNumber:
     """Ours in one cell, in percent, from the records of one training set-up that differ in their seed alone."""
 
     accuracy: float
@@ -40,14 +40,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PaperCell:
     """One cell of a paper's table, filled or not."""
 
     table: PaperTable
-    row: Row
-    column: Column
+    row: PaperRow
+    column: PaperColumn
     published: Published | None
-    ours: Measured | None
+    ours: OurNumber | None
 
     @property
     def gap(self) -> float | None:
@@ -103,11 +103,11 @@ class Cell:
         }
 
 
-def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[Cell]:
+def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[PaperCell]:
     """Every cell of a table, row by row."""
     usable = [record for record in records if _counts(record)]
     return [
-        Cell(table, row, column, table.published(row, column), _measured(table, row, column, usable))
+        PaperCell(table, row, column, table.published(row, column), _measured(table, row, column, usable))
         for row in table.rows
         for column in table.columns
     ]
@@ -117,7 +117,7 @@ def _counts(record: RunRecord) -> bool:
     return not record.shortened and record.recipe != "smoke" and record.protocol_name.is_current
 
 
-def _measured(table: PaperTable, row: Row, column: Column, records: Sequence[RunRecord]) -> Measured | None:
+def _measured(table: PaperTable, row: PaperRow, column: PaperColumn, records: Sequence[RunRecord]) -> OurNumber | None:
     """Trained at the shot of the test or of our recipe before others, then by the paper's recipe, most seeds, latest.
 
     The latest, not the longest: recipes get better, and none is shortened here.
@@ -138,14 +138,14 @@ def _setup(record: RunRecord) -> bytes:
     return msgspec.json.encode((record.trained.recipe, record.trained.precision))
 
 
-def _preference(records: dict[int, RunRecord], column: Column, dataset: str) -> tuple[bool, bool, int, str]:
+def _preference(records: dict[int, RunRecord], column: PaperColumn, dataset: str) -> tuple[bool, bool, int, str]:
     latest = max(records.values(), key=lambda record: record.date)
     ours = find_recipe("fast", dataset, column.shot, latest.model, column.way)
     at_shot = latest.trained.recipe.train_shot in (column.shot, ours.train_shot)
     return at_shot, latest.recipe == "paper", len(records), latest.date
 
 
-def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bool:
+def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) -> bool:
     """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
     trained, test, protocol = record.trained, record.test, record.protocol_name
     model, options = ours.tested_as
@@ -170,25 +170,25 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: Column) -> bo
     )
 
 
-def _over_seeds(records: list[RunRecord]) -> Measured:
+def _over_seeds(records: list[RunRecord]) -> OurNumber:
     """The mean over seeds. With few seeds the interval is that of the first one, over its episodes, and says so."""
     first = records[0]
     unit = f"{first.num_episodes} runs" if first.protocol_name.published_as else "episodes"
     if len(records) < FEWEST_SEEDS:
-        return Measured(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
+        return OurNumber(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
     seeds = seed_interval(np.array([record.accuracy for record in records]))
     of_episodes = float(np.mean([record.ci95 for record in records]))
     both = math.hypot(seeds.half_width, of_episodes)
-    return Measured(100 * seeds.mean, 100 * both, f"{unit} and {len(records)} seeds", tuple(records))
+    return OurNumber(100 * seeds.mean, 100 * both, f"{unit} and {len(records)} seeds", tuple(records))
 
 
-def commands(cell: Cell, recipe: str = "fast", seed: int = 0) -> list[str]:
+def commands(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> list[str]:
     """What fills a cell, as typed: a training with its test, and a second test where that has another rule."""
     tests = [replace(test, checkpoint=Path("CHECKPOINT")) for test in tests_of(cell)]
     return [config.to_command() for config in (run_of(cell, recipe, seed), *tests)]
 
 
-def run_of(cell: Cell, recipe: str = "fast", seed: int = 0) -> RunConfig:
+def run_of(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> RunConfig:
     """The run that a cell needs."""
     table, column, ours = cell.table, cell.column, cell.row.ours
     assert ours is not None
@@ -213,7 +213,7 @@ def run_of(cell: Cell, recipe: str = "fast", seed: int = 0) -> RunConfig:
     )
 
 
-def tests_of(cell: Cell) -> list[EvaluateConfig]:
+def tests_of(cell: PaperCell) -> list[EvaluateConfig]:
     """The test of what ``run_of`` trains, where a cell is tested by another rule; its checkpoint is left open."""
     column, ours = cell.column, cell.row.ours
     if ours is None or not ours.test:
@@ -232,6 +232,6 @@ def tests_of(cell: Cell) -> list[EvaluateConfig]:
     return [test]
 
 
-def _query_of(column: Column) -> int:
+def _query_of(column: PaperColumn) -> int:
     """Queries a class; those of published runs are theirs."""
     return 15 if column.protocol else column.query

@@ -16,7 +16,7 @@ from fewshot.evaluation.evaluate import evaluate
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.measure import Outcome, measure
 from fewshot.experiments.resolve import ResolvedRun, TrainingPlan, refuse_for_untrained
-from fewshot.models.factory import Trained, build_method, implementation_of, load_trained, place, start_from
+from fewshot.models.factory import TrainedMethod, build_method, implementation_of, load_trained, place, start_from
 from fewshot.models.methods import Method
 from fewshot.models.tensor_files import save_tensors
 from fewshot.progress import Reporter
@@ -72,19 +72,19 @@ def run_readouts(
     return measure(trained, resolved.test, out, reporter)
 
 
-def write_untrained(resolved: ResolvedRun, out: Path) -> Trained:
+def write_untrained(resolved: ResolvedRun, out: Path) -> TrainedMethod:
     """A method with the weights that its seed gives it, and its checkpoint under ``out``: one for all tests."""
     method = _built(resolved, resolved.dataset.image_shape)
     method.trained = True  # as far as it ever will be
     metadata = resolved.metadata() | {"training": {"history": [], "seconds": 0.0}}
     checkpoint = resolved.folder(out) / CHECKPOINT
     save_tensors(checkpoint, method.state_dict(), metadata)
-    return Trained(place(method, resolved.device), checkpoint, metadata)
+    return TrainedMethod(place(method, resolved.device), checkpoint, metadata)
 
 
 def obtain_training(
     resolved: ResolvedRun, training: TrainingPlan, out: Path, reporter: Reporter, *, fresh: bool
-) -> Trained:
+) -> TrainedMethod:
     """The finished training of this identity, made now where there is none yet."""
     recipe, folder = training.recipe, resolved.folder(out)
     sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
@@ -117,7 +117,7 @@ def obtain_training(
         metadata = resolved.metadata() | implementation_of(method) | about
         save_tensors(checkpoint, method.state_dict(), metadata)
         state_path.unlink(missing_ok=True)
-    return Trained(method, checkpoint, metadata)
+    return TrainedMethod(method, checkpoint, metadata)
 
 
 def _built(resolved: ResolvedRun, image_shape: tuple[int, int, int], num_classes: int = 1) -> Method:

@@ -19,7 +19,7 @@ from episodes.spec import EpisodeSpec
 from episodes.types import Split
 from fewshot.experiments.measure import EvaluationPlan, measure
 from fewshot.experiments.publish import weights_candidates
-from fewshot.models.factory import Trained, load_trained
+from fewshot.models.factory import TrainedMethod, load_trained
 from fewshot.models.hardware import Precision, choose_device, choose_precision, has_fast_bf16
 from fewshot.progress import Reporter
 from fewshot.records.protocols import VERSION
@@ -151,7 +151,7 @@ def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
     )
 
 
-def _refuse_other_training(path: Path, record: RunRecord, trained: Trained) -> None:
+def _refuse_other_training(path: Path, record: RunRecord, trained: TrainedMethod) -> None:
     weights = trained_of(trained.metadata, record.trained.checkpoint)
     for name in _OF_TRAINING:
         stated, found = getattr(record.trained, name), getattr(weights, name)

@@ -27,7 +27,7 @@ class InitialWeights:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedMethod:
     """A method with its selected weights, and where they are kept."""
 
     method: Method
@@ -83,7 +83,7 @@ def place(method: Method, device: torch.device) -> Method:
     return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def load_trained(checkpoint: Path, device: torch.device) -> Trained:
+def load_trained(checkpoint: Path, device: torch.device) -> TrainedMethod:
     """A method from its checkpoint. Raises CheckpointError when it is none of ours.
 
     Of a method that trains on images the encoder is enough: what its loss holds besides serves in training alone.
@@ -108,7 +108,7 @@ def load_trained(checkpoint: Path, device: torch.device) -> Trained:
         method.trained = True
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
-    return Trained(place(method, device), checkpoint, metadata)
+    return TrainedMethod(place(method, device), checkpoint, metadata)
 
 
 def initial_weights(checkpoint: Path) -> InitialWeights:

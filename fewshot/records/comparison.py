@@ -13,7 +13,16 @@ import numpy as np
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.records.record import RunRecord, read_record, read_records
-from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, configuration_of, entries_by_cell, is_ranked
+from fewshot.records.rows import (
+    SETTINGS,
+    Cell,
+    Entry,
+    Setting,
+    configuration_of,
+    entries_by_cell,
+    is_ranked,
+    setting_of,
+)
 from fewshot.statistics.paired import PairedDifference, Rank, holm, paired_difference, ranks_with_ties
 from fewshot.statistics.ranks import RankTable, rank_table
 
@@ -83,7 +92,7 @@ def compare(
     words: Sequence[str],
     folder: Path,
     recipe: str | None = None,
-    setting: Block | None = None,
+    setting: Setting | None = None,
     problems: list[str] | None = None,
 ) -> list[Comparison]:
     """Compare what the words name, on every protocol that all of them were measured on.
@@ -102,7 +111,7 @@ def compare(
         raise ComparisonError("a comparison needs two records or more: fewshot compare A B [C ...]")
     shared = _setting_of_all(ranked, setting)
     named |= {
-        word: _chosen_rows([record for record in records if block_of(record) == shared])
+        word: _chosen_rows([record for record in records if setting_of(record) == shared])
         for word, records in ranked.items()
     }
     cells = sorted(set.intersection(*(set(rows) for rows in named.values())))
@@ -151,12 +160,12 @@ def _ranked(word: str, published: Sequence[RunRecord], folder: Path, recipe: str
     return found
 
 
-def _setting_of_all(ranked: Mapping[str, Sequence[RunRecord]], wanted: Block | None) -> Block | None:
+def _setting_of_all(ranked: Mapping[str, Sequence[RunRecord]], wanted: Setting | None) -> Setting | None:
     """The setting that models are compared in, if any is named. Raises ComparisonError where they share none."""
     if not ranked:
         return None
-    of_words = {word: {block_of(record) for record in records} for word, records in ranked.items()}
-    shared = [block for block in BLOCKS if all(block in blocks for blocks in of_words.values())]
+    of_words = {word: {setting_of(record) for record in records} for word, records in ranked.items()}
+    shared = [block for block in SETTINGS if all(block in blocks for blocks in of_words.values())]
     if wanted in shared or (shared and wanted is None):
         return wanted or shared[0]
     said = "; ".join(f"{word}: {', '.join(sorted(blocks))}" for word, blocks in of_words.items())
@@ -223,7 +232,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             {
                 "name": name,
                 "chosen": how,
-                "setting": block_of(entry.first),
+                "setting": setting_of(entry.first),
                 "label": entry.label,
                 "accuracy": entry.interval.mean,
                 "low": entry.interval.low,

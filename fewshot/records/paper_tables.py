@@ -23,7 +23,7 @@ class PaperTableError(UserError):
 
 
 @dataclass(frozen=True)
-class Column:
+class PaperColumn:
     """One kind of test. ``tolerance`` in points: how far trainings of one recipe may lie apart."""
 
     way: int
@@ -74,14 +74,14 @@ class Ours:
         kept = dict(self.options) if other == self.model else {}
         return other, kept | dict(self.test.get("options", {}))
 
-    def unlabeled(self, column: Column) -> tuple[int, int]:
+    def unlabeled(self, column: PaperColumn) -> tuple[int, int]:
         """Unlabeled images per class and distractor classes of a test episode."""
         number = int(self.test.get("unlabeled", self.training.get("unlabeled", 0)))
         return number, column.distractors if number else 0
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """One method of a table. ``printed`` selects its rows of published.csv; ``ours`` is None where none is here."""
 
     name: str
@@ -100,15 +100,15 @@ class PaperTable:
     dataset: str
     class_split: str
     pixels: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[PaperColumn, ...]
+    rows: tuple[PaperRow, ...]
     differences: tuple[str, ...]
 
     def pixels_of(self, ours: Ours) -> str:
         """The images and split of a row, as protocols name them."""
         return ours.pixels or self.pixels
 
-    def published(self, row: Row, column: Column) -> Published | None:
+    def published(self, row: PaperRow, column: PaperColumn) -> Published | None:
         """The printed number of a cell; None where published.csv has none. Raises PaperTableError where it has two."""
         wanted = dict(row.printed)
         variant = wanted.pop("variant", "").replace("{distractors}", "with" if column.distractors else "no")
@@ -145,8 +145,8 @@ def paper_table(name: str) -> PaperTable:
     try:
         return PaperTable(
             name=name,
-            columns=tuple(Column(**column) for column in content.pop("columns")),
-            rows=tuple(Row(**row | {"target": tuple(row.get("target", ()))}) for row in rows),
+            columns=tuple(PaperColumn(**column) for column in content.pop("columns")),
+            rows=tuple(PaperRow(**row | {"target": tuple(row.get("target", ()))}) for row in rows),
             differences=tuple(content.pop("differences")),
             **content,
         )

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 from fewshot.records.numbers import COMPARABLE_PIXELS, Published, published
-from fewshot.records.paper_tables import Column, Ours, PaperTable, Row, paper_table, paper_table_names
+from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
 
 __all__ = ["COMPARABLE_PIXELS", "Published", "Verdict", "published", "published_target", "target_of", "verdict"]
@@ -21,9 +21,9 @@ class _Target:
     """A cell of a paper's table that records of some models are held against."""
 
     table: PaperTable
-    row: Row
+    row: PaperRow
     ours: Ours
-    column: Column
+    column: PaperColumn
     number: Published
 
     @property

@@ -11,7 +11,7 @@ from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import COMPARABLE_PIXELS, Published, models_with_targets, published_target, target_of
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import BLOCKS, Block, Cell, Entry, block_of, entries_by_cell, is_ranked, why_apart
+from fewshot.records.rows import SETTINGS, Cell, Entry, Setting, entries_by_cell, is_ranked, setting_of, why_not_ranked
 from fewshot.statistics.paired import Rank, ranks_with_ties
 
 COLUMNS = ((5, 1), (5, 5), (20, 1), (20, 5))
@@ -19,14 +19,14 @@ COLUMNS = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 
 @dataclass(frozen=True)
-class Standing:
-    """An entry where it stands: ``rank`` is None where it is not ranked, and ``apart`` says why."""
+class RankedRow:
+    """An entry with its rank, which is None where it is not ranked; ``not_ranked_because`` then says why."""
 
     cell: Cell
-    block: Block
+    setting: Setting
     entry: Entry
     rank: Rank | None
-    apart: str = ""
+    not_ranked_because: str = ""
 
     @property
     def way_shot(self) -> tuple[int, int]:
@@ -50,31 +50,31 @@ class Standing:
         return None if self.target is None else 100 * self.entry.interval.mean - self.target.accuracy
 
 
-def standings(records: Iterable[RunRecord], *, smoke: bool = False) -> list[Standing]:
-    """Every entry where it stands: by cell, block and accuracy. Smoke tests are ranked among themselves or left out."""
+def ranked_rows(records: Iterable[RunRecord], *, smoke: bool = False) -> list[RankedRow]:
+    """Every entry by cell, setting and accuracy. Smoke tests are ranked among themselves or left out."""
     kept = [record for record in records if (record.recipe == "smoke") == smoke]
-    ranked = [record for record in kept if (smoke and not why_apart(record)) or is_ranked(record)]
-    apart = [record for record in kept if why_apart(record)]
-    found: list[Standing] = []
+    ranked = [record for record in kept if (smoke and not why_not_ranked(record)) or is_ranked(record)]
+    others = [record for record in kept if why_not_ranked(record)]
+    found: list[RankedRow] = []
     for cell, entries in entries_by_cell(ranked).items():
-        for block in BLOCKS:
-            members = [entry for entry in entries if block_of(entry.first) == block]
+        for setting in SETTINGS:
+            members = [entry for entry in entries if setting_of(entry.first) == setting]
             if members:
                 ranks = ranks_with_ties(np.stack([entry.accuracies for entry in members]))
-                found += [Standing(cell, block, entry, rank) for entry, rank in zip(members, ranks, strict=True)]
-    for cell, entries in entries_by_cell(apart).items():
-        found += [Standing(cell, block_of(e.first), e, None, why_apart(e.first)) for e in entries]
+                found += [RankedRow(cell, setting, entry, rank) for entry, rank in zip(members, ranks, strict=True)]
+    for cell, entries in entries_by_cell(others).items():
+        found += [RankedRow(cell, setting_of(e.first), e, None, why_not_ranked(e.first)) for e in entries]
     return found
 
 
-def settings(standing: Standing) -> tuple[str, str, int, int]:
+def settings(standing: RankedRow) -> tuple[str, str, int, int]:
     """What the columns of one table share: pixels, queries with version, episodes, episode seed."""
     cell = standing.cell
     name = ProtocolName.parse(cell.protocol)
     return name.dataset_id, f"{name.episodes}@v{name.version}", cell.num_episodes, cell.episode_seed
 
 
-def missing(found: Sequence[Standing]) -> dict[str, dict[str, list[tuple[int, int]]]]:
+def missing(found: Sequence[RankedRow]) -> dict[str, dict[str, list[tuple[int, int]]]]:
     """Pixels -> model -> cells of the field's tables without a ranked record, for every model that a paper reports
     there or that was measured on another of these cells."""
     there: dict[str, dict[str, set[tuple[int, int]]]] = {}

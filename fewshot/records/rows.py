@@ -25,8 +25,8 @@ from fewshot.statistics.intervals import (
     seed_interval,
 )
 
-Block = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]
-BLOCKS: dict[Block, str] = {
+Setting = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]
+SETTINGS: dict[Setting, str] = {
     "inductive": "each query is classified alone",
     "transductive": "queries of an episode see each other: not comparable with inductive rows",
     "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
@@ -55,7 +55,7 @@ def cell_of(record: RunRecord) -> Cell:
     return Cell(record.protocol, record.num_episodes, record.episode_seed, record.episodes_digest)
 
 
-def block_of(record: RunRecord) -> Block:
+def setting_of(record: RunRecord) -> Setting:
     """What kind of information the record's method used."""
     if record.embeddings is not None:
         return "external data"
@@ -68,11 +68,11 @@ def block_of(record: RunRecord) -> Block:
 
 def is_ranked(record: RunRecord) -> bool:
     """Whether a record is a result: no smoke test, trained in full on images like the tested ones, protocol current."""
-    return record.recipe != "smoke" and not record.shortened and not why_apart(record)
+    return record.recipe != "smoke" and not record.shortened and not why_not_ranked(record)
 
 
-def why_apart(record: RunRecord) -> str:
-    """Why a record stands apart from the ranking, in a few words; empty where it does not."""
+def why_not_ranked(record: RunRecord) -> str:
+    """Why a record is not ranked, in a few words; empty where it is."""
     reasons = []
     if not record.protocol_name.is_current:
         reasons.append("older version of the protocol")

@@ -31,7 +31,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a record. What is as usual is not written."""
 
 
-class Recipe(Part, frozen=True, kw_only=True):
+class StoredRecipe(Part, frozen=True, kw_only=True):
     """The training schedule as it was carried out; fewshot.training.recipes.Recipe says what each field means."""
 
     name: str
@@ -83,7 +83,7 @@ class Trained(Part, frozen=True, kw_only=True):
     train_images: str | None = None  # fingerprints
     val_images: str | None = None
     corruption: Share = 0.0  # share of the images that lost their detail on purpose
-    recipe: Recipe
+    recipe: StoredRecipe
     shortened: bool  # fewer training episodes than the recipe says
     seed: Count
     precision: str | None = None
@@ -128,7 +128,7 @@ def _clean(dataset_id: str, corruption: float) -> str:
     return dataset_id.removesuffix(f"-damaged-{100 * corruption:g}")
 
 
-class Validation(Part, frozen=True, kw_only=True):
+class StoredValidation(Part, frozen=True, kw_only=True):
     """The model after some training episodes, on the validation classes."""
 
     episode: Count
@@ -141,7 +141,7 @@ class Validation(Part, frozen=True, kw_only=True):
 class History(Part, frozen=True, kw_only=True):
     """The course of the training and the checkpoint that validation selected; empty where nothing was trained."""
 
-    validations: tuple[Validation, ...] = ()
+    validations: tuple[StoredValidation, ...] = ()
     selected_episode: Count | None = None
     val_accuracy: Share | None = None
     val_ci95: Number | None = None

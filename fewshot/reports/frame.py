@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from fewshot.records.ranking import Standing, standings
+from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import trained_on
 from fewshot.reports.rendering import Bold
@@ -30,7 +30,7 @@ class Column:
     """
 
     name: str
-    value: Callable[[Standing], Any]
+    value: Callable[[RankedRow], Any]
     dtype: Literal["string", "Int64", "float64", "boolean"] = "string"
     form: str = ""
     heading: str = ""
@@ -62,10 +62,10 @@ def leaderboard_frame(
     Accuracies and half widths of 95 % intervals are percentages. ``columns`` are those of ``COLUMNS`` by default.
     Smoke tests are left out, or with ``smoke`` ranked alone.
     """
-    return frame_of(standings(records, smoke=smoke), columns)
+    return frame_of(ranked_rows(records, smoke=smoke), columns)
 
 
-def frame_of(rows: Sequence[Standing], columns: Sequence[Column] | None = None) -> pd.DataFrame:
+def frame_of(rows: Sequence[RankedRow], columns: Sequence[Column] | None = None) -> pd.DataFrame:
     """The frame of rows that are ranked already."""
     chosen = COLUMNS if columns is None else columns
     return pd.DataFrame({c.name: pd.array([c.value(row) for row in rows], dtype=c.dtype) for c in chosen})
@@ -116,23 +116,23 @@ def _duration(row: Row) -> str:
     return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
 
 
-def _of_classes(part: str) -> Callable[[Standing], float | None]:
-    def value(row: Standing) -> float | None:
+def _of_classes(part: str) -> Callable[[RankedRow], float | None]:
+    def value(row: RankedRow) -> float | None:
         interval: CoveringInterval | None = row.entry.over_classes
         return None if interval is None else 100 * float(getattr(interval, part))
 
     return value
 
 
-def _of_spread(part: str) -> Callable[[Standing], float]:
+def _of_spread(part: str) -> Callable[[RankedRow], float]:
     return lambda row: 100 * float(getattr(spread(row.entry.accuracies), part))
 
 
-def _options(row: Standing) -> str:
+def _options(row: RankedRow) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(row.entry.first.trained.model_options.items()))
 
 
-def _published(part: str) -> Callable[[Standing], Any]:
+def _published(part: str) -> Callable[[RankedRow], Any]:
     return lambda row: None if row.target is None else getattr(row.target, part)
 
 
@@ -150,10 +150,10 @@ COLUMNS: list[Column] = [
     Column("episodes", lambda row: row.cell.num_episodes, "Int64"),
     Column("episode_seed", lambda row: row.cell.episode_seed, "Int64"),
     Column("episodes_digest", lambda row: row.cell.digest),
-    Column("setting", lambda row: row.block),
+    Column("setting", lambda row: row.setting),
     Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_DETAILS, text=rank_words),
     Column("rank_worst", lambda row: row.rank and row.rank.worst, "Int64"),
-    Column("not_ranked_because", lambda row: row.apart or None),
+    Column("not_ranked_because", lambda row: row.not_ranked_because or None),
     Column("model", lambda row: row.entry.first.model),
     Column("options", _options),
     Column("display_name", lambda row: row.entry.model, heading="model", tables=_EVERYWHERE),

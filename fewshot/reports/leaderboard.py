@@ -9,9 +9,9 @@ import pandas as pd
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import COLUMNS as WAYS_AND_SHOTS
-from fewshot.records.ranking import Standing, missing, standings
+from fewshot.records.ranking import RankedRow, missing, ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import BLOCKS, Block
+from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports import frame as frames
 from fewshot.reports.frame import Row, accuracy_words, csv_text, frame_of, is_best, rank_words
 from fewshot.reports.pages.base import Content, Page
@@ -34,7 +34,7 @@ def overview(frame: pd.DataFrame) -> list[Section]:
         for setting, members in _by_setting(rows):
             table = _wide(members, _CONFIGURATION, labels, lambda row: f"{accuracy_words(row)} ({rank_words(row)})")
             numbers = frozenset(table.columns[len(labels) :])
-            sections.append(Section(text=f"{setting.capitalize()}: {BLOCKS[setting]}.", table=table, numbers=numbers))
+            sections.append(Section(text=f"{setting.capitalize()}: {SETTINGS[setting]}.", table=table, numbers=numbers))
     return sections or [_NOTHING]
 
 
@@ -55,7 +55,7 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             held_first = members.assign(held=members["published"].notna())
             held_first = held_first.sort_values(["held", "accuracy"], ascending=False, kind="stable")
             table = _wide(held_first, ["model"], {"model": lambda row: str(row.model)}, _beside_published)
-            text = f"**{_title(rows)}**; {setting}: {BLOCKS[setting]}"
+            text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
             sections.append(Section(text=text, table=table, numbers=frozenset(table.columns[1:])))
     return sections or [_NOTHING]
 
@@ -94,8 +94,8 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in sorted(found, key=order)]
 
 
-def _by_setting(rows: pd.DataFrame) -> list[tuple[Block, pd.DataFrame]]:
-    groups = [(setting, rows[rows["setting"] == setting]) for setting in BLOCKS]
+def _by_setting(rows: pd.DataFrame) -> list[tuple[Setting, pd.DataFrame]]:
+    groups = [(setting, rows[rows["setting"] == setting]) for setting in SETTINGS]
     return [(setting, members) for setting, members in groups if len(members)]
 
 
@@ -149,7 +149,7 @@ def _listed(rows: pd.DataFrame, kind: str, heading: str, level: int) -> Section:
     return Section(heading, level, table=table, numbers=frozenset(c.heading for c in columns if c.right))
 
 
-def _lacking(found: Sequence[Standing]) -> list[Section]:
+def _lacking(found: Sequence[RankedRow]) -> list[Section]:
     table = table_of(
         {"images": pixels, "model": model, "cells": ", ".join(_head(*cell) for cell in cells)}
         for pixels, models in missing(found).items()
@@ -160,7 +160,7 @@ def _lacking(found: Sequence[Standing]) -> list[Section]:
 
 
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
-    found = standings(records)
+    found = ranked_rows(records)
     frame = frame_of(found)
     first = overview(frame)
     whole = [*first, *unranked(frame), *_lacking(found), *details(frame)]

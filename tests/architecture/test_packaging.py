@@ -25,11 +25,22 @@ ROOT = Path(__file__).resolve().parents[2]
 UNWANTED = {"lightning", "pytorch-lightning", "albumentations", "torchmeta", "higher", "ffcv"}
 # Written in pieces, so that this file does not contain what it forbids.
 MACHINE_TRACES = re.compile(
-    r"/wo" r"rk/|/ro" r"ot/|/ho" r"me/\w|/Us" r"ers/\w|[a-z]:\\us" r"ers|"
-    r"py" r"pi\.org|python" r"hosted\.org|download\.py" r"torch\.org|"
-    r"registry\.np" r"mjs|deb\.deb" r"ian\.org|ana" r"conda\.org",
+    r"/wo"
+    r"rk/|/ro"
+    r"ot/|/ho"
+    r"me/\w|/Us"
+    r"ers/\w|[a-z]:\\us"
+    r"ers|"
+    r"py"
+    r"pi\.org|python"
+    r"hosted\.org|download\.py"
+    r"torch\.org|"
+    r"registry\.np"
+    r"mjs|deb\.deb"
+    r"ian\.org|ana"
+    r"conda\.org",
     re.IGNORECASE,
-)  # fmt: skip
+)
 
 
 def canonical(name: str) -> str:

@@ -18,14 +18,14 @@ from fewshot.experiments.run import run
 from fewshot.experiments.sweep import Job, Place
 from fewshot.progress import Reporter
 from fewshot.records.record import RunRecord
-from fewshot.records.schema import Cost, History, Validation
+from fewshot.records.schema import Cost, History, StoredValidation
 from records import a_record
 
 SMOKE = Goal(dataset="strokes", recipe="smoke", num_episodes=20, num_seeds=2, target=0.0)
 
 
 def record(accuracy: float, seconds: float, validation: float) -> RunRecord:
-    validations = tuple(Validation(episode=episode, accuracy=0.5, ci95=0.1, loss=1.0) for episode in (10, 20))
+    validations = tuple(StoredValidation(episode=episode, accuracy=0.5, ci95=0.1, loss=1.0) for episode in (10, 20))
     return a_record(
         accuracy=accuracy,
         ci95=0.01,

@@ -17,9 +17,16 @@ from fewshot.reports.plots.style import save
 from toy_bench import called_here
 
 TINY = Sizes(
-    classes=(10, 50), images=(300, 600), way=(5, 10), shot=(1, 2), episodes=(3, 40), scored=((5, 1, 10),),
-    fixed_classes=20, rounds=1, blocks=1,
-)  # fmt: skip
+    classes=(10, 50),
+    images=(300, 600),
+    way=(5, 10),
+    shot=(1, 2),
+    episodes=(3, 40),
+    scored=((5, 1, 10),),
+    fixed_classes=20,
+    rounds=1,
+    blocks=1,
+)
 
 
 @pytest.fixture(scope="module")

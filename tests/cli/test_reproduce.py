@@ -15,7 +15,7 @@ from fewshot.experiments import resolve
 from fewshot.experiments.paper_plan import fill
 from fewshot.progress import duration
 from fewshot.records import paper_tables
-from fewshot.records.paper_tables import Column, Ours, PaperTable, Row
+from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable
 from fewshot.records.record import read_records, write_record
 from fewshot.training.loop import Progress
 from omniglot_records import of_omniglot
@@ -30,12 +30,14 @@ TOY = PaperTable(
     dataset="strokes",
     class_split="standard",
     pixels="strokes-standard-28-c50",
-    columns=(Column(5, 1, 1.0, query=5),),
+    columns=(PaperColumn(5, 1, 1.0, query=5),),
     rows=(
-        Row("as trained", PROTO, Ours("proto", encoder_options=NARROW)),
-        Row("refined", PROTO, Ours("proto", encoder_options=NARROW, test={"as": "soft-kmeans-proto", "unlabeled": 2})),
-        Row("another", PROTO, Ours("siamese-cosine", encoder_options=NARROW)),
-        Row("of others", PROTO),
+        PaperRow("as trained", PROTO, Ours("proto", encoder_options=NARROW)),
+        PaperRow(
+            "refined", PROTO, Ours("proto", encoder_options=NARROW, test={"as": "soft-kmeans-proto", "unlabeled": 2})
+        ),
+        PaperRow("another", PROTO, Ours("siamese-cosine", encoder_options=NARROW)),
+        PaperRow("of others", PROTO),
     ),
     differences=("It is a toy.",),
 )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.record import RunRecord, pack_counts, write_record
-from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, Recipe, Trained, Validation
+from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, StoredRecipe, StoredValidation, Trained
 from fewshot.statistics.intervals import CI95_FORMULA, interval_over_episodes
 
 COUNTS = np.asarray([70, 75, 71, 75, 60], np.uint16)
@@ -41,14 +41,14 @@ def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> Run
             model_options={},
             encoder="conv4",
             encoder_options={},
-            recipe=Recipe(name="fast", source="a test", train_episodes=3000, train_way=60),
+            recipe=StoredRecipe(name="fast", source="a test", train_episodes=3000, train_way=60),
             shortened=False,
             seed=3,
             commit="c",
             checkpoint="",
         ),
         test=EpisodeSettings(**omniglot, way=5, shot=1, query=15),
-        history=History(validations=(Validation(episode=1, accuracy=0.5, ci95=0.1, loss=0.5, seconds=1.0),)),
+        history=History(validations=(StoredValidation(episode=1, accuracy=0.5, ci95=0.1, loss=0.5, seconds=1.0),)),
         cost=Cost(training_seconds=1.5, test_seconds=0.5),
         hardware=Hardware(cores=2),
         versions={"torch": "2"},

@@ -8,7 +8,7 @@ import numpy as np
 
 import records
 from fewshot.records.record import RunRecord
-from fewshot.records.schema import Cost, Hardware, History, Validation
+from fewshot.records.schema import Cost, Hardware, History, StoredValidation
 from records import changed
 
 EPISODES = 200
@@ -24,7 +24,8 @@ def a_record(model: str = "proto", accuracy: float = 0.95, way: int = 5, shot: i
     dataset, class_split, _ = dataset_id.split("-")
     images = {"dataset": dataset, "class_split": class_split, "dataset_id": dataset_id}
     validations = tuple(
-        Validation(episode=500 * (i + 1), accuracy=accuracy - 0.2 / (i + 1), ci95=0.01, loss=1.0) for i in range(6)
+        StoredValidation(episode=500 * (i + 1), accuracy=accuracy - 0.2 / (i + 1), ci95=0.01, loss=1.0)
+        for i in range(6)
     )
     record = records.a_record(
         counts,

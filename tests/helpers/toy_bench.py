@@ -16,7 +16,7 @@ from fewshot.bench import methods as bench_models
 from fewshot.bench import peers as bench_peers
 from fewshot.bench import suite as bench_suite
 
-TINY = bench.Setting(
+TINY = bench.Workload(
     "omniglot 3w1s1q", "omniglot", EpisodeSpec(3, 1, 1), EpisodeSpec(3, 1, 2), (1, 28, 28), stand_in=(8, 14)
 )
 

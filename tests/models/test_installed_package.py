@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.records.ranking import standings
+from fewshot.records.ranking import ranked_rows
 from fewshot.records.record import RunRecord, read_record
 from installed_package import install
 
@@ -145,6 +145,6 @@ def test_a_transductive_readout_is_ranked_in_a_setting_of_its_own(folder: Path) 
     records = records_in(folder)
     assert not records["city-block"].transductive
     assert records["city-block soft-kmeans"].transductive
-    rows = {row.entry.first.readout: row.block for row in standings(records.values(), smoke=True)}
+    rows = {row.entry.first.readout: row.setting for row in ranked_rows(records.values(), smoke=True)}
     assert rows["soft-kmeans"] == "transductive"
     assert rows[""] == "inductive"

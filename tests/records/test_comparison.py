@@ -11,7 +11,7 @@ from PIL import Image
 from command_line import Fewshot
 from fewshot.records.comparison import ComparisonError, compare, ranks_over_protocols
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import block_of, cell_of, entries_by_cell, is_ranked, why_apart
+from fewshot.records.rows import cell_of, entries_by_cell, is_ranked, setting_of, why_not_ranked
 from fewshot.records.schema import ExternalEmbeddings, History
 from fewshot.statistics.intervals import bca_interval, episode_interval
 from fewshot.statistics.paired import Rank
@@ -99,12 +99,12 @@ def test_models_are_compared_within_one_setting_by_their_own_rule(tmp_path: Path
         measured("seen", 2, transductive=True),
     )
     (found,) = compare(("proto", "relation"), results / "runs")
-    assert {block_of(entry.first) for entry in found.entries} == {"inductive"}
+    assert {setting_of(entry.first) for entry in found.entries} == {"inductive"}
     assert {entry.first.readout for entry in found.entries} == {""}
     (found,) = compare(("proto+simpleshot", "relation"), results / "runs")
     assert found.entries[0].first.readout == "simpleshot"
     (found,) = compare(("relation", "seen"), results / "runs")
-    assert {block_of(entry.first) for entry in found.entries} == {"transductive"}
+    assert {setting_of(entry.first) for entry in found.entries} == {"transductive"}
     with pytest.raises(ComparisonError, match="not all were measured in one setting: proto: inductive; seen: transd"):
         compare(("proto", "seen"), results / "runs")
     with pytest.raises(ComparisonError, match=r"of proto with read-out svm that is ranked: name proto\+simpleshot"):
@@ -132,7 +132,7 @@ def test_external_embeddings_have_a_setting_of_their_own_and_say_what_made_them(
     made = ExternalEmbeddings(file="clip.npz", sha256="0", dim=512, trained_on="400 million pairs")
     record = measured("clip", 9, embeddings=made)
     ((entry,),) = entries_by_cell([record]).values()
-    assert block_of(record) == "external data"
+    assert setting_of(record) == "external data"
     assert entry.model == "clip (trained on 400 million pairs)"
 
 
@@ -162,21 +162,21 @@ def test_seeds_are_averaged_episode_by_episode_and_the_later_of_two_equal_ones_c
     ],
 )
 def test_what_is_no_plain_result_stands_apart_and_says_why(changes: dict[str, Any], reason: str) -> None:
-    assert why_apart(measured("a", **changes)) == reason
+    assert why_not_ranked(measured("a", **changes)) == reason
     assert is_ranked(measured("a", **changes)) == (not reason)
 
 
 def test_what_was_trained_on_other_images_stands_apart() -> None:
     record = measured("a")
     for pixels, share, reason in (("strokes-standard-28", 0, "trained on other images"), ("x", 0.3, "damaged images")):
-        assert why_apart(changed(record, trained={"dataset_id": pixels, "corruption": share})) == reason
+        assert why_not_ranked(changed(record, trained={"dataset_id": pixels, "corruption": share})) == reason
 
 
 def test_blocks_follow_what_a_method_used() -> None:
-    assert block_of(measured("a")) == "inductive"
-    assert block_of(measured("a", transductive=True)) == "transductive"
-    assert block_of(measured("a", self_supervised=True)) == "self-supervised"
-    assert block_of(measured("a", uses_unlabeled=True, transductive=True)) == "semi-supervised"
+    assert setting_of(measured("a")) == "inductive"
+    assert setting_of(measured("a", transductive=True)) == "transductive"
+    assert setting_of(measured("a", self_supervised=True)) == "self-supervised"
+    assert setting_of(measured("a", uses_unlabeled=True, transductive=True)) == "semi-supervised"
     assert cell_of(measured("a")) == cell_of(measured("b"))
 
 

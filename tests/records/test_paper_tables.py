@@ -12,12 +12,20 @@ import pytest
 
 from episodes.datasets.cards import DATASETS
 from fewshot.cli.run import evaluate, evaluate_config, run, run_config
-from fewshot.experiments.paper_plan import Cell, Measured, commands, fill
+from fewshot.experiments.paper_plan import OurNumber, PaperCell, commands, fill
 from fewshot.experiments.resolve import recipe_of
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
 from fewshot.models.options import checked_options, non_default_options
-from fewshot.records.paper_tables import Column, Ours, PaperTable, PaperTableError, Row, paper_table, paper_table_names
+from fewshot.records.paper_tables import (
+    Ours,
+    PaperColumn,
+    PaperRow,
+    PaperTable,
+    PaperTableError,
+    paper_table,
+    paper_table_names,
+)
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import Rule
 from fewshot.training.recipes import Recipe
@@ -27,7 +35,7 @@ NAMES = paper_table_names()
 every_table = pytest.mark.parametrize("name", NAMES)
 
 
-def cells_of_ours(name: str) -> list[Cell]:
+def cells_of_ours(name: str) -> list[PaperCell]:
     return [cell for cell in fill(paper_table(name), []) if cell.row.ours is not None]
 
 
@@ -91,7 +99,7 @@ def test_every_printed_command_is_one_that_the_command_line_takes(name: str) -> 
 
 def test_a_printed_number_that_is_there_twice_is_an_error() -> None:
     table = paper_table("snell2017-table1")
-    loose = Row("both", {"method": "matching", "dataset": "omniglot", "source": "Vinyals", "table": "Table 1"})
+    loose = PaperRow("both", {"method": "matching", "dataset": "omniglot", "source": "Vinyals", "table": "Table 1"})
     with pytest.raises(PaperTableError, match="2 published numbers"):
         table.published(loose, table.columns[0])
 
@@ -99,7 +107,7 @@ def test_a_printed_number_that_is_there_twice_is_an_error() -> None:
 TABLE = replace(paper_table("snell2017-table1"), rows=paper_table("snell2017-table1").rows[:1])
 
 
-def ours_in(records: list[RunRecord], table: PaperTable = TABLE, cell: int = 0) -> Measured | None:
+def ours_in(records: list[RunRecord], table: PaperTable = TABLE, cell: int = 0) -> OurNumber | None:
     return fill(table, records)[cell].ours
 
 
@@ -177,21 +185,23 @@ SNELL_MINI = paper_table("snell2017-table2")
 def test_the_verdict_weighs_the_intervals_of_both_sides(ours: float, verdict: str) -> None:
     """49.42 ± 0.78 published and ± 0.18 ours: the bound is sqrt(0.78² + 0.18²) = 0.8005."""
     row, column = SNELL_MINI.rows[0], SNELL_MINI.columns[0]
-    measured = Measured(ours, 0.18, "episodes", ())
-    assert Cell(SNELL_MINI, row, column, SNELL_MINI.published(row, column), measured).verdict == verdict
+    measured = OurNumber(ours, 0.18, "episodes", ())
+    assert PaperCell(SNELL_MINI, row, column, SNELL_MINI.published(row, column), measured).verdict == verdict
 
 
 @pytest.mark.parametrize(("ours", "within"), [(98.45, True), (98.39, False), (99.15, True), (99.25, False)])
 def test_without_a_published_interval_the_gap_is_held_against_the_tolerance(ours: float, within: bool) -> None:
     row, column = TABLE.rows[0], TABLE.columns[0]
-    cell = Cell(TABLE, row, column, TABLE.published(row, column), Measured(ours, 0.05, "episodes", ()))
+    cell = PaperCell(TABLE, row, column, TABLE.published(row, column), OurNumber(ours, 0.05, "episodes", ()))
     assert (cell.verdict, cell.within_tolerance) == ("no interval published", within)
 
 
 def test_a_second_rule_in_the_test_is_a_second_command() -> None:
     ours = Ours("proto", training={"labeled_share": 0.1}, test={"as": "soft-kmeans-proto", "unlabeled": 5})
     table = paper_table("ren2018-omniglot")
-    cell = Cell(table, replace(table.rows[0], ours=ours), Column(5, 1, 1.0, query=14, distractors=5), None, None)
+    cell = PaperCell(
+        table, replace(table.rows[0], ours=ours), PaperColumn(5, 1, 1.0, query=14, distractors=5), None, None
+    )
     first, second = cell.as_dict()["commands"]
     assert first == "fewshot run --model proto --way 5 --shot 1 --query 14 --labeled-share 0.1"
     assert second == (

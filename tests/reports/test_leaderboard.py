@@ -13,7 +13,7 @@ from rich.console import Console
 
 from command_line import Fewshot
 from fewshot.cli.output import stacked_tables
-from fewshot.records.ranking import missing, standings
+from fewshot.records.ranking import missing, ranked_rows
 from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
 from fewshot.reports import frame as frames
@@ -125,8 +125,8 @@ def test_rows_that_are_not_comparable_stand_in_a_table_of_their_own(flags: dict[
 
 
 def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is_held_against_no_paper() -> None:
-    standing, own = standings([measured("proto", 5, readout="logistic regression"), measured("proto")])
-    assert standing.block == "inductive"
+    standing, own = ranked_rows([measured("proto", 5, readout="logistic regression"), measured("proto")])
+    assert standing.setting == "inductive"
     assert standing.target is None
     assert own.target is not None
     assert rows_of(render([standing.entry.first]), "| proto |")[0][1] == "logistic regression"
@@ -147,10 +147,10 @@ def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details
     (row,) = rows_of(render([one, five]), "| proto |")
     assert row[3] == "fast: 60-way"
     assert all(row[4:6])
-    schedules = [standing.entry.schedule for standing in standings([one, five])]
+    schedules = [standing.entry.schedule for standing in ranked_rows([one, five])]
     assert schedules == ["fast: 60-way, 3,000 episodes", "fast: 60-way 1-shot, 3,000 episodes"]
     batches = with_config(measured("supcon"), recipe={"train_way": None, "batch_size": 256, "train_episodes": 4000})
-    assert standings([batches])[0].entry.schedule == "fast: batches of 256, 4,000 batches"
+    assert ranked_rows([batches])[0].entry.schedule == "fast: batches of 256, 4,000 batches"
 
 
 def test_what_was_trained_on_other_images_names_them() -> None:
@@ -235,7 +235,7 @@ def test_names_are_escaped_for_their_format() -> None:
 
 
 def test_cells_that_a_paper_has_and_the_records_lack_are_named() -> None:
-    lacking = missing(standings([measured("proto"), measured("mine", shot=5), measured("relation", shortened=True)]))
+    lacking = missing(ranked_rows([measured("proto"), measured("mine", shot=5), measured("relation", shortened=True)]))
     cells = lacking["omniglot-vinyals-28"]
     assert cells["proto"] == [(5, 5), (20, 1), (20, 5)]
     assert cells["mine"] == [(5, 1), (20, 1), (20, 5)]

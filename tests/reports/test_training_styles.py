@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fewshot.records.record import RunRecord, read_records
-from fewshot.records.schema import Recipe
+from fewshot.records.schema import StoredRecipe
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.pages.training_styles import (
     PAGE,
@@ -37,7 +37,7 @@ def record_of(model: str, recipe: dict[str, Any], rate: float, readout: str = ""
     counts = (hard < rate).sum(1).astype(np.uint16)
     values = {
         "model": model,
-        "trained": {"recipe": Recipe(source="a test", **recipe), "encoder": "conv4", "model_options": {}},
+        "trained": {"recipe": StoredRecipe(source="a test", **recipe), "encoder": "conv4", "model_options": {}},
         "counts": counts,
         "num_queries": 75,
         "readout": readout,

@@ -32,7 +32,7 @@ _FIRST = ("omniglot-vinyals-28", 1)  # data set id and shot of the question that
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A heading, how to read what follows, and what follows; the first ``shown`` figures of a group are open."""
 
     key: str
@@ -51,7 +51,7 @@ class Section:
         return not (self.cards or any(self.figures) or self.tables or self.missing)
 
 
-def sections_of(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[Section]:  # noqa: B008
+def sections_of(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[PageSection]:  # noqa: B008
     """Everything that these records and the gallery have to say."""
     boards = boards_of(records)
     made = (
@@ -161,7 +161,7 @@ def _footer() -> str:
     )
 
 
-def _short_answer(boards: Sequence[Board]) -> Section:
+def _short_answer(boards: Sequence[Board]) -> PageSection:
     answered = [board for board in boards if board.ranked]
     usual = [board for board in answered if board.is_usual]
     first = [board for board in usual if (board.protocol.dataset_id, board.protocol.shot) == _FIRST]
@@ -170,10 +170,10 @@ def _short_answer(boards: Sequence[Board]) -> Section:
     lead = "Inductive models, each trained in full as its recipe says; all were tested on the very same episodes."
     heading = "The short answer: one shot on Omniglot" if first else "The short answer"
     cards = tuple((board, answers_for(board)) for board in shown)
-    return Section("answer", "Short answer", lead, heading, cards, tables=(tables.elsewhere(rest),) if rest else ())
+    return PageSection("answer", "Short answer", lead, heading, cards, tables=(tables.elsewhere(rest),) if rest else ())
 
 
-def _leaderboards(boards: Sequence[Board]) -> Section:
+def _leaderboards(boards: Sequence[Board]) -> PageSection:
     lead = (
         "Accuracy with its 95 % interval over test episodes. Rows that the paired test does not separate share their "
         "rank; bold: not surely beaten by anyone in the table. Press a heading to sort."
@@ -182,43 +182,43 @@ def _leaderboards(boards: Sequence[Board]) -> Section:
     usual = tuple(tables.leaderboards([board for board in boards if board.is_usual], ranked=True))
     others = tables.leaderboards([board for board in boards if not board.is_usual], ranked=True)
     others += tables.leaderboards(boards, ranked=False)
-    return Section("leaderboard", "Leaderboard", lead, "", (), (charts,), usual, tuple(others), shown=4)
+    return PageSection("leaderboard", "Leaderboard", lead, "", (), (charts,), usual, tuple(others), shown=4)
 
 
-def _published(boards: Sequence[Board]) -> Section:
+def _published(boards: Sequence[Board]) -> PageSection:
     lead = "Each of our numbers that a paper prints for the same data set, way and shot."
     table = tables.beside_the_papers(boards)
-    return Section("papers", "Published", lead, "Beside published numbers", tables=(table,) if table else ())
+    return PageSection("papers", "Published", lead, "Beside published numbers", tables=(table,) if table else ())
 
 
-def _pairs(boards: Sequence[Board]) -> Section:
+def _pairs(boards: Sequence[Board]) -> PageSection:
     lead = "All models answer the same episodes, so their differences are known far better than their accuracies."
     maps = [found for board in boards if (found := figures.paired(board))]
-    return Section("pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,))
+    return PageSection("pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,))
 
 
-def _spreads(boards: Sequence[Board]) -> Section:
+def _spreads(boards: Sequence[Board]) -> PageSection:
     lead = "The mean hides the bad episodes: these are what somebody meets who has one problem to solve."
     charts, found = [figures.distribution(board) for board in boards], (tables.spreads(boards),) if boards else ()
-    return Section("spread", "Single episodes", lead, figures=(charts,), tables=found)
+    return PageSection("spread", "Single episodes", lead, figures=(charts,), tables=found)
 
 
-def _learning(boards: Sequence[Board]) -> Section:
+def _learning(boards: Sequence[Board]) -> PageSection:
     lead = "How each training went on the validation classes, which select the checkpoint; test classes never do."
-    return Section("learning", "Learning curves", lead, figures=(figures.learning_curves(boards),))
+    return PageSection("learning", "Learning curves", lead, figures=(figures.learning_curves(boards),))
 
 
-def _shots_and_ways(boards: Sequence[Board]) -> Section:
+def _shots_and_ways(boards: Sequence[Board]) -> PageSection:
     lead = "More support images help; more classes to choose from hurt. How much, model by model."
-    return Section(
+    return PageSection(
         "shots", "Shots and ways", lead, figures=(figures.against_shots(boards), figures.against_ways(boards))
     )
 
 
-def _costs(boards: Sequence[Board]) -> Section:
+def _costs(boards: Sequence[Board]) -> PageSection:
     lead = "What the accuracy cost in training time."
     charts = [found for board in boards if (found := figures.costs(board))]
-    return Section("costs", "Costs", lead, figures=(charts,))
+    return PageSection("costs", "Costs", lead, figures=(charts,))
 
 
 def _looked_at(boards: Sequence[Board]) -> list[Board]:
@@ -226,13 +226,13 @@ def _looked_at(boards: Sequence[Board]) -> list[Board]:
     return [board for board in boards if (board.protocol.way, board.protocol.shot) == (5, 1) and board.is_usual]
 
 
-def _classes(boards: Sequence[Board], seen: Gallery) -> Section:
+def _classes(boards: Sequence[Board], seen: Gallery) -> PageSection:
     lead = "Which classes are hard, which are taken for each other, and whether the model knows when it is wrong."
     charts = [figure for board in _looked_at(boards) for figure in gallery.class_figures(board, seen)]
-    return Section("classes", "Classes", lead, "Class by class", figures=(charts,), shown=4)
+    return PageSection("classes", "Classes", lead, "Class by class", figures=(charts,), shown=4)
 
 
-def _embeddings(boards: Sequence[Board], seen: Gallery) -> Section:
+def _embeddings(boards: Sequence[Board], seen: Gallery) -> PageSection:
     lead = "Where each encoder puts the images of one and the same episode."
     charts = [figure for board in _looked_at(boards) for figure in gallery.embeddings(board, seen)]
     missing = []
@@ -244,21 +244,21 @@ def _embeddings(boards: Sequence[Board], seen: Gallery) -> Section:
                 f"them, images that may be passed on ({', '.join(_shareable())})."
             )
     heading = "One episode, as each model sees it"
-    return Section("embeddings", "Embeddings", lead, heading, figures=(charts,), missing=tuple(missing))
+    return PageSection("embeddings", "Embeddings", lead, heading, figures=(charts,), missing=tuple(missing))
 
 
 def _shareable() -> list[str]:
     return [name for name in DATASETS if DATASETS.get(name).shareable]
 
 
-def _hardest(boards: Sequence[Board], seen: Gallery) -> Section:
+def _hardest(boards: Sequence[Board], seen: Gallery) -> PageSection:
     lead = "Often the images themselves are to blame: look before you blame a model."
     charts = [figure for board in _looked_at(boards) for figure in gallery.hardest(board, seen)]
     none = "Not drawn: `fewshot report --closeups` makes them where weights and images are on this machine."
     missing = (none,) if boards and not charts else ()
-    return Section("hardest", "Hardest episodes", lead, figures=(charts,), missing=missing, shown=4)
+    return PageSection("hardest", "Hardest episodes", lead, figures=(charts,), missing=missing, shown=4)
 
 
-def _records(boards: Sequence[Board]) -> Section:
+def _records(boards: Sequence[Board]) -> PageSection:
     lead = "What was run, by which code, on which episodes: `fewshot verify` takes any of these and measures it again."
-    return Section("records", "Records", lead, tables=(tables.provenance(boards),) if boards else ())
+    return PageSection("records", "Records", lead, tables=(tables.provenance(boards),) if boards else ())

@@ -11,7 +11,7 @@ from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import Block, Entry, block_of, entries_by_cell, why_apart
+from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
 
 _USUAL_EPISODES = 10_000
 
@@ -28,14 +28,14 @@ class NamedRow(Entry):
         return self.name.replace(f" + {self.first.readout}", "", 1) if self.first.readout else self.name
 
     @property
-    def setting(self) -> Block:
+    def setting(self) -> Setting:
         """inductive, self-supervised, transductive, ..."""
-        return block_of(self.first)
+        return setting_of(self.first)
 
     @property
     def unranked(self) -> str:
         """Why it is not ranked, in a few words: shortened training, corrupted images; empty where it is."""
-        return why_apart(self.first)
+        return why_not_ranked(self.first)
 
     @property
     def is_ranked(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewshot.records.rows import BLOCKS, Block
+from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.html.summary import answers_for, source_of, verdict
 from fewshot.reports.plots.charts import duration, signed
@@ -60,14 +60,14 @@ def _accuracy(row: NamedRow, look: str = "", note: str = "") -> Value:
 
 def leaderboards(boards: Sequence[Board], *, ranked: bool) -> list[SortableTable]:
     """A table for each data set and setting: of what is ranked, or of what is not."""
-    found: dict[tuple[str, str, Block], list[tuple[Board, list[NamedRow]]]] = defaultdict(list)
+    found: dict[tuple[str, str, Setting], list[tuple[Board, list[NamedRow]]]] = defaultdict(list)
     for board in boards:
-        for setting in BLOCKS:
+        for setting in SETTINGS:
             rows = [row for row in board.rows if row.setting == setting and ranked != bool(row.unranked)]
             if rows:
                 found[board.dataset, board.details, setting].append((board, rows))
     titles = {key: f"{key[0]}, {key[2]}{key[1]}" + ("" if ranked else ", not ranked") for key in found}
-    return [_leaderboard(titles[key], BLOCKS[key[2]], rows, ranked=ranked) for key, rows in found.items()]
+    return [_leaderboard(titles[key], SETTINGS[key[2]], rows, ranked=ranked) for key, rows in found.items()]
 
 
 def _leaderboard(

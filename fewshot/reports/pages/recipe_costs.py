@@ -18,7 +18,7 @@ _WITHIN = "within intervals"
 
 
 @dataclass(frozen=True)
-class Cost:
+class RecipeCost:
     """The best fast training of a model in one cell, and how long the paper's would be."""
 
     record: RunRecord
@@ -40,7 +40,7 @@ class Cost:
         return f"{_WITHIN if -gap <= intervals else 'no'}, {gap:+.2f}"
 
 
-def costs(records: Iterable[RunRecord]) -> list[Cost]:
+def costs(records: Iterable[RunRecord]) -> list[RecipeCost]:
     """A cost for each model and cell of the papers' images that has a whole fast training; in the order of names."""
     best: dict[tuple[str, str], RunRecord] = {}
     for record in records:
@@ -51,7 +51,7 @@ def costs(records: Iterable[RunRecord]) -> list[Cost]:
     for (model, _), record in sorted(best.items(), key=_order):
         images = images_seen(record)
         if images:
-            found.append(Cost(record, target_of(record), images, _images_of_paper(model, record)))
+            found.append(RecipeCost(record, target_of(record), images, _images_of_paper(model, record)))
     return found
 
 
@@ -110,7 +110,7 @@ def images_seen(record: RunRecord) -> int | None:
     return recipe.train_episodes * (of_classes + unlabeled * (recipe.distractors or 0))
 
 
-def _row(cost: Cost) -> dict[str, str]:
+def _row(cost: RecipeCost) -> dict[str, str]:
     record, recipe, paper = cost.record, cost.record.trained.recipe, cost.paper_images
     optimizer = (recipe.optimizer or "adam").title()
     return {

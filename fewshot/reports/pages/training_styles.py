@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from fewshot.records.ranking import COLUMNS, Standing, settings, standings
+from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.recipe_costs import images_seen
@@ -34,8 +34,8 @@ class Verdict:
     """The best episodic network of a cell against a baseline, on the same episodes."""
 
     way_shot: tuple[int, int]
-    episodic: Standing
-    baseline: Standing
+    episodic: RankedRow
+    baseline: RankedRow
     difference: PairedDifference
 
     @property
@@ -66,34 +66,34 @@ def style_of(record: RunRecord) -> Style | None:
     return "episodic" if record.trained.recipe.train_episodes else None
 
 
-def readout_of(standing: Standing) -> str:
+def readout_of(standing: RankedRow) -> str:
     """Its name, or ``own``."""
     return standing.entry.first.readout or OWN_RULE
 
 
-def comparable(records: Iterable[RunRecord]) -> list[list[Standing]]:
+def comparable(records: Iterable[RunRecord]) -> list[list[RankedRow]]:
     """The ranked entries that have a style, in groups of the same images and episodes where both styles occur."""
-    groups: dict[tuple[str, str, int, int], list[Standing]] = {}
-    for standing in standings(records):
+    groups: dict[tuple[str, str, int, int], list[RankedRow]] = {}
+    for standing in ranked_rows(records):
         if standing.rank is not None and style_of(standing.entry.first) and standing.way_shot in COLUMNS:
             groups.setdefault(settings(standing), []).append(standing)
     kept = [groups[key] for key in sorted(groups)]
     return [group for group in kept if {"episodic", "baseline"} <= {_style(standing) for standing in group}]
 
 
-def _style(standing: Standing) -> Style:
+def _style(standing: RankedRow) -> Style:
     style = style_of(standing.entry.first)
     assert style is not None
     return style
 
 
-def _cell(group: Sequence[Standing], way_shot: tuple[int, int]) -> list[Standing]:
+def _cell(group: Sequence[RankedRow], way_shot: tuple[int, int]) -> list[RankedRow]:
     """Best first."""
     chosen = [standing for standing in group if standing.way_shot == way_shot]
     return sorted(chosen, key=lambda standing: -standing.entry.interval.mean)
 
 
-def verdicts(group: Sequence[Standing], readout: str | None = None) -> list[Verdict]:
+def verdicts(group: Sequence[RankedRow], readout: str | None = None) -> list[Verdict]:
     """Cell by cell the best episodic network, under its own rule, against the best baseline of one readout or any."""
     found = []
     for way_shot in COLUMNS:
@@ -107,7 +107,7 @@ def verdicts(group: Sequence[Standing], readout: str | None = None) -> list[Verd
     return found
 
 
-def _group_of_page(group: Sequence[Standing]) -> dict[str, Any]:
+def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     """What the page says of one group."""
     pixels, queries, episodes, seed = settings(group[0])
     found = [*verdicts(group), *verdicts(group, _FIXED)]
@@ -138,7 +138,7 @@ def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.D
     )
 
 
-def _cost_table(group: Sequence[Standing]) -> pd.DataFrame:
+def _cost_table(group: Sequence[RankedRow]) -> pd.DataFrame:
     """What each training was given, beside what came out under its own rule."""
     rows = []
     for name, standing in _one_a_model(group).items():
@@ -156,9 +156,9 @@ def _cost_table(group: Sequence[Standing]) -> pd.DataFrame:
     return table_of(rows)
 
 
-def _one_a_model(group: Sequence[Standing]) -> dict[str, Standing]:
+def _one_a_model(group: Sequence[RankedRow]) -> dict[str, RankedRow]:
     """The best row of each model at the first cell it has under its own rule, best models first."""
-    found: dict[str, Standing] = {}
+    found: dict[str, RankedRow] = {}
     for column in COLUMNS:
         for standing in _cell(group, column):
             if readout_of(standing) == OWN_RULE:
@@ -166,23 +166,23 @@ def _one_a_model(group: Sequence[Standing]) -> dict[str, Standing]:
     return found
 
 
-def row_name(standing: Standing) -> str:
+def row_name(standing: RankedRow) -> str:
     """The model; of what was never trained the encoder, too."""
     first = standing.entry.first
     return f"untrained {standing.entry.encoder}" if first.model == "untrained" else first.model
 
 
-def _best(cell: Sequence[Standing], name: str, readout: str) -> Standing | None:
+def _best(cell: Sequence[RankedRow], name: str, readout: str) -> RankedRow | None:
     return next((s for s in cell if row_name(s) == name and readout_of(s) == readout), None)
 
 
-def _ruled(cell: Sequence[Standing], name: str, standing: Standing) -> Standing | None:
+def _ruled(cell: Sequence[RankedRow], name: str, standing: RankedRow) -> RankedRow | None:
     """A model under its own rule; for all that learned no rule that is the nearest class mean, whoever computed it."""
     found = _best(cell, name, OWN_RULE)
     return found if found is not None or _style(standing) == "episodic" else _best(cell, name, "prototype")
 
 
-def _readout_table(cell: Sequence[Standing]) -> pd.DataFrame:
+def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
     """Every model with every read-out, best models first, the best of each row in bold."""
     readouts = list(dict.fromkeys([OWN_RULE, *sorted({readout_of(standing) for standing in cell})]))
     rows = []
@@ -202,17 +202,17 @@ def _head(way_shot: tuple[int, int]) -> str:
     return f"{way_shot[0]}-way {way_shot[1]}-shot"
 
 
-def _name(standing: Standing) -> str:
+def _name(standing: RankedRow) -> str:
     readout = readout_of(standing)
     return row_name(standing) + ("" if readout == OWN_RULE else f" + {readout}")
 
 
-def _percent(standing: Standing) -> str:
+def _percent(standing: RankedRow) -> str:
     interval = standing.entry.interval
     return f"{100 * interval.mean:.2f} ± {100 * interval.half_width:.2f}"
 
 
-def draw(group: Sequence[Standing]) -> Figure:
+def draw(group: Sequence[RankedRow]) -> Figure:
     """The errors of a group."""
     from fewshot.reports.plots.training_styles import training_styles_figure
 
