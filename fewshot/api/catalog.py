@@ -6,7 +6,7 @@ from __future__ import annotations
 def list_datasets() -> list[str]:
     """Names for ``load_dataset``; a path to your own images works, too.
 
-    >>> "omniglot" in list_datasets()
+    >>> "omniglot" in fs.list_datasets()
     True
     """
     from episodes.datasets.cards import DATASETS
@@ -17,7 +17,7 @@ def list_datasets() -> list[str]:
 def list_methods() -> list[str]:
     """Names for ``build`` and ``RunConfig(model=...)``, with those of installed packages.
 
-    >>> "proto" in list_methods()
+    >>> "proto" in fs.list_methods()
     True
     """
     from fewshot.models.methods import METHODS
@@ -28,7 +28,7 @@ def list_methods() -> list[str]:
 def list_losses() -> list[str]:
     """Names of the losses; each is a method of the same name, too.
 
-    >>> "triplet" in list_losses()
+    >>> "triplet" in fs.list_losses()
     True
     """
     from fewshot.models.losses import LOSSES
@@ -39,7 +39,7 @@ def list_losses() -> list[str]:
 def list_encoders() -> list[str]:
     """Names of the built-in encoders; every name that torchvision or timm knows works, too.
 
-    >>> "conv4" in list_encoders()
+    >>> "conv4" in fs.list_encoders()
     True
     """
     from fewshot.models.encoders import ENCODERS
@@ -50,7 +50,7 @@ def list_encoders() -> list[str]:
 def list_readouts() -> list[str]:
     """Ways to classify frozen embeddings.
 
-    >>> "simpleshot" in list_readouts()
+    >>> "simpleshot" in fs.list_readouts()
     True
     """
     from fewshot.models.readouts import READOUTS
@@ -61,7 +61,7 @@ def list_readouts() -> list[str]:
 def list_protocols() -> list[str]:
     """The cells of the field's tables, by the names that stand in records.
 
-    >>> "omniglot-vinyals-28/5w1s/q15@v1" in list_protocols()
+    >>> "omniglot-vinyals-28/5w1s/q15@v1" in fs.list_protocols()
     True
     """
     from fewshot.records.protocols import standard_protocols
@@ -72,7 +72,7 @@ def list_protocols() -> list[str]:
 def list_paper_tables() -> list[str]:
     """Names for ``paper_table``.
 
-    >>> "snell2017-table1" in list_paper_tables()
+    >>> "snell2017-table1" in fs.list_paper_tables()
     True
     """
     from fewshot.records.paper_tables import paper_table_names

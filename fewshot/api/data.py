@@ -60,7 +60,7 @@ def load_dataset(
     ``split`` names the division of classes, ``size`` the side in pixels, ``root`` the folder of all data sets (else
     $FEWSHOT_DATA, else the user's data folder). What can be downloaded is. Raises DataError with what to do.
 
-    >>> load_dataset("strokes").test
+    >>> fs.load_dataset("strokes").test
     ImageSet(strokes-standard-28 test: 240 classes, 4,800 images 1x28x28)
     """
     from episodes.datasets.opening import open_dataset

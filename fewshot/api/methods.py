@@ -37,8 +37,8 @@ def build(
     method's own. ``options`` are the method's, such as ``distance="cosine"``. Raises UserError for an unknown name or
     option.
 
-    >>> strokes = load_dataset("strokes")
-    >>> type(build("proto", data=strokes)).__name__
+    >>> strokes = fs.load_dataset("strokes")
+    >>> type(fs.build("proto", data=strokes)).__name__
     'Prototypical'
     """
     from fewshot.models.factory import build_method, place
@@ -165,9 +165,9 @@ def evaluate_embeddings(
     ``simpleshot`` centers on the mean of ``train_embeddings`` (num_train_images, dim). Raises UserError where the rows
     are not one for each image, or hold something else than finite numbers.
 
-    >>> strokes = load_dataset("strokes")
+    >>> strokes = fs.load_dataset("strokes")
     >>> pixels = strokes.test.images.flatten(1)
-    >>> evaluate_embeddings(pixels, strokes.test, episodes=200).interval.mean > 0.3
+    >>> fs.evaluate_embeddings(pixels, strokes.test, episodes=200).interval.mean > 0.3
     True
     """
     from episodes.sampler import EpisodeSampler

@@ -80,7 +80,7 @@ def paper_table(name: str, records: Iterable[RunRecord] | None = None) -> pd.Dat
     ``status`` says whether the printed number was read in a document (verified) or recalled. Ours comes from
     ``records``, by default the published ones. Raises PaperTableError for an unknown name.
 
-    >>> table = paper_table("snell2017-table1", records=[])
+    >>> table = fs.paper_table("snell2017-table1", records=[])
     >>> table.loc[0, "published"].item()
     98.8
     """

@@ -45,7 +45,8 @@ def test_every_name_is_listed_documented_and_there() -> None:
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    results = [doctest.testmod(module) for module in (catalog, data_api, methods, tables)]
+    modules = (catalog, data_api, methods, tables)
+    results = [doctest.testmod(module, extraglobs={"fs": fs}) for module in modules]
     assert all(found.attempted for found in results)
     assert not any(found.failed for found in results)
 
