@@ -229,27 +229,6 @@ class EvaluateConfig(CommonConfig):
     way: tuple[int, ...] | None = option(None, "Classes of a test episode; also 5,20 [default: 5].", rank=2, min=2)
     shot: tuple[int, ...] | None = option(None, "Support images per class; also 1,5 [default: trained].", rank=2, min=1)
 
-    def as_protocol(self: Config) -> Config:
-        """With the protocol "runs": way, shot, queries and number of episodes are those of Lake's runs.
-
-        Raises UserError where others were asked for, or images are to be damaged.
-        """
-        from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, RUNS, WAY
-        from fewshot.models.options import check_choice
-
-        if check_choice("protocol", self.protocol, ("episodes", RUNS)) == "episodes":
-            return self
-        if self.damage:
-            raise UserError("Lake's runs are tested as they were published: leave out --damage")
-        settings = {"way": WAY, "shot": 1}
-        theirs: dict[str, Any] = {"query": 1, "episodes": NUM_RUNS, "episode_seed": 0}
-        theirs |= {name: (value,) for name, value in settings.items()} if self.verb == "evaluate" else settings
-        changed = self.changed()
-        if wrong := [name for name, value in theirs.items() if changed.get(name, value) != value]:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-            raise UserError(f"Lake's runs are {NUM_RUNS} trials of 20-way 1-shot, one query a class: leave out {flags}")
-        return replace(self, **theirs)
-
     def arguments(self) -> list[str]:
         return [] if self.checkpoint is None else [str(self.checkpoint)]
 

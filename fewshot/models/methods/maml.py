@@ -158,7 +158,7 @@ def _adapt_by_learn2learn(
     rate: float,
     first_order: bool,
 ) -> Float[Tensor, "queries way"]:
-    """The same."""
+    """The same logits, through learn2learn."""
     images, labels = _images_and_labels(support)
     learner = import_learn2learn().algorithms.MAML(network, lr=rate, first_order=first_order).clone()
     for _ in range(steps):
