@@ -29,6 +29,10 @@ from fewshot.training.recipes import RECIPES
 
 def leaderboard_command(results: Path, write: bool, check: bool, out: Path, form: str | None, **choices: Any) -> None:
     """fewshot leaderboard."""
+    if write and check:
+        raise UserError("--write makes the files that --check looks at: leave out one of them")
+    if form and (write or check):
+        raise UserError(f"--{form} prints the leaderboard, --write and --check are about its files: leave out one")
     if choices["dataset"] is not None:
         if write or check:
             raise UserError("--dataset ranks runs of its own under --out: leave out --write and --check")

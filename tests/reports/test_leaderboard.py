@@ -271,6 +271,8 @@ def test_every_model_is_trained_and_ranked_on_the_spot_with_one_line_each(
     again = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
     assert again.out == outcome.out, "what is finished is not trained again"
     assert "leave out --write" in fewshot("leaderboard", "--dataset", "strokes", "--write").error
+    for words in (("--write", "--check"), ("--check", "--json"), ("--write", "--csv")):
+        assert "leave out one" in fewshot("leaderboard", *words).error
 
 
 def _methods() -> dict[str, Any]:
