@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from episodes.spec import EpisodeSpec
 from fewshot.api.data import Data
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from episodes.types import ImageSet
     from fewshot.evaluation.evaluate import Evaluation
     from fewshot.models.methods import Method
-    from fewshot.records.record import RunRecord
+    from fewshot.records.record import RunRecord, TrainingLog
     from fewshot.training.loop import TrainingResult
     from fewshot.training.recipes import Recipe
 
@@ -202,15 +202,33 @@ def _table(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tenso
     return table
 
 
-def run(config: RunConfig, *, out: Path | str = "runs", root: Path | None = None, fresh: bool = False) -> RunRecord:
+@overload
+def run(
+    config: RunConfig, *, out: Path | str = ..., root: Path | None = ..., fresh: bool = ..., test: Literal[True] = ...
+) -> RunRecord: ...
+@overload
+def run(
+    config: RunConfig, *, out: Path | str = ..., root: Path | None = ..., fresh: bool = ..., test: Literal[False]
+) -> TrainingLog: ...
+def run(
+    config: RunConfig,
+    *,
+    out: Path | str = "runs",
+    root: Path | None = None,
+    fresh: bool = False,
+    test: bool = True,
+) -> RunRecord | TrainingLog:
     """Train as ``config`` says (or find the finished training), select on val, test, and write the record.
 
     What `fewshot run` does: records and checkpoints go under ``out``, and ``record.command`` is the line that does the
-    same. A configuration of several read-outs gives the first one's record; all are written. Raises UserError for what
-    does not fit together.
+    same. A configuration of several read-outs gives the first one's record; all are written. Without ``test`` the test
+    classes are never read: what comes back is the log of the training, with the accuracy on the validation classes.
+    Raises UserError for what does not fit together.
     """
     from fewshot.cli.progress import TerminalReporter
-    from fewshot.experiments.run import run_readouts
+    from fewshot.experiments.run import run_readouts, run_without_test
 
     with TerminalReporter() as reporter:
+        if not test:
+            return run_without_test(config, None, Path(out), reporter, root=root, fresh=fresh)
         return run_readouts(config, None, Path(out), reporter, root=root, fresh=fresh)[0][0]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fewshot.experiments.measure import Outcome
-    from fewshot.records.record import RunRecord
+    from fewshot.records.record import RunRecord, TrainingLog
+    from fewshot.records.schema import Trained
     from fewshot.reports.rendering import Section
 
 _LABEL_WIDTH = 22  # of the names beside the numbers, at least
@@ -108,6 +109,29 @@ def readable_records(*folders: Path) -> list[RunRecord]:
     return records
 
 
+def print_log(log: TrainingLog, as_json: bool) -> None:
+    """A training without a test."""
+    from fewshot.records.record import as_stored
+    from fewshot.training.checkpoints import LOG
+
+    if as_json:
+        print_json(as_stored(log))
+        return
+    history = log.history
+    _print_lines(
+        [
+            ("model", _model_words(log.trained)),
+            (
+                "validation",
+                f"{click.style(log.percent(), bold=True)}  after training episode {history.selected_episode:,}",
+            ),
+            ("test", "none: the test classes were not read"),
+            *_files_of(log.trained.checkpoint),
+            ("log", str(Path(log.trained.checkpoint).with_name(LOG))),
+        ]
+    )
+
+
 def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """One record in full; several as a table. As JSON a record, or a list of them."""
     from fewshot.records.record import as_stored
@@ -134,26 +158,27 @@ def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
     from fewshot.records.published import target_of
 
     target = target_of(record)
-    smoke = "  SMOKE TEST, not a result" if record.recipe == "smoke" else ""
-    short = "  SHORTENED training" if record.shortened else ""
     return [
-        ("model", f"{record.model}, {record.recipe} recipe, seed {record.seed}{smoke}{short}"),
+        ("model", _model_words(record.trained)),
         *([("read-out", f"{record.readout}: {READOUTS.get(record.readout).title}")] if record.readout else []),
         ("protocol", record.protocol),
         ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
         ("published", str(target) if target else "no paper gives a number for this protocol"),
         ("interval", record.ci_formula),
         *(("note", note) for note in record.notes),
-        *_files_of(record),
+        *([("embeddings", record.embeddings.file)] if record.embeddings else _files_of(record.trained.checkpoint)),
         ("record", str(path)),
     ]
 
 
-def _files_of(record: RunRecord) -> list[tuple[str, str]]:
-    """What the record was measured from."""
-    if record.embeddings is not None:
-        return [("embeddings", record.embeddings.file)]
-    checkpoint = record.trained.checkpoint
+def _model_words(trained: Trained) -> str:
+    smoke = "  SMOKE TEST, not a result" if trained.recipe.name == "smoke" else ""
+    short = "  SHORTENED training" if trained.shortened else ""
+    return f"{trained.model}, {trained.recipe.name} recipe, seed {trained.seed}{smoke}{short}"
+
+
+def _files_of(checkpoint: str) -> list[tuple[str, str]]:
+    """What a training left."""
     if not checkpoint:  # nothing was learned
         return []
     picture = Path(checkpoint).with_name("training.png")  # not drawn where nothing is trained, nor published

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from episodes.errors import UserError
 from fewshot.cli.options import config_options, data_option, given, json_option, out_option, parse_model_options
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 
 if TYPE_CHECKING:
-    from fewshot.records.record import RunRecord
+    from fewshot.records.record import RunRecord, TrainingLog
 
 note_option = click.option("--note", help="A sentence that the record keeps: what was tried, what is left.")
 model_options_argument = click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
@@ -23,6 +25,7 @@ model_options_argument = click.argument("model_options", nargs=-1, type=click.UN
 )
 @config_options(RunConfig)
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
+@click.option("--no-test", is_flag=True, help="Train and validate only: the test classes are never read.")
 @click.option(
     "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
 )
@@ -39,21 +42,29 @@ def run(**choices: Any) -> None:
     Ctrl-C leaves a checkpoint and the same command goes on from it; a finished training is not repeated. Options of
     the model itself, such as --distance cosine, are listed by `fewshot list models`.
     """
-    from fewshot.cli.output import print_outcomes
+    from fewshot.cli.output import print_log, print_outcomes
     from fewshot.cli.progress import TerminalReporter
-    from fewshot.experiments.run import run_readouts
+    from fewshot.experiments.run import run_readouts, run_without_test
     from fewshot.models.hardware import keep_freed_memory
 
-    config = run_config(choices)
+    config, places = run_config(choices), {"root": choices["data"], "fresh": choices["fresh"]}
     keep_freed_memory()
     with TerminalReporter() as reporter:
         if choices["note"]:
+            if choices["no_test"]:
+                raise UserError("a note is kept in the record, and without a test there is none: leave out --note")
             reporter.note(choices["note"])
         if choices["tensorboard"] is not None:
             _watch(config, choices["tensorboard"], reporter)
-        outcomes = run_readouts(config, None, choices["out"], reporter, root=choices["data"], fresh=choices["fresh"])
-        _draw_training(outcomes[0][0])
-    print_outcomes(outcomes, choices["as_json"])
+        made: RunRecord | TrainingLog
+        if choices["no_test"]:
+            made = run_without_test(config, None, choices["out"], reporter, **places)
+            show = partial(print_log, made)
+        else:
+            outcomes = run_readouts(config, None, choices["out"], reporter, **places)
+            made, show = outcomes[0][0], partial(print_outcomes, outcomes)
+        _draw_training(made)
+    show(choices["as_json"])
 
 
 def run_config(choices: Mapping[str, Any]) -> RunConfig:
@@ -83,7 +94,7 @@ def _watch(config: RunConfig, folder: Path, reporter: Any) -> None:
     reporter.observers.append(tensorboard_observer(folder))
 
 
-def _draw_training(record: RunRecord) -> None:
+def _draw_training(record: RunRecord | TrainingLog) -> None:
     """The course of the training as a picture beside its checkpoint; drawn once, since it does not change."""
     picture = Path(record.trained.checkpoint).with_name("training.png")
     if record.history.validations and not picture.exists():
@@ -93,7 +104,7 @@ def _draw_training(record: RunRecord) -> None:
         plot_history(
             as_stored(record)["history"]["validations"],
             picture,
-            f"{record.model} on {record.trained.dataset_id}, seed {record.seed}",
+            f"{record.trained.model} on {record.trained.dataset_id}, seed {record.trained.seed}",
         )
 
 

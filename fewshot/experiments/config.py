@@ -186,15 +186,17 @@ class RunConfig(CommonConfig):
 
         return checked(self)
 
-    def resolve(self, dataset: Dataset, reporter: Reporter | None = None) -> ResolvedRun:
+    def resolve(self, dataset: Dataset, reporter: Reporter | None = None, *, test: bool = True) -> ResolvedRun:
         """The configuration on its data, every open place filled; its ``identity`` names the training.
+
+        Without ``test`` the test classes are not read.
 
         Raises UserError for an unknown name, for options that the model does not read, and for episodes that cannot be
         drawn from these images.
         """
         from fewshot.experiments.resolve import resolve
 
-        return resolve(self, dataset, reporter)
+        return resolve(self, dataset, reporter, test=test)
 
     def to_command(self) -> str:
         if isinstance(self.recipe, str):

@@ -43,6 +43,7 @@ DEFAULT_UNLABELED = 5
 NO_TRAINING = {"name": "none", "source": "nothing is trained", "train_episodes": 0}
 """In the place of a recipe, in checkpoint and record."""
 TRAINED_ON: tuple[Split, Split] = ("train", "val")
+_OF_TEST = ("query", "episodes", "episode_seed", "protocol", "readout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,16 @@ class TrainingPlan:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedRun:
-    """A configuration on its data, every place of it filled. ``training`` is None where nothing is trained."""
+    """A configuration on its data, every place of it filled.
+
+    ``training`` is None where nothing is trained, ``test`` where nothing is tested.
+    """
 
     config: RunConfig
     dataset: Dataset
     device: torch.device
     precision: Precision
-    test: EvaluationPlan
+    test: EvaluationPlan | None
     training: TrainingPlan | None
 
     def identity(self) -> dict[str, Any]:
@@ -148,7 +152,14 @@ def refuse_for_untrained(model: str, fields: Sequence[str]) -> None:
         raise UserError(f"model {model} is not trained: leave out {flags}")
 
 
-def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = None) -> ResolvedRun:
+def refuse_options_of_test(config: RunConfig) -> None:
+    """Raises UserError where a run without a test is told how to test."""
+    if fields := [name for name in _OF_TEST if name in config.changed()]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
+        raise UserError(f"nothing is tested: leave out {flags}")
+
+
+def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = None, *, test: bool = True) -> ResolvedRun:
     """See RunConfig.resolve."""
     reporter = reporter or Reporter()
     if not corrupted_share(dataset):
@@ -159,6 +170,8 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     training = _training_plan(config, dataset, reporter)
+    if not test:
+        return ResolvedRun(config, dataset, device, precision, None, training)
     sampler = runs or EpisodeSampler(
         _loaded(dataset, "test", reporter), _test_spec(config, training), config.episode_seed
     )

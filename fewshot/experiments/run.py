@@ -15,14 +15,15 @@ from episodes.types import ImageSet
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.measure import Outcome, measure
-from fewshot.experiments.resolve import ResolvedRun, TrainingPlan, refuse_for_untrained
+from fewshot.experiments.resolve import ResolvedRun, TrainingPlan, refuse_for_untrained, refuse_options_of_test
 from fewshot.models.factory import TrainedMethod, build_method, implementation_of, load_trained, place, start_from
 from fewshot.models.methods import Method
 from fewshot.models.tensor_files import save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit
+from fewshot.records.record import TrainingLog, training_log, write_record
 from fewshot.statistics.intervals import Interval
-from fewshot.training.checkpoints import CHECKPOINT, sole_trainer
+from fewshot.training.checkpoints import CHECKPOINT, LOG, sole_trainer
 from fewshot.training.loop import TrainingResult, train
 from fewshot.training.recipes import Recipe
 from fewshot.training.sample_grid import draw_samples
@@ -58,18 +59,49 @@ def run_readouts(
 ) -> list[Outcome]:
     """One training, tested with each read-out of the configuration; a record for each."""
     reporter = reporter or Reporter()
-    commit()  # looked up now: what is committed while this trains is not what trains
-    config.checked()  # every word, before any data are looked for
     if fresh:
         refuse_for_untrained(config.model, ["fresh"])
-    if dataset is None:
-        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
-    resolved = config.resolve(dataset, reporter)
+    resolved = _resolved(config, dataset, reporter, root, test=True)
+    assert resolved.test is not None
     if resolved.training is None:
         trained = write_untrained(resolved, out)
     else:
         trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
     return measure(trained, resolved.test, out, reporter)
+
+
+def run_without_test(
+    config: RunConfig,
+    dataset: Dataset | None = None,
+    out: Path = Path("runs"),
+    reporter: Reporter | None = None,
+    *,
+    root: Path | None = None,
+    fresh: bool = False,
+) -> TrainingLog:
+    """Train (or find the finished training) and select on val; the test classes are never read. No record is written.
+
+    The log lies beside the checkpoint. A later ``run`` of the same configuration finds the training finished.
+    """
+    reporter = reporter or Reporter()
+    refuse_options_of_test(config)
+    refuse_for_untrained(config.model, ["no_test"])
+    resolved = _resolved(config, dataset, reporter, root, test=False)
+    assert resolved.training is not None
+    trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
+    log = training_log(trained.metadata, trained.checkpoint)
+    write_record(log, trained.checkpoint.with_name(LOG))
+    return log
+
+
+def _resolved(
+    config: RunConfig, dataset: Dataset | None, reporter: Reporter, root: Path | None, *, test: bool
+) -> ResolvedRun:
+    commit()  # looked up now: what is committed while this trains is not what trains
+    config.checked()  # every word, before any data are looked for
+    if dataset is None:
+        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
+    return config.resolve(dataset, reporter, test=test)
 
 
 def write_untrained(resolved: ResolvedRun, out: Path) -> TrainedMethod:

@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from fewshot.records.schema import (
     RecordError,
     Share,
     Trained,
+    history_fields,
+    trained_of,
     upgrade,
 )
 from fewshot.statistics.intervals import interval_over_episodes
@@ -137,6 +139,29 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
 
 
+class TrainingLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A training and its validations, without any test."""
+
+    trained: Trained
+    history: History
+    training_seconds: Number
+    validation_seconds: Number | None = None  # of these
+
+    def percent(self) -> str:
+        """The accuracy on the validation classes of the weights that they selected: ``98.81 ± 0.06 %``."""
+        assert self.history.val_accuracy is not None
+        assert self.history.val_ci95 is not None
+        return f"{100 * self.history.val_accuracy:.2f} ± {100 * self.history.val_ci95:.2f} %"
+
+
+def training_log(metadata: Mapping[str, Any], checkpoint: Path) -> TrainingLog:
+    """What the metadata of a checkpoint say of its training. Raises RecordError where they are none."""
+    training = dict(metadata["training"])
+    seconds = {"training_seconds": training.pop("seconds"), "validation_seconds": training.pop("validation_seconds")}
+    history = msgspec.convert(history_fields(training), History)
+    return TrainingLog(trained=trained_of(metadata, str(checkpoint)), history=history, **seconds)
+
+
 def plain(value: Any) -> str:
     """The value of an option as it is said: ``100`` for 100.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -167,18 +192,18 @@ def from_stored(stored: Any) -> RunRecord:
         raise RecordError(str(error)) from error
 
 
-def as_stored(record: RunRecord) -> dict[str, Any]:
-    """A record as plain data, in the layout of today's schema."""
+def as_stored(record: RunRecord | TrainingLog) -> dict[str, Any]:
+    """A record or log as plain data, in the layout of today's schema."""
     return dict(msgspec.to_builtins(record))
 
 
-def record_bytes(record: RunRecord) -> bytes:
-    """A record as it stands in its file."""
+def record_bytes(record: RunRecord | TrainingLog) -> bytes:
+    """A record or log as it stands in its file."""
     return (json.dumps(as_stored(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
-def write_record(record: RunRecord, path: Path) -> Path:
-    """Write a record atomically. Raises RecordError when the disk is full."""
+def write_record(record: RunRecord | TrainingLog, path: Path) -> Path:
+    """Write a record or log atomically. Raises RecordError when the disk is full."""
     try:
         write_atomically(path, record_bytes(record))
     except OSError as error:

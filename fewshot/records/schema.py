@@ -198,6 +198,11 @@ def trained_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"recipe": recipe}
 
 
+def history_fields(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of History, from what a checkpoint says of its training, the seconds apart."""
+    return {"validations" if name == "history" else name: value for name, value in training.items()}
+
+
 def trained_of(metadata: Mapping[str, Any], checkpoint: str) -> Trained:
     """What the metadata of a checkpoint say was trained. Raises RecordError where they are none."""
     try:
@@ -240,7 +245,7 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
             "schema": SCHEMA,
             "trained": trained_fields(config),
             "test": test,
-            "history": {"validations" if name == "history" else name: value for name, value in training.items()},
+            "history": history_fields(training),
             "cost": seconds,
             "hardware": stored.get("machine"),
         }

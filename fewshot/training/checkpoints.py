@@ -13,6 +13,8 @@ from episodes.errors import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
 """What every training's file is called, in a folder named for the training."""
+LOG = "training.json"
+"""Beside it, where nothing was tested: what a record would say of the training."""
 
 
 class BusyError(UserError):

@@ -99,6 +99,14 @@ def test_run_writes_the_record_of_a_command_that_does_the_same(tmp_path: Path) -
     assert [read_record(path) for path in (tmp_path / "records").glob("*.json")] == [record]
 
 
+def test_run_without_a_test_gives_the_log_of_the_training(tmp_path: Path) -> None:
+    config = fs.RunConfig(dataset="strokes", way=3, recipe="smoke", encoder_options={"width": 8})
+    log = fs.run(config, out=tmp_path, test=False)
+    assert log.history.val_accuracy == max(look.accuracy for look in log.history.validations)
+    assert not (tmp_path / "records").exists()
+    assert Path(log.trained.checkpoint).is_file()
+
+
 def test_embeddings_made_elsewhere_are_scored_or_refused_in_words(data: fs.Data) -> None:
     pixels = data.test.images.flatten(1).numpy()
     ours = fs.evaluate_embeddings(pixels, data.test, query=5, episodes=20)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import click
 import pytest
 import torch
 
-from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from command_line import FEW_STROKES, SMOKE, Fewshot, checkpoint_of, record_in
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.strokes.card import CARD
 from fewshot.cli.main import cli
@@ -99,6 +100,24 @@ def test_a_shortened_training_is_called_one(fewshot: Fewshot) -> None:
     assert record_in(outcome).shortened
     longer = fewshot(*SMOKE, "--train-episodes", "25")
     assert "SHORTENED" not in longer.out
+
+
+def test_no_test_prints_the_accuracy_on_val_and_reads_no_test_class(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in SMOKE if word not in ("--episodes", "20", "--query", "5")]
+    monkeypatch.setitem(DATASETS._entries, "strokes", replace(FEW_STROKES, dataset="toy_classes:NoTest"))
+    outcome = fewshot(*words, "--no-test")
+    assert outcome.status == 0, outcome.err
+    lines = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
+    log = json.loads(Path(lines["log"]).read_text(encoding="utf-8"))
+    assert lines["validation"].startswith(f"{100 * log['history']['val_accuracy']:.2f} ± ")
+    assert Path(lines["checkpoint"]).is_file()
+    assert Path(lines["training"]).is_file()
+    assert not Path("runs", "records").exists()
+    assert json.loads(fewshot(*words, "--no-test", "--json").out) == log
+    assert "leave out --note" in fewshot(*words, "--no-test", "--note", "tried").error
+    assert "nothing is tested: leave out --query, --episodes" in fewshot(*SMOKE, "--no-test").error
 
 
 def test_a_checkpoint_is_tested_again(fewshot: Fewshot) -> None:

@@ -83,8 +83,8 @@ def test_every_field_is_an_option_of_its_command_and_none_is_read_by_nobody(
     flags = {parameter.name: parameter.opts[0] for parameter in command.params if isinstance(parameter, click.Option)}
     fields = {item.name: flag_of(item) for item in option_fields(config)}
     assert {name: flags.pop(name) for name in fields} == fields
-    beside = {"note", "data", "out", "as_json", "help"} | ({"fresh", "tensorboard"} if config is RunConfig else set())
-    assert flags.keys() <= beside
+    of_training = {"fresh", "tensorboard", "no_test"} if config is RunConfig else set()
+    assert flags.keys() <= {"note", "data", "out", "as_json", "help"} | of_training
     constructors = {"model_options", "encoder_options", "checkpoint"}
     assert {item.name for item in dataclasses.fields(config)} - fields.keys() <= constructors
 

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.experiments.config import EvaluateConfig
+from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.evaluate import evaluate_again
-from fewshot.experiments.run import run
+from fewshot.experiments.run import run, run_without_test
 from fewshot.models.factory import load_trained
 from fewshot.models.options import OptionError
 from fewshot.models.tensor_files import CheckpointError, load_tensors
 from fewshot.records.record import as_stored, read_record
-from toy_classes import QUICK, FewStrokes
+from toy_classes import QUICK, FewStrokes, NoTest
 from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
 
 CPU = torch.device("cpu")
@@ -195,3 +196,39 @@ def test_a_semi_supervised_model_is_trained_and_tested_with_unlabeled_images(tmp
     record, _ = run(replace(CONFIG, model="soft-kmeans-proto", recipe=recipe), FewStrokes(), tmp_path)
     assert record.uses_unlabeled
     assert record.protocol == "strokes-standard-28-c50/4w1s/q5u2d1@v1"
+
+
+UNTESTED = replace(CONFIG, query=15, episodes=10_000)
+"""CONFIG without what it says of its test."""
+
+
+def test_without_a_test_the_test_classes_are_never_read_and_no_record_is_written(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the test classes are read"):
+        run(CONFIG, NoTest(), tmp_path / "tested")
+    log = run_without_test(UNTESTED, NoTest(), tmp_path)
+    folder = Path(log.trained.checkpoint).parent
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "checkpoint.safetensors", "training.json"]
+    assert not (tmp_path / "records").exists()
+    assert json.loads((folder / "training.json").read_text(encoding="utf-8")) == as_stored(log)
+    listener = Listener()
+    record, _ = run(CONFIG, FewStrokes(), tmp_path, listener)  # the same training, tested later
+    assert listener.trained == []
+    assert (log.trained, log.history) == (record.trained, record.history)
+    best = max(log.history.validations, key=lambda look: look.accuracy)
+    assert log.percent() == f"{100 * best.accuracy:.2f} ± {100 * best.ci95:.2f} %"
+
+
+@pytest.mark.parametrize(
+    ("changed", "flags"),
+    [
+        ({"query": 3, "readout": "svm"}, "--query, --readout"),
+        ({"episodes": 50, "episode_seed": 1}, "--episodes, --episode-seed"),
+        ({"protocol": "runs"}, "--protocol"),
+    ],
+)
+def test_without_a_test_what_is_said_of_one_is_refused(tmp_path: Path, changed: dict[str, Any], flags: str) -> None:
+    with pytest.raises(UserError, match=f"nothing is tested: leave out {flags}$"):
+        run_without_test(replace(UNTESTED, **changed), NoTest(), tmp_path)
+    with pytest.raises(UserError, match="untrained is not trained: leave out --no-test"):
+        run_without_test(RunConfig(model="untrained"), NoTest(), tmp_path)
+    assert [*tmp_path.iterdir()] == []
