@@ -82,6 +82,11 @@ class Augmentation:
         return torch.cat([torch.stack(rows, dim=1), (symmetric[:, 4:6] * room)[..., None]], dim=2)
 
 
+def half_size(images: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c half_h half_w"]:
+    """Images of half the height and width: each pixel is the mean of four."""
+    return functional.avg_pool2d(images.float(), 2).round().to(torch.uint8)
+
+
 def jittered(pixels: Float[Tensor, "n c h w"], factors: Float[Tensor, "n 3"]) -> Float[Tensor, "n c h w"]:
     """Brightness, contrast and saturation of 0..255 pixels scaled by the three factors of each image, in this order."""
     brightness, contrast, saturation = factors.reshape(-1, 3, 1, 1, 1).unbind(1)

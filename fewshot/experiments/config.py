@@ -165,6 +165,13 @@ class RunConfig(CommonConfig):
     augment: str | None = option(
         None, "Change training images at random: none, flip, ink, ink-light, photo or photo-strong."
     )
+    half_size: float | None = option(
+        None,
+        "Progressive resizing: the share of the training, from its start, on images of half the side "
+        "[default: the recipe's].",
+        min=0,
+        max=1,
+    )
     turns: bool | None = option(None, "Score each training episode in turns, every image once in the support.")
     optimizer: str | None = option(
         None, "adam or muon: Muon for the convolutions, Adam for the rest [default: the recipe's]."

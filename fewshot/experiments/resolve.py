@@ -230,7 +230,13 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
         name = check_choice("recipe", recipe, RECIPES)
         recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder)
     shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes
-    return allowed(replace(recipe, **config.overrides()), config.model, method_class), shortened
+    recipe = allowed(replace(recipe, **config.overrides()), config.model, method_class)
+    encoder = config.encoder or method_class.default_encoder
+    if recipe.half_size and not find_encoder(encoder).takes_half_size:
+        if config.half_size:
+            raise UserError(f"encoder {encoder} takes images of one size: leave out --half-size")
+        recipe = replace(recipe, half_size=None)  # what a recipe says is for encoders that can
+    return recipe, shortened
 
 
 def allowed(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:
@@ -254,7 +260,7 @@ def allowed(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:
     if recipe.optimizer is not None:
         optimizer = check_choice("optimizer", recipe.optimizer, OPTIMIZERS)
         recipe = replace(recipe, optimizer=None if optimizer == ADAM else optimizer)
-    return replace(recipe, turns=recipe.turns or None)
+    return replace(recipe, turns=recipe.turns or None, half_size=recipe.half_size or None)
 
 
 def fitted(

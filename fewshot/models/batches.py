@@ -33,7 +33,9 @@ class EpisodeImages:
         parts = [part for part in (self.support, self.query, self.unlabeled) if part is not None]
         images = [part.flatten(0, -4) for part in parts]
         pieces = torch.split(augment(torch.cat(images)), [len(part) for part in images])
-        support, query, *unlabeled = (piece.view_as(part) for piece, part in zip(pieces, parts, strict=True))
+        support, query, *unlabeled = (
+            piece.view(*part.shape[:-3], *piece.shape[1:]) for piece, part in zip(pieces, parts, strict=True)
+        )
         return EpisodeImages(support, query, self.labels, *unlabeled)
 
     def labeled(self, views: int = 1) -> LabeledImages:

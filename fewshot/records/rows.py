@@ -171,6 +171,8 @@ class Entry:
         words = [f"batches of {batches}" if batches else way]
         if recipe.support_rotation:
             words.append("in turns")
+        if recipe.half_size:
+            words.append(f"{100 * recipe.half_size:.0f} % at half size")
         if recipe.optimizer:
             words.append(recipe.optimizer.capitalize())
         if recipe.labeled_share:

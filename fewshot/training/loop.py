@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.augment import AUGMENTATIONS
+from episodes.augment import AUGMENTATIONS, half_size
 from episodes.errors import Interrupted, UserError
 from episodes.sampler import TrainingSampler
 from fewshot.models.hardware import Precision, device_for_images
@@ -168,7 +168,12 @@ def _prepare_step(
         group["lr"] = recipe.learning_rate_at(episode)
     digest = hashlib.sha256(f"training step {seed} {episode}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little"))
-    return None if recipe.augment is None else partial(AUGMENTATIONS[recipe.augment], seed=seed, index=episode)
+    changes: list[Callable[[Tensor], Tensor]] = []
+    if recipe.augment is not None:
+        changes.append(partial(AUGMENTATIONS[recipe.augment], seed=seed, index=episode))
+    if episode < (recipe.half_size or 0) * recipe.train_episodes:
+        changes.append(half_size)
+    return partial(reduce, lambda images, change: change(images), changes) if changes else None
 
 
 def _weights(method: Method) -> dict[str, Tensor]:

@@ -60,6 +60,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "val_shot": 2,
     "augment": "ink",
     "turns": True,
+    "half_size": 0.5,
     "momentum": 0.5,
     "optimizer": "muon",
 }

@@ -28,6 +28,7 @@ class Encoder(nn.Module):
 
     title: ClassVar[str]  # one line for `fewshot list encoders`
     smallest_image: ClassVar[int] = 1  # pixels of height and width
+    takes_half_size: ClassVar[bool] = False  # gives as many features of images of half the side
     feature_shape: tuple[int, ...]
 
     mean: Tensor
@@ -56,10 +57,14 @@ class Encoder(nn.Module):
 
     def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""
-        if tuple(images.shape[1:]) != self.image_shape:
+        if tuple(images.shape[1:]) != self.image_shape and not self._is_half_size(images):
             raise UserError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
         pixels = images.to(self.mean.dtype, memory_format=torch.channels_last)
         return (pixels / 255 - self.mean) / self.std
+
+    def _is_half_size(self, images: Num[Tensor, "n c h w"]) -> bool:
+        channels, height, width = self.image_shape
+        return self.takes_half_size and images.shape[1:] == (channels, height // 2, width // 2)
 
     @property
     def dim(self) -> int:

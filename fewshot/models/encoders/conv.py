@@ -29,17 +29,15 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = pool
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
-        if not (self.training or uses_batch_statistics(self.norm)):
-            maps = self._pooled(self._folded(x))
-        elif self.training and self.pool and suits_patches(x, self.convolution, self.norm):
+    def forward(self, x: Float[Tensor, "n c h w"], pool: bool = True) -> Float[Tensor, "n d h2 w2"]:
+        pool = pool and self.pool
+        if pool and self.training and suits_patches(x, self.convolution, self.norm):
             maps = pooled_on_patches(x, self.convolution, self.norm)  # the same numbers, sooner
         else:
-            maps = self._pooled(self.norm(self._convolved(x)))
+            folds = not (self.training or uses_batch_statistics(self.norm))
+            maps = self._folded(x) if folds else self.norm(self._convolved(x))
+            maps = functional.max_pool2d(maps, 2) if pool else maps
         return functional.relu(maps)
-
-    def _pooled(self, maps: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h2 w2"]:
-        return functional.max_pool2d(maps, 2) if self.pool else maps
 
     def _folded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
         scale, bias = running_affine(self.norm)
@@ -87,6 +85,7 @@ class Conv4(Encoder):
 
     title = "Conv4-64: four 3x3 convolution blocks (Vinyals 2016, Snell 2017)"
     smallest_image = 16
+    takes_half_size = True
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
@@ -99,8 +98,15 @@ class Conv4(Encoder):
         self.feature_shape = (width * positions,)
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
-        maps: Tensor = self.blocks(self.normalize(images))
-        return maps.flatten(1)
+        return self.maps(images).flatten(1)
+
+    def maps(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        """The last block's maps. Images of half the side are not pooled there, so that the maps are as large."""
+        x = self.normalize(images)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        maps: Tensor = self.blocks[-1](x, pool=images.shape[-1] == self.image_shape[-1])
+        return maps
 
 
 @ENCODERS.register("conv4-linear")
@@ -115,8 +121,7 @@ class Conv4Linear(Conv4):
         self.feature_shape = (outputs,)
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
-        maps: Tensor = self.blocks(self.normalize(images))
-        embeddings: Tensor = self.project(maps.flatten(1))
+        embeddings: Tensor = self.project(self.maps(images).flatten(1))
         return embeddings
 
 
@@ -130,6 +135,7 @@ class Conv4Gaussian(Encoder):
 
     title = "Conv4 of Fort 2017: coordinates and an inverse covariance (for gaussian-proto)"
     smallest_image = 16
+    takes_half_size = True
 
     def __init__(
         self, image_shape: ImageShape, width: int = 64, covariance: Literal["radius", "diagonal"] = "radius"
@@ -143,7 +149,8 @@ class Conv4Gaussian(Encoder):
         self.feature_shape = (last,)
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
-        maps: Tensor = self.layers(self.normalize(images))
+        whole = images.shape[-1] == self.image_shape[-1]  # images of half the side are not pooled at last
+        maps: Tensor = (self.layers if whole else self.layers[:-1])(self.normalize(images))
         return maps.mean(dim=(2, 3))
 
 
@@ -156,6 +163,7 @@ class RelationEncoder(Encoder):
 
     title = "Conv4 of Sung 2018, feature maps (for relation)"
     smallest_image = 10
+    takes_half_size = True
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
         super().__init__(image_shape)
@@ -170,4 +178,6 @@ class RelationEncoder(Encoder):
 
     def forward(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
         maps: Tensor = self.blocks(self.normalize(images))
+        if images.shape[-1] != self.image_shape[-1]:  # half the side: as many positions as the head is made for
+            maps = functional.interpolate(maps, self.feature_shape[1:])
         return maps

@@ -135,11 +135,20 @@ class Method(nn.Module, ABC):
             [support, torch.unflatten(of_class, 1, (way, -1))], dim=2
         )  # (batch, way, shot + q, *feature)
         labels = batch.labels.take_along_dim(order, dim=1)
-        losses = []
-        for offset in range(images.shape[2]):
-            support, rest = torch.split(images.roll(-offset, dims=2), [shot, images.shape[2] - shot], dim=2)
-            losses.append(self.loss_of_embedded(support, rest.flatten(1, 2), unlabeled, labels))
-        return torch.stack(losses).mean()
+        if not self.network_head:  # all rotations at once: many small products are one
+            turns = torch.arange(images.shape[2], device=images.device)
+            order = (turns[:, None] + turns) % len(turns)  # (rotations, shot + q)
+            rotated = images[:, :, order].transpose(1, 2).flatten(0, 1)  # (batch * rotations, way, shot + q, *feature)
+            if unlabeled is not None:
+                unlabeled = unlabeled.repeat_interleave(len(turns), dim=0)
+            return self._loss_of_divided(rotated, shot, unlabeled, labels.repeat_interleave(len(turns), dim=0))
+        rotations = [images.roll(-offset, dims=2) for offset in range(images.shape[2])]
+        return torch.stack([self._loss_of_divided(one, shot, unlabeled, labels) for one in rotations]).mean()
+
+    def _loss_of_divided(self, images: Tensor, shot: int, unlabeled: Tensor | None, labels: Tensor) -> Tensor:
+        """The loss where the first ``shot`` of the images of a class, (batch, way, shot + q, *feature), are support."""
+        support, query = torch.split(images, [shot, images.shape[2] - shot], dim=2)
+        return self.loss_of_embedded(support, query.flatten(1, 2), unlabeled, labels)
 
     def loss_of_embedded(
         self,

@@ -53,6 +53,7 @@ class Recipe:
     momentum: float | None = None  # Adam's first one; None: 0.9
     turns: bool | None = None  # support rotation: each image of an episode is support once (Method.loss_over_rotations)
     optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; None: Adam for all
+    half_size: float | None = None  # share of the training, from its start, on images of half the side
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
     def learning_rate_at(self, episode: int) -> float:
