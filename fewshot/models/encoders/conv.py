@@ -102,10 +102,11 @@ class Conv4(Encoder):
 
     def maps(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
         """The last block's maps. Images of half the side are not pooled there, so that the maps are as large."""
+        *before, last = self.blocks
         x = self.normalize(images)
-        for block in self.blocks[:-1]:
+        for block in before:
             x = block(x)
-        maps: Tensor = self.blocks[-1](x, pool=images.shape[-1] == self.image_shape[-1])
+        maps: Tensor = last(x, pool=images.shape[-1] == self.image_shape[-1])
         return maps
 
 
