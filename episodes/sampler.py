@@ -142,6 +142,14 @@ class EpisodeSampler:
             for index in range(len(there)):
                 yield there.part(index, 1)
 
+    def rows(self, num_episodes: int) -> Rows:
+        """The rows that the first episodes draw, each once and in order."""
+        drawn: set[int] = set()
+        for episode in self.batches(num_episodes, 1000):
+            for rows in (episode.support, episode.query, episode.unlabeled):
+                drawn.update(() if rows is None else rows.unique().tolist())
+        return np.array(sorted(drawn), np.int64)
+
     def digest(self, num_episodes: int) -> str:
         """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""
         sha = hashlib.sha256(f"{self.image_set.pixels_digest} {self.spec} {self.seed} {num_episodes}".encode())

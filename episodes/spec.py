@@ -32,3 +32,8 @@ class EpisodeSpec:
     def num_queries(self) -> int:
         """Queries of the whole episode."""
         return self.way * self.num_query
+
+    @property
+    def num_images(self) -> int:
+        """Images of the whole episode."""
+        return self.way * (self.shot + self.num_query) + (self.way + self.num_distractor) * self.num_unlabeled

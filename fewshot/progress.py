@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fewshot.training.loop import Progress as TrainingProgress
 
 
+_SECONDS_MEASURED, _SECONDS_UNTOLD = 1.0, 10.0
+
+
 class Reporter(Listener):
     """Silent: what a program gets that calls the package. ``notes`` go into the record."""
 
@@ -44,10 +47,12 @@ class LineReporter(Reporter):
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
         super().__init__()
         self.name, self._seconds_between_lines, self._last_line = "", seconds_between_lines, time.monotonic()
+        self._first: dict[str, tuple[float, int] | None] = {}  # when what was first seen, and how far; None: it is told
 
     def begin(self, name: str) -> None:
         super().begin(name)
         self.name = name
+        self._first.clear()
 
     def say(self, text: str) -> None:
         print(f"[{self.name}] {text}" if self.name else text, file=sys.stderr, flush=True)
@@ -56,6 +61,7 @@ class LineReporter(Reporter):
         self.show(what, done, total)
 
     def test_progress(self, what: str, done: int, total: int) -> None:
+        self._foretell(what, done, total)
         self.show(what, done, total)
 
     def training_progress(self, progress: TrainingProgress) -> None:
@@ -63,7 +69,24 @@ class LineReporter(Reporter):
         detail = f"loss {progress.loss:.3f}  {progress.episodes_per_second:.1f} episodes/s"
         if progress.validation is not None:
             detail += f"  val {100 * progress.validation.accuracy:.2f} ± {100 * progress.validation.ci95:.2f} %"
+        self._foretell("training", progress.episode, progress.train_episodes, progress.episodes_per_second)
         self.show("training", progress.episode, progress.train_episodes, detail, progress.episodes_per_second)
+
+    def _foretell(self, what: str, done: int, total: int, speed: float = 0.0) -> None:
+        """Say once how long it will take, as soon as the speed is known: given, or measured over a second."""
+        now = time.monotonic()
+        first = self._first.setdefault(what, (now, done))
+        if first is None:
+            return
+        if not speed:
+            seconds, more = now - first[0], done - first[1]
+            if seconds < _SECONDS_MEASURED or more <= 0:
+                return
+            speed = more / seconds
+        self._first[what] = None
+        left = (total - done) / speed
+        if left > _SECONDS_UNTOLD:
+            self.say(f"{what} takes about {duration(left)} here: {total - done:,} to do, {speed:,.1f} a second")
 
     def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
         """How far something is; ``speed`` in units a second, where it is known, tells when it will be finished."""

@@ -89,6 +89,9 @@ class SweepReporter(TerminalReporter):
         detail = f"run {self._number + 1} of {len(self._works)}: {self.name}; {estimate}"
         self.show(_ALL, round(100 * done / (sum(self._works.values()) or 1.0)), 100, detail)
 
+    def _foretell(self, what: str, done: int, total: int, speed: float = 0.0) -> None:
+        """Not of each run: it is told of all of them."""
+
     @property
     def seconds_left(self) -> float | None:
         """Seconds until all is trained, at the speed so far; None before there is any."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from episodes.datasets.base import Dataset
 from episodes.errors import UserError
-from episodes.types import ImageSet
-from fewshot.evaluation.evaluate import embed_all
+from episodes.types import ImageSet, Rows
+from fewshot.evaluation.evaluate import embed_all, embed_drawn
 from fewshot.models.hardware import Precision
 from fewshot.models.methods import Method
 from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
@@ -35,13 +35,20 @@ class Embeddings:
 
     Both are made when they are first asked for. With a ``folder`` they are kept there, filed under a digest of the
     weights, of the code that embeds, of the pixels, of precision and device: a file that was made by other weights,
-    other code or from other images is never found. What was typed in at a prompt, and has no file, is made anew.
+    other code or from other images is never found. What was typed in at a prompt, and has no file, is made anew. With
+    ``rows`` (of drawn_rows) only those test images are embedded.
     """
 
     def __init__(
-        self, method: Method, dataset: Dataset, precision: Precision, reporter: Reporter, folder: Path | None = None
+        self,
+        method: Method,
+        dataset: Dataset,
+        precision: Precision,
+        reporter: Reporter,
+        folder: Path | None = None,
+        rows: Rows | None = None,
     ) -> None:
-        self._method, self._dataset, self._precision = method, dataset, precision
+        self._method, self._dataset, self._precision, self._rows = method, dataset, precision, rows
         self._reporter, self._folder = reporter, folder
         self._tables: dict[str, Tensor] = {}
         self._train_mean: Tensor | None = None
@@ -63,7 +70,8 @@ class Embeddings:
         return self._train_mean
 
     def _embed(self, image_set: ImageSet) -> Tensor:
-        return embed_all(self._method, image_set.images, self._precision, self._reporter.test_progress)
+        progress = self._reporter.test_progress
+        return embed_drawn(self._method, image_set.images, self._rows, self._precision, progress)
 
     def _mean(self, image_set: ImageSet) -> Tensor:
         """Summed over parts, since all embeddings of a training split may be too many for memory."""
@@ -92,6 +100,8 @@ class Embeddings:
             "device": device.type,
             "torch": torch.__version__,
         }
+        if what == "table" and self._rows is not None:
+            key["rows"] = hashlib.sha256(self._rows.tobytes()).hexdigest()
         path = self._folder / f"{short_hash(key)}.safetensors"
         kept = read_kept(path, key)
         if kept is None:

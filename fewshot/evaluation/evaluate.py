@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from episodes.errors import UserError
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
-from episodes.types import Episode, EpisodeError, ImageSet, gather
+from episodes.types import Episode, EpisodeError, ImageSet, Rows, gather
 from fewshot.evaluation.result import Evaluation as Evaluation
 from fewshot.evaluation.result import Predictions
 from fewshot.models.batches import episode_images
@@ -62,6 +62,32 @@ def embed_all(
     if table is None:
         raise ValueError("there are no images to embed")
     return table
+
+
+def drawn_rows(samplers: Sequence[EpisodeSampler], num_episodes: int) -> Rows | None:
+    """The rows that the first episodes of these samplers of one image set draw; None where they may be all."""
+    num_images = len(samplers[0].image_set.images)
+    if sum(sampler.spec.num_images for sampler in samplers) * num_episodes >= num_images:
+        return None
+    return np.unique(np.concatenate([sampler.rows(num_episodes) for sampler in samplers]))
+
+
+def embed_drawn(
+    method: Method,
+    images: UInt8[Tensor, "num_images c h w"],
+    rows: Rows | None,
+    precision: Precision,
+    progress: Progress = silent,
+) -> Float[Tensor, "num_images *feature"]:
+    """The table of embeddings for episodes that draw these ``rows`` alone (None: any): no others are embedded.
+
+    In the place of each of the others stands the embedding of the next one that is drawn, so that what is taken of the
+    whole table (its mean, its scale) is of embeddings.
+    """
+    if rows is None:
+        return embed_all(method, images, precision, progress)
+    table = embed_all(method, images[torch.from_numpy(rows)], precision, progress)
+    return table[torch.from_numpy(np.searchsorted(rows, np.arange(len(images))).clip(max=len(rows) - 1))]
 
 
 def score_episodes(
@@ -202,9 +228,9 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy of ``method`` on the first ``num_episodes`` episodes of ``sampler``.
 
-    Each image of the sampler's set is embedded once (or ``table`` holds what it gave before), in evaluation mode: batch
-    norm uses the running statistics of training, so no query sees another. A method that must see the pixels of an
-    episode together is given them so. With ``keep_predictions`` the result tells of every query, not only how many were
+    Each image that is drawn is embedded once (or ``table`` holds what it gave before), in evaluation mode: batch norm
+    uses the running statistics of training, so no query sees another. A method that must see the pixels of an episode
+    together is given them so. With ``keep_predictions`` the result tells of every query, not only how many were
     correct: 16 bytes a query.
     Raises UntrainedError for a method whose rule is a network that was never trained, NotFiniteError where embeddings
     or scores are no numbers.
@@ -216,7 +242,8 @@ def evaluate(
         scored = _scored_together(method, sampler, num_episodes, precision)
     else:
         if table is None:
-            table = embed_all(method, sampler.image_set.images, precision, progress)
+            rows = drawn_rows([sampler], num_episodes)
+            table = embed_drawn(method, sampler.image_set.images, rows, precision, progress)
         refuse_not_finite(table)
         scored = _scored_on_table(method, table, sampler, num_episodes, precision)
     counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from episodes.errors import UserError
-from fewshot.training.recipes import Recipe
+from fewshot.training.recipes import SMOKE, Recipe
 
 if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fewshot.progress import Reporter
 
 LARGEST_SEED = 2**64 - 1
+TEST_EPISODES, SMOKE_EPISODES = 10_000, 200
 Config = TypeVar("Config", bound="CommonConfig")
 
 
@@ -54,7 +55,7 @@ class CommonConfig:
     query: int = option(15, "Test queries per class.", min=1)
     unlabeled: int | None = option(None, "Unlabeled images per class, for semi-supervised models.", min=1)
     distractors: int | None = option(None, "Classes of an episode with unlabeled images only.", min=1)
-    episodes: int = option(10_000, "Test episodes.", min=2)
+    episodes: int | None = option(None, "Test episodes [default: 10,000; 200 with the recipe smoke].", min=2)
     episode_seed: int = option(0, "Which test episodes.", min=0, max=LARGEST_SEED)
     damage: float | None = option(
         None,
@@ -70,6 +71,10 @@ class CommonConfig:
     device: str = option("auto", "auto, cpu or cuda.")
     precision: str = option("auto", "auto, bf16 or fp32, for the encoder.")
     model_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def num_episodes(self, recipe: str) -> int:
+        """Of the test: as asked for, else few for a smoke test."""
+        return self.episodes or (SMOKE_EPISODES if recipe == SMOKE else TEST_EPISODES)
 
     def __repr__(self) -> str:
         """What is not left at its default, as it is written in Python."""
@@ -144,7 +149,7 @@ class RunConfig(CommonConfig):
     init: Path | None = option(None, "Checkpoint whose encoder weights this training starts from.")
     way: int = option(5, "Classes of a test episode.", rank=2, min=2)
     shot: int = option(1, "Support images per class.", rank=2, min=1)
-    recipe: str | Recipe = option("fast", "fast, paper (the paper's own) or smoke (seconds; never ranked).")
+    recipe: str | Recipe = option("fast", "fast, paper (the paper's own) or smoke (a few episodes; never ranked).")
     seed: int = option(0, "Initial weights and training episodes.", min=0, max=LARGEST_SEED)
     train_way: int | None = option(None, "Classes of a training episode [default: the recipe's].", min=2)
     train_shot: int | None = option(None, "Support images per class in training [default: as in the test].", min=1)

@@ -77,7 +77,8 @@ def _of_checkpoint(
     specs = episode_shapes(config, metadata["recipe"], uses_unlabeled=METHODS.get(model).uses_unlabeled)
     samplers = _samplers(config, dataset, specs, reporter)
     precision = choose_precision(config.precision, device)
-    plan = EvaluationPlan(dataset, samplers, config.episodes, precision, readouts, command)
+    num_episodes = config.num_episodes(metadata["recipe"]["name"])
+    plan = EvaluationPlan(dataset, samplers, num_episodes, precision, readouts, command)
     return measure(trained, plan, out, reporter)
 
 
@@ -113,7 +114,7 @@ def _of_embeddings(
     dataset = corrupted(dataset, config.damage)
     specs = [EpisodeSpec(way, shot, config.query) for way in config.way or (5,) for shot in config.shot or (1,)]
     samplers = _samplers(config, dataset, specs, reporter)
-    plan = EvaluationPlan(dataset, samplers, config.episodes, "fp32", readouts, command)
+    plan = EvaluationPlan(dataset, samplers, config.num_episodes(""), "fp32", readouts, command)
     return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
 
 

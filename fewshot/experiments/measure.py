@@ -18,7 +18,7 @@ from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
-from fewshot.evaluation.evaluate import Evaluation, evaluate, evaluate_readout
+from fewshot.evaluation.evaluate import Evaluation, drawn_rows, evaluate, evaluate_readout
 from fewshot.models.factory import TrainedMethod, implementation_of
 from fewshot.models.hardware import Precision, describe_machine
 from fewshot.models.methods import Method
@@ -147,11 +147,12 @@ def refuse_unreadable(model: str, method: Method | type[Method], readouts: Seque
 def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: Reporter) -> list[Outcome]:
     """Test a trained method as planned; the records, written under ``out``.
 
-    Every image is embedded once, whatever the number of samplers and read-outs.
+    Every image that is drawn is embedded once, whatever the number of samplers (of one image set) and read-outs.
     """
     method, metadata = trained.method, trained.metadata
     refuse_unreadable(metadata["model"], method, plan.readouts)
-    embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings")
+    rows = drawn_rows(plan.samplers, plan.num_episodes)
+    embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings", rows)
 
     def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
         table = None if method.embeds_per_episode else embeddings.table(cell.sampler.image_set)

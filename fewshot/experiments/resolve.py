@@ -175,8 +175,9 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
     sampler = runs or EpisodeSampler(
         _loaded(dataset, "test", reporter), _test_spec(config, training), config.episode_seed
     )
+    num_episodes = config.num_episodes(config.recipe if isinstance(config.recipe, str) else config.recipe.name)
     plan = EvaluationPlan(
-        dataset, [sampler], config.episodes, precision, readouts_named(config.readout), asked.to_command()
+        dataset, [sampler], num_episodes, precision, readouts_named(config.readout), asked.to_command()
     )
     return ResolvedRun(config, dataset, device, precision, plan, training)
 

@@ -56,6 +56,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated, it would be slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if has_avx2_at_most():  # or was told so: ATEN_CPU_CAPABILITY=avx2
+        return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -48,6 +48,17 @@ def test_a_run_prints_the_accuracy_and_where_checkpoint_and_record_lie(fewshot: 
     assert "\x1b" not in outcome.out  # no colors where nobody looks
 
 
+def test_a_smoke_test_has_few_test_episodes_and_embeds_what_they_draw(fewshot: Fewshot) -> None:
+    words = [*SMOKE[: SMOKE.index("--episodes")], "--query", "5"]
+    outcome = fewshot(*words)
+    record = record_in(outcome)
+    assert record.num_episodes == 200
+    assert "over 200 episodes" in outcome.out
+    assert "--episodes" not in record.command
+    assert record_in(fewshot("evaluate", checkpoint_of(record), "--query", "5")).num_episodes == 200
+    assert record_in(fewshot(*words, "--episodes", "300")).num_episodes == 300
+
+
 def test_json_is_alone_on_standard_output_and_is_the_record(fewshot: Fewshot) -> None:
     outcome = fewshot(*SMOKE, "--json")
     assert outcome.status == 0

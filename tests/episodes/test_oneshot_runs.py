@@ -17,11 +17,14 @@ from episodes.datasets.omniglot.dataset import Omniglot
 from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY, oneshot_runs, read_runs
 from episodes.datasets.strokes.dataset import Strokes
 from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
 from episodes.types import DataError, EpisodeError
 from fewshot.evaluation.evaluate import embed_all, evaluate
 from fewshot.models.factory import build_method
 from fewshot.models.methods.hausdorff import ink_points, modified_hausdorff
 from fewshot.records.record import read_record
+from toy_classes import FewStrokes
 
 
 def png(gray: int) -> bytes:
@@ -102,6 +105,13 @@ def test_a_drawing_takes_the_class_of_the_nearest_one() -> None:
     assert logits.isfinite().all()
     with pytest.raises(UserError, match="images of one channel, and --encoder pixels"):
         build_method("hausdorff", {}, "conv4", {}, (1, 28, 28), seed=0)
+
+
+def test_drawings_are_compared_few_episodes_at_a_time_so_that_progress_is_seen() -> None:
+    method = build_method("hausdorff", {}, "pixels", {}, (1, 28, 28), seed=0)
+    sampler, seen = EpisodeSampler(FewStrokes().load("test"), EpisodeSpec(5, 1, 15), seed=0), list[int]()
+    evaluate(method, sampler, 10, progress=lambda what, done, _: seen.append(done) if what == "testing" else None)
+    assert len(seen) >= 2
 
 
 def test_only_omniglot_under_the_lake_split_has_runs(fewshot: Fewshot) -> None:

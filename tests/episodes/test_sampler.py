@@ -46,6 +46,19 @@ def samplers(draw: st.DrawFn) -> EpisodeSampler:
     return EpisodeSampler(numbered_set(sizes), spec, draw(st.integers(0, 2**64 - 1)))
 
 
+@given(samplers(), st.integers(1, 5))
+def test_the_rows_of_some_episodes_are_all_that_they_draw(sampler: EpisodeSampler, num_episodes: int) -> None:
+    drawn: set[int] = set()
+    for index in range(num_episodes):
+        episode = sampler[index]
+        parts = [
+            part.flatten().tolist() for part in (episode.support, episode.query, episode.unlabeled) if part is not None
+        ]
+        assert sum(map(len, parts)) == sampler.spec.num_images
+        drawn.update(*parts)
+    assert sampler.rows(num_episodes).tolist() == sorted(drawn)
+
+
 @given(samplers(), st.integers(0, 2**40))
 def test_an_episode_is_what_its_spec_says(sampler: EpisodeSampler, index: int) -> None:
     spec, class_ids = sampler.spec, sampler.image_set.class_ids

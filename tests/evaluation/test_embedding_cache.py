@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fewshot.evaluation import embedding_cache as embeddings
+from fewshot.evaluation import evaluate
 from fewshot.evaluation.embedding_cache import Embeddings, code_digest, keep, mean_of, read_kept, weights_digest
 from fewshot.evaluation.evaluate import embed_all
 from fewshot.models.methods import Method
@@ -28,7 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(len(images))
         return embed_all(method, images, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embeddings, "embed_all", counted)
+    monkeypatch.setattr(evaluate, "embed_all", counted)
     return found
 
 
@@ -69,6 +71,16 @@ def test_other_weights_other_pixels_and_another_precision_never_find_it(tmp_path
     embeddings_of(method, tmp_path).table(IMAGES)
     assert len(calls) == 5
     assert len([*tmp_path.glob("*.safetensors")]) == 5
+
+
+def test_a_table_of_some_rows_is_not_found_for_others(tmp_path: Path, calls: list[int]) -> None:
+    method, rows = toy_method(), np.array([3, 7, 11])
+    some = Embeddings(method, FewStrokes(), "fp32", Listener(), tmp_path, rows).table(IMAGES)
+    assert torch.equal(Embeddings(method, FewStrokes(), "fp32", Listener(), tmp_path, rows).table(IMAGES), some)
+    assert torch.equal(some[: 4 + 1], some[[3, 3, 3, 3, 7]])
+    whole = embeddings_of(method, tmp_path).table(IMAGES)
+    torch.testing.assert_close(some[rows], whole[rows])
+    assert calls == [3, len(IMAGES.images)]
 
 
 def test_the_digests_tell_weights_and_code_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError, ImageSet
 from fewshot.evaluation import evaluate as evaluation
-from fewshot.evaluation.evaluate import embed_all, evaluate, score_episodes
+from fewshot.evaluation.evaluate import drawn_rows, embed_all, embed_drawn, evaluate, score_episodes
 from fewshot.models.encoders.conv import Conv4
 from fewshot.models.hardware import has_fast_bf16
 from fewshot.models.methods import Method
@@ -108,6 +108,22 @@ def test_every_image_is_embedded_once_however_many_episodes_there_are() -> None:
     puppet, image_set = Puppet(same_class), numbered_set()
     evaluate(puppet, EpisodeSampler(image_set, SPEC, seed=0), 500)
     assert puppet.num_embedded == len(image_set.images)
+
+
+def test_few_episodes_of_a_large_set_embed_the_images_that_they_draw_and_no_others() -> None:
+    image_set, puppet = numbered_set(30, 20), Puppet(same_class)
+    sampler = EpisodeSampler(image_set, SPEC, seed=0)
+    evaluate(puppet, sampler, 3)
+    assert puppet.num_embedded == len(sampler.rows(3)) < len(image_set.images) / 5
+    method, toys = toy_method(width=16), EpisodeSampler(toy_set(40, noise=130), SPEC, seed=3)
+    some, whole = evaluate(method, toys, 5), embed_all(method, toys.image_set.images, "fp32")
+    assert np.array_equal(some.correct, evaluate(method, toys, 5, table=whole).correct)
+    rows = drawn_rows([toys], 5)
+    assert rows is not None
+    table = embed_drawn(method, toys.image_set.images, rows, "fp32")
+    torch.testing.assert_close(table[rows], whole[rows])
+    assert table.shape == whole.shape
+    assert len(table.unique(dim=0)) == len(rows)  # what nobody draws is a copy
 
 
 def test_who_knows_the_class_is_always_right_and_who_avoids_it_always_wrong() -> None:

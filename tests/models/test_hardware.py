@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import subprocess
 import sys
@@ -69,9 +70,10 @@ def test_whether_bfloat16_is_fast_is_asked_of_the_processor(monkeypatch: pytest.
     for name in answers:
         monkeypatch.setattr(torch.cpu, name, lambda name=name: answers[name])
     assert not has_fast_bf16(CPU)
-    for name in answers:
+    for name, most in itertools.product(answers, ("AVX512", "AVX2")):  # what PyTorch is told to use at most
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda most=most: most)
         answers[name] = True
-        assert has_fast_bf16(CPU)
+        assert has_fast_bf16(CPU) == (most == "AVX512")
         answers[name] = False
 
 

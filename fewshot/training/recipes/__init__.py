@@ -17,7 +17,8 @@ from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
 
 RecipeName = Literal["fast", "paper", "smoke"]
-RECIPES: tuple[RecipeName, ...] = ("fast", "paper", "smoke")
+SMOKE: RecipeName = "smoke"
+RECIPES: tuple[RecipeName, ...] = ("fast", "paper", SMOKE)
 
 
 @dataclass(frozen=True)
