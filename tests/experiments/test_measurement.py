@@ -14,6 +14,7 @@ from episodes.registry import UnknownNameError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation import embedding_cache as embeddings
+from fewshot.evaluation import evaluate as evaluation
 from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.evaluate import evaluate_again
@@ -84,7 +85,8 @@ def test_every_way_and_shot_is_scored_without_embedding_again(tmp_path: Path, mo
         calls.append(len(images))
         return embed_all(method, images, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embeddings, "embed_all", counted)
+    for module in (embeddings, evaluation):
+        monkeypatch.setattr(module, "embed_all", counted)
     config = EvaluateConfig(
         checkpoint=checkpoint_of(first),
         way=(4, 10),
