@@ -1,4 +1,4 @@
-"""What README.md shows is what the program does."""
+"""What README.md and the pages of docs show is what the program does."""
 
 from __future__ import annotations
 
@@ -14,28 +14,39 @@ from fewshot.models.encoders.library import find_encoder
 from fewshot.models.methods import METHODS
 from fewshot.models.options import options_of
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_python_example_runs_and_prints_an_accuracy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FEWSHOT_DATA", str(tmp_path))
-    (example,) = _blocks("python")
+    (example,) = _blocks(README, "python")
     exec(compile(example, "README.md", "exec"), {})
     printed = re.fullmatch(r"(\d+\.\d\d) ± \d+\.\d\d %", capsys.readouterr().out.strip())
     assert printed is not None
     assert float(printed[1]) > 30  # chance is 20
 
 
-def test_every_command_and_option_that_is_shown_exists() -> None:
-    lines = [line.partition("#")[0].split() for block in _blocks("console") for line in block.splitlines()]
-    shown = [words for words in lines if words[:1] == ["fewshot"]]
-    assert len(shown) >= 8
+def _shown_commands(page: Path) -> list[list[str]]:
+    """Those of the console blocks, and those in backticks."""
+    lines = [line for block in _blocks(page, "console") for line in block.splitlines()]
+    lines += [line.replace("\n", " ") for line in re.findall(r"`(fewshot [^`]+)`", page.read_text(encoding="utf-8"))]
+    words = [line.partition("#")[0].split() for line in lines]
+    return [line for line in words if line[:1] == ["fewshot"]]
+
+
+@every_page
+def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
+    shown = _shown_commands(page)
+    assert page != README or len(shown) >= 12
     for words in shown:
         command = cli.commands[words[1]]
         known = {flag for parameter in command.params for flag in parameter.opts}
@@ -50,6 +61,31 @@ def _options_of_the_model(words: list[str]) -> set[str]:
     model = METHODS.get(named.get("--model", named.get("--as", "relation")))
     encoder = options_of(find_encoder(named["--encoder"])) if "--encoder" in named else {}
     return {option.flag for option in (*options_of(model).values(), *encoder.values())}
+
+
+@every_page
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if ":" not in link and not (page.parent / link).exists()] == []
+
+
+def test_the_front_page_is_one_page() -> None:
+    """The table of results, which is generated, apart."""
+    text = README.read_text(encoding="utf-8")
+    assert len(re.sub(r"<!-- leaderboard:.*leaderboard ends -->", "", text, flags=re.DOTALL).splitlines()) <= 120
+
+
+def test_the_version_is_one_everywhere() -> None:
+    versions = {
+        "pyproject.toml": r'^version = "(.+)"$',
+        "CITATION.cff": r"^version: (.+)$",
+        "CHANGELOG.md": r"^## (\S+) ",
+    }
+    found = {}
+    for name, pattern in versions.items():
+        match = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        found[name] = match and match[1]
+    assert len(set(found.values())) == 1, found
 
 
 def test_the_targets_that_are_shown_exist() -> None:
