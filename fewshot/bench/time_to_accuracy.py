@@ -15,7 +15,8 @@ from episodes.errors import UserError
 from episodes.files import data_root
 from fewshot.bench.basics import Measurement, load_before
 from fewshot.experiments.config import RunConfig
-from fewshot.experiments.sweep import Job, Place, Processes
+from fewshot.experiments.sweep.executors import Processes
+from fewshot.experiments.sweep.jobs import Job, Place, perform
 from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.models.methods import METHODS
 from fewshot.progress import Reporter
@@ -102,10 +103,13 @@ def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
     """The record of a run and the wall time of its process. What it says on standard error is passed through."""
     start = time.perf_counter()
     try:
-        ((record, _),) = Processes(place, 1).submit([job]).result()
-    except UserError as error:
+        with Processes(1) as engine:
+            (result,) = engine.submit(perform, [job], place).result()
+        if isinstance(result, UserError):
+            raise result
+    except (UserError, *Processes.died) as error:
         raise UserError(f"`{job.config.to_command()}` failed: {error}") from error
-    return record, time.perf_counter() - start
+    return result[0][0], time.perf_counter() - start
 
 
 def _published(goal: Goal, pixels: str) -> float:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from episodes.errors import UserError
 from fewshot.cli.options import data_option, out_option, results_option
+
+if TYPE_CHECKING:
+    from episodes.datasets.base import Dataset
+    from fewshot.experiments.config import RunConfig
 
 
 @click.command(short_help="Print the tables made from the records; or train and rank every model.")
@@ -30,9 +35,71 @@ def leaderboard(**choices: Any) -> None:
 
     With --dataset: train and test every model there, and print how they rank. What is finished is not repeated.
     """
-    from fewshot.cli.leaderboard_commands import leaderboard_command
+    from fewshot.cli.output import print_leaderboard, published_runs, readable_records
 
-    leaderboard_command(**choices)
+    write, check, form = choices["write"], choices["check"], choices["form"]
+    if write and check:
+        raise UserError("--write makes the files that --check looks at: leave out one of them")
+    if form and (write or check):
+        raise UserError(f"--{form} prints the leaderboard, --write and --check are about its files: leave out one")
+    if choices["dataset"] is not None:
+        if write or check:
+            raise UserError("--dataset ranks runs of its own under --out: leave out --write and --check")
+        _rank_all(choices)
+    elif write or check:
+        _generated_files(choices["results"], write=write)
+    else:
+        print_leaderboard(readable_records(published_runs(choices["results"]), choices["out"] / "records"), form)
+
+
+def _generated_files(results: Path, *, write: bool) -> None:
+    from fewshot.reports.results import check_results, write_results
+
+    if write:
+        for path in write_results(results):
+            click.echo(f"written: {path}")
+    else:
+        check_results(results)
+        click.echo("README.md and the pages of results say what the records say")
+
+
+def _rank_all(choices: dict[str, Any]) -> None:
+    """Train and test every method, and rank what came of it.
+
+    A method that does not fit these images or has no such recipe is named with the reason and left out. Raises
+    UserError where that is so for all.
+    """
+    from episodes.datasets.opening import open_dataset
+    from fewshot.cli.output import print_leaderboard, readable_records
+    from fewshot.cli.progress import carry_out
+    from fewshot.experiments.config import RunConfig
+    from fewshot.experiments.sweep.jobs import Job, Place
+    from fewshot.models.methods import METHODS
+    from fewshot.models.options import check_choice
+    from fewshot.training.recipes import RECIPES
+
+    recipe = check_choice("recipe", choices["recipe"], RECIPES)
+    dataset = open_dataset(choices["dataset"], choices["data"])
+    config = RunConfig(recipe=recipe, **{name: choices[name] for name in ("dataset", "way", "shot", "episodes")})
+    jobs = [Job(name, _run_of(name, dataset, config)) for name in METHODS]
+    records, failures = carry_out(
+        jobs, Place(choices["out"], choices["data"]), readable_records(choices["out"] / "records")
+    )
+    if not records:
+        raise UserError(f"no model could be run on {dataset.name}: {failures[0]}")
+    print_leaderboard(records, choices["form"], smoke=recipe == "smoke")
+
+
+def _run_of(name: str, dataset: Dataset, config: RunConfig) -> RunConfig:
+    """The run of one model. A class of strokes has 20 images: 14 queries are left beside 5 unlabeled ones."""
+    from fewshot.experiments.resolve import DEFAULT_UNLABELED
+    from fewshot.models.methods import METHODS
+
+    method_class = METHODS.get(name)
+    unlabeled = DEFAULT_UNLABELED if method_class.uses_unlabeled else 0
+    fitting = int(dataset.load("test").class_sizes.min()) - config.shot - unlabeled
+    recipe = "fast" if method_class.trains_on == "nothing" else config.recipe  # there is none to choose
+    return replace(config, model=name, recipe=recipe, query=max(1, min(15, fitting)))
 
 
 @click.command(short_help="Copy records and their weights into results/.")

@@ -16,6 +16,7 @@ from fewshot.cli.options import data_option
 from fewshot.cli.report import centers, damage, report
 from fewshot.cli.reproduce import reproduce
 from fewshot.cli.run import evaluate, hausdorff, run
+from fewshot.cli.sweep import sweep
 
 
 class HelpfulGroup(click.Group):
@@ -57,6 +58,7 @@ def doctor(data: Path | None) -> None:
 
 VERBS = (
     run,
+    sweep,
     evaluate,
     show,
     data,

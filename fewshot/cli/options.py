@@ -83,6 +83,13 @@ results_option = click.option(
     show_default=True,
     help="Folder of the published records (runs/), weights (weights/) and tables.",
 )
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trainings at a time, where one does not fill the machine.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 
 

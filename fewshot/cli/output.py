@@ -132,6 +132,20 @@ def print_log(log: TrainingLog, as_json: bool) -> None:
     )
 
 
+def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, smoke: bool = False) -> None:
+    """As tables, or every column of every row as JSON or CSV; smoke tests are left out, or ranked alone."""
+    from fewshot.reports.frame import csv_text, leaderboard_frame, quick_columns
+    from fewshot.reports.leaderboard import overview, unranked
+
+    frame = leaderboard_frame(records, None if form else quick_columns(), smoke=smoke)
+    if form == "csv":
+        click.echo(csv_text(frame), nl=False)
+    elif form == "json":
+        click.echo(frame.to_json(orient="records", indent=1, force_ascii=False))
+    else:
+        print_sections([*overview(frame), *unranked(frame)])
+
+
 def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """One record in full; several as a table. As JSON a record, or a list of them."""
     from fewshot.records.record import as_stored

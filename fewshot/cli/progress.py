@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fewshot.progress import LineReporter, duration
 
 if TYPE_CHECKING:
+    from fewshot.experiments.sweep.jobs import Job, Place
+    from fewshot.records.record import RunRecord
     from fewshot.training.loop import Progress as TrainingProgress
 
 _ALL = "all runs, %"
@@ -100,3 +105,41 @@ class SweepReporter(TerminalReporter):
         share = self._last[1] if self._last is not None else 0.0
         left = sum([*self._works.values()][self._number :]) - share * self._works[self.name]
         return left * self._measured_seconds / self._measured_work
+
+
+def carry_out(
+    jobs: Sequence[Job], place: Place, records: Iterable[RunRecord], count: int = 1
+) -> tuple[list[RunRecord], list[str]]:
+    """Make what of these jobs is not among the records, ``count`` at a time; all their records, and why some failed."""
+    from fewshot.experiments.sweep.executors import InThisProcess, Processes
+    from fewshot.experiments.sweep.jobs import perform, work_of
+    from fewshot.experiments.sweep.loop import sweep
+    from fewshot.experiments.sweep.survey import survey
+    from fewshot.models.hardware import keep_freed_memory
+
+    found = survey(jobs, place, records)
+    left = [one.job for one in found if one.state not in ("finished", "refused")]
+    if finished := sum(one.state == "finished" for one in found):
+        click.echo(f"{finished} of {len(jobs)} are finished", err=True)
+    refused = [f"{one.job.name}: {one.why}" for one in found if one.state == "refused"]
+    keep_freed_memory()
+    if count == 1:
+        with SweepReporter(work_of(left)) as reporter:
+            act = partial(perform, place=place, reporter=reporter)
+            outcomes, failures = sweep(left, InThisProcess(), act, reporter.say)
+    else:
+        with Processes(count) as engine:
+            outcomes, failures = sweep(
+                left, engine, partial(perform, place=place), lambda line: click.echo(line, err=True)
+            )
+    records = [record for one in found for record in one.records] + [record for record, _ in outcomes]
+    return records, refused + failures
+
+
+def end(failures: Sequence[str], total: int) -> None:
+    """Name what failed; then the exit status is 1."""
+    for failure in failures:
+        click.echo(f"failed: {failure}", err=True)
+    if failures:
+        click.echo(f"fewshot: {len(failures)} of {total} failed, all others are there", err=True)
+        sys.exit(1)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from episodes.errors import UserError
-from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option
+from fewshot.cli.options import SEED, data_option, jobs_option, json_option, out_option, results_option
 
 if TYPE_CHECKING:
     from fewshot.experiments.paper_plan import OurNumber, PaperCell
@@ -25,13 +24,7 @@ _STYLES = {"matches": "green", "above": "green", "below": "red"}
 @click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
 @click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Of --run: trainings at a time, where one does not fill the GPU.",
-)
+@jobs_option
 @results_option
 @data_option
 @out_option
@@ -43,6 +36,7 @@ def reproduce(**choices: Any) -> None:
     --run trains all of it, goes on where it was stopped, and says how long it will take.
     """
     from fewshot.cli.output import print_json
+    from fewshot.cli.progress import end
     from fewshot.models.options import check_choice
     from fewshot.records.paper_tables import paper_table
 
@@ -54,35 +48,26 @@ def reproduce(**choices: Any) -> None:
     table = paper_table(choices["table"])
     cells = _filled(table, choices)
     missing = [cell for cell in cells if cell.is_missing]
-    if choices["train"] and missing:
-        _train(missing, recipe, choices)
+    failures = _train(missing, recipe, choices) if choices["train"] and missing else []
+    if choices["train"]:
         cells = _filled(table, choices)
     if choices["as_json"]:
         print_json(_as_json(table, cells))
     else:
         _print(table, cells, recipe)
+    end(failures, len(missing))
 
 
-def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, Any]) -> None:
-    """Make what fills these cells, and test it. Raises UserError where some could not be."""
-    from fewshot.cli.progress import SweepReporter
-    from fewshot.experiments.paper_plan import run_of, tests_of
-    from fewshot.experiments.sweep import InThisProcess, Job, Place, Processes, sweep, work_of
-    from fewshot.models.hardware import keep_freed_memory
+def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, Any]) -> list[str]:
+    """Make what fills these cells, and test it; why some could not be."""
+    from fewshot.cli.output import readable_records
+    from fewshot.cli.progress import carry_out
+    from fewshot.experiments.sweep.jobs import Place
+    from fewshot.experiments.sweep.plan import jobs_of_cells
 
-    jobs = [
-        Job(f"{cell.row.name}, {cell.column.title}", run_of(cell, recipe, choices["seed"]), tuple(tests_of(cell)))
-        for cell in missing
-    ]
     place = Place(choices["out"], choices["data"])
-    keep_freed_memory()
-    if choices["jobs"] == 1:
-        with SweepReporter(work_of(jobs)) as reporter:
-            _, failures = sweep(jobs, InThisProcess(place, reporter), reporter.say)
-    else:
-        _, failures = sweep(jobs, Processes(place, choices["jobs"]), lambda line: click.echo(line, err=True))
-    if failures:
-        raise UserError(f"{len(failures)} of {len(jobs)} failed, all others are there; {failures[0]}")
+    jobs = jobs_of_cells(missing, recipe, choices["seed"])
+    return carry_out(jobs, place, readable_records(*_folders(choices)), choices["jobs"])[1]
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[PaperCell]:

@@ -121,7 +121,7 @@ def obtain_training(
     recipe, folder = training.recipe, resolved.folder(out)
     sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
     val_sampler = EpisodeSampler(training.val_set, validation_spec(recipe), VAL_EPISODE_SEED)
-    method = _initial(resolved, training)
+    method = initial_method(resolved, training)
     checkpoint, state_path = folder / CHECKPOINT, folder / "state.safetensors"
     if checkpoint.exists() and not fresh and not state_path.exists():  # with a state, an anew training was cut off
         reporter.say(f"already trained: {checkpoint} (--fresh trains anew)")
@@ -166,7 +166,7 @@ def _built(resolved: ResolvedRun, image_shape: tuple[int, int, int], num_classes
     )
 
 
-def _initial(resolved: ResolvedRun, training: TrainingPlan) -> Method:
+def initial_method(resolved: ResolvedRun, training: TrainingPlan) -> Method:
     """The method as its training begins."""
     method = _built(resolved, training.train_set.image_shape, training.train_set.num_classes)
     if training.initial is not None:

@@ -36,6 +36,12 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device(("cuda" if has_gpu else "cpu") if wanted == "auto" else wanted)
 
 
+def take_gpu(number: int) -> None:
+    """What is computed on "the" GPU goes to this one from now on, counted around; without a GPU nothing happens."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
 def device_for_images(num_bytes: int, device: torch.device) -> torch.device:
     """Where images wait that are trained from on ``device``: there, unless they would fill half of what is free.
 

@@ -38,19 +38,24 @@ class Option:
         return f"{self.flag} {values} (default {self.default})"
 
 
+_KNOWN: dict[type, dict[str, Option]] = {}  # signatures are read once: sweeps ask for thousands
+
+
 def options_of(target: type) -> dict[str, Option]:
     """The options of a method or encoder: keyword parameters that have a default.
 
     A class may name another one as ``options_from``: what it hands its own keywords on to.
     """
     target = getattr(target, "options_from", target)
+    if target in _KNOWN:
+        return _KNOWN[target]
     hints = typing.get_type_hints(inspect.getattr_static(target, "__init__"))  # its own or its parent's
     found = {}
     for parameter in inspect.signature(target).parameters.values():
         if parameter.default is not inspect.Parameter.empty:
             kind, choices = _kind_of(hints[parameter.name])
             found[parameter.name] = Option(parameter.name, kind, parameter.default, choices)
-    return found
+    return _KNOWN.setdefault(target, found)
 
 
 def _kind_of(hint: Any) -> tuple[type, tuple[Any, ...]]:

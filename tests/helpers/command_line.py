@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from episodes.datasets.cards import DATASETS
-from fewshot.cli import leaderboard_commands
 from fewshot.cli.main import main
 from fewshot.models import hardware
 from fewshot.records.record import RunRecord, read_record
@@ -72,8 +71,7 @@ def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("FEWSHOT_DATA", str(folder / "data"))
         monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
         monkeypatch.setitem(DATASETS._entries, "strokes", FEW_STROKES)
-        for module in (hardware, leaderboard_commands):  # it would last beyond the test
-            monkeypatch.setattr(module, "keep_freed_memory", lambda: True)
+        monkeypatch.setattr(hardware, "keep_freed_memory", lambda: True)  # it would last beyond the test
         monkeypatch.chdir(folder)
         yield Fewshot(capsys)
 

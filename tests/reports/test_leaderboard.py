@@ -257,9 +257,7 @@ def test_html_and_tex_escape_what_would_be_markup() -> None:
 def test_every_model_is_trained_and_ranked_on_the_spot_with_one_line_each(
     fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewshot.cli import leaderboard_commands
-
-    monkeypatch.setattr(leaderboard_commands, "METHODS", {name: _methods()[name] for name in _methods()})
+    monkeypatch.setattr("fewshot.models.methods.METHODS", _methods())
     outcome = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
     assert outcome.status == 0, outcome.err
     lines = [line for line in outcome.err.splitlines() if "/3 " in line]

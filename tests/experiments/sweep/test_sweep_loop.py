@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from episodes.errors import Interrupted
-from fewshot.experiments import sweep
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.paper_plan import fill, run_of
-from fewshot.experiments.sweep import InThisProcess, Job, Place, Processes, chains_of, work_of
+from fewshot.experiments.sweep.executors import InThisProcess, Processes
+from fewshot.experiments.sweep.jobs import Job, Place, chains_of, perform, work_of
+from fewshot.experiments.sweep.loop import ATTEMPTS, sweep
 from fewshot.progress import Reporter
 from fewshot.records.paper_tables import paper_table
 from played_runs import play
@@ -32,13 +32,9 @@ JOBS = [
 ]
 
 
-def script(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, wait_for: Sequence[str] = (), failing: str = "", dying: str = ""
-) -> Place:
-    """Runs that are played, and what happens in them."""
+def script(folder: Path, wait_for: Sequence[str] = (), failing: str = "", dying: str = "") -> Place:
+    """What happens in runs that are played."""
     (folder / "script.json").write_text(json.dumps({"wait_for": wait_for, "failing": failing, "dying": dying}))
-    monkeypatch.setattr(sweep, "perform", play)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     return Place(folder)
 
 
@@ -62,7 +58,8 @@ def test_a_job_that_cannot_be_is_named_and_the_others_are_made(tmp_path: Path) -
     """In this process, and for real."""
     impossible = Job("nobody's", replace(PROTO, model="matching", recipe="paper"))
     said: list[str] = []
-    outcomes, failures = sweep.sweep([impossible, JOBS[1]], InThisProcess(Place(tmp_path), Reporter()), said.append)
+    act = partial(perform, place=Place(tmp_path), reporter=Reporter())
+    outcomes, failures = sweep([impossible, JOBS[1]], InThisProcess(), act, said.append)
     assert [record.model for record, _ in outcomes] == ["proto", "soft-kmeans-proto"]
     assert failures == ["nobody's: no paper gives a whole recipe for matching on strokes: use --recipe fast"]
     assert said[0].startswith("1/2 nobody's failed: no paper gives")
@@ -74,30 +71,32 @@ def test_a_job_that_cannot_be_is_named_and_the_others_are_made(tmp_path: Path) -
 
 
 def test_processes_run_at_once_and_tell_what_they_do_under_their_names(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each ends only when the other has begun: one after the other they would wait in vain."""
-    place, said = script(monkeypatch, tmp_path, wait_for=("proto", "siamese-cosine")), list[str]()
-    outcomes, failures = sweep.sweep(JOBS, Processes(place, 2), said.append)
+    place, said = script(tmp_path, wait_for=("proto", "siamese-cosine")), list[str]()
+    with Processes(2) as engine:
+        outcomes, failures = sweep(JOBS, engine, partial(play, place=place), said.append)
     assert failures == []
-    assert [record.model for record, _ in outcomes] == ["proto", "siamese-cosine"]
+    assert [record.model for record, _ in outcomes] == ["proto", "proto", "siamese-cosine"]
     assert json.loads((tmp_path / "proto").read_text()) == ["proto", "refined"]
     assert "[siamese] training siamese-cosine" in capfd.readouterr().err
-    assert said[-1].startswith("2/2 ")
+    assert said[-1].startswith("3/3 ")
 
 
-def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    place = script(monkeypatch, tmp_path, failing="proto", dying="matching")
-    jobs = [*JOBS, Job("matching", replace(PROTO, model="matching"))]
-    outcomes, failures = sweep.sweep(jobs, Processes(place, 3), lambda _: None)
+def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(tmp_path: Path) -> None:
+    place = script(tmp_path, failing="proto", dying="matching")
+    jobs = [JOBS[0], JOBS[2], Job("matching", replace(PROTO, model="matching"))]
+    with Processes(3) as engine:
+        outcomes, failures = sweep(jobs, engine, partial(play, place=place), lambda _: None)
     assert [record.model for record, _ in outcomes] == ["siamese-cosine"]
-    assert failures == ["proto: no such luck", f"matching: its process ended with status {-signal.SIGKILL}"]
+    assert failures[0] == "proto: no such luck"
+    assert failures[1].startswith("matching: its worker ended without an answer, 3 times (")
+    assert (tmp_path / "deaths").read_text().split() == ["matching"] * ATTEMPTS
 
 
-def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    place = script(monkeypatch, tmp_path, wait_for=("nobody",))
+def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(tmp_path: Path) -> None:
+    place = script(tmp_path, wait_for=("nobody",))
     jobs = [*JOBS, Job("third", replace(PROTO, model="matching"))]
 
     def interrupt() -> None:
@@ -107,7 +106,7 @@ def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(monkeypatch: pytest.Mo
 
     before = signal.getsignal(signal.SIGINT)  # a shell that runs the tests in the background ignores Ctrl-C
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(Interrupted, match="goes on from there"):
-        sweep.sweep(jobs, Processes(place, 2), lambda _: None)
+    with pytest.raises(Interrupted, match="goes on from there"), Processes(2) as engine:
+        sweep(jobs, engine, partial(play, place=place), lambda _: None)
     assert len([*tmp_path.glob("* saved")]) == 2
     assert signal.getsignal(signal.SIGINT) is before

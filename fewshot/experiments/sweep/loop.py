@@ -1,0 +1,133 @@
+"""sweep(): all runs through one engine, a line for each that is finished, and what came of every job."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any
+
+from episodes.errors import Interrupted, UserError
+from fewshot.experiments.measure import Outcome
+from fewshot.experiments.sweep.executors import Engine
+from fewshot.experiments.sweep.jobs import Chain, Job, Result, chains_of
+from fewshot.progress import duration
+
+ATTEMPTS = 3
+"""How often a run is begun whose worker ends without an answer; it goes on from its last state."""
+
+
+def sweep(
+    jobs: Sequence[Job], engine: Engine, perform: Callable[[Chain], list[Result]], say: Callable[[str], None]
+) -> tuple[list[Outcome], list[str]]:
+    """Make all runs; what came of them, in the order of the jobs, and why others failed.
+
+    Jobs that share a training are made one after another: the second finds it finished. One that fails does not keep
+    the others from being made. Raises Interrupted on Ctrl-C, with every training saved.
+    """
+    sweeping = _Sweep(chains_of(jobs), engine, perform, say)
+    with _stopping(engine):
+        sweeping.make_all()
+    if sweeping.stopped:
+        raise Interrupted("stopped; the same command goes on from there")
+    outcomes, failures = list[Outcome](), list[str]()
+    for index, chain in enumerate(sweeping.chains):
+        for job, result in zip(chain, sweeping.results[index], strict=True):
+            if isinstance(result, UserError):
+                failures.append(f"{job.name}: {result}")
+            else:
+                outcomes += result
+    return outcomes, failures
+
+
+class _Sweep:
+    """What is submitted, what came back, and the time that is left at the pace so far."""
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        engine: Engine,
+        perform: Callable[[Chain], list[Result]],
+        say: Callable[[str], None],
+    ) -> None:
+        self.chains, self.engine, self.perform, self.say = chains, engine, perform, say
+        self.works = [chain[0].work() for chain in chains]
+        self.results: dict[int, list[Result]] = {}
+        self.stopped = False
+        self._attempts, self._ended = Counter[int](), SimpleQueue[tuple[int, Future[list[Result]]]]()
+        self._start, self._told, self._total = time.monotonic(), 0, sum(map(len, chains))
+        self._work, self._work_done = sum(self.works), 0.0
+
+    def make_all(self) -> None:
+        """Where several are made at once the longest come first, so that none is left alone."""
+        order = sorted(range(len(self.chains)), key=lambda index: -self.works[index] if self.engine.at_once else index)
+        for index in order:
+            self._begin(index)
+            while not self._ended.empty():
+                self._take(*self._ended.get())
+        while len(self.results) < len(self.chains):
+            try:
+                self._take(*self._ended.get(timeout=1.0))
+            except Empty:
+                continue  # signals are heard in between
+
+    def _begin(self, index: int) -> None:
+        self._attempts[index] += 1
+        future = self.engine.submit(self.perform, self.chains[index])
+        future.add_done_callback(lambda done: self._ended.put((index, done)))
+
+    def _take(self, index: int, future: Future[list[Result]]) -> None:
+        error, chain = future.exception(), self.chains[index]
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            self.stopped, self.results[index] = True, []
+            return
+        if isinstance(error, self.engine.died):
+            if self._attempts[index] < ATTEMPTS:
+                self._begin(index)
+                return
+            error = UserError(f"its worker ended without an answer, {ATTEMPTS} times ({error})")
+        self.results[index] = [_reason(error)] * len(chain) if error else future.result()
+        self._work_done += self.works[index]
+        for job, result in zip(chain, self.results[index], strict=True):
+            self._tell(job, result)
+
+    def _tell(self, job: Job, result: Result) -> None:
+        self._told += 1
+        passed = time.monotonic() - self._start
+        share = self._work_done / self._work if self._work_done else self._told / self._total
+        left = f" (about {duration(passed / share - passed)} left)" if self._told < self._total else ""
+        what = f"failed: {result}" if isinstance(result, UserError) else result[-1][0].percent()
+        self.say(f"{self._told}/{self._total} {job.name} {what}{left}")
+
+
+def _reason(error: BaseException) -> UserError:
+    """Why a run failed, in a line. What nobody foresaw is printed whole."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return UserError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    traceback.print_exception(error)
+    return UserError(f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _stopping(engine: Engine) -> Iterator[None]:
+    """Ctrl-C or a termination signal stops the runs, instead of this process alone."""
+    before: Mapping[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        engine.stop()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

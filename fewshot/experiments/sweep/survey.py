@@ -1,0 +1,204 @@
+"""What of a sweep is finished, what it trains on how many images, and about how long that takes on this machine."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from episodes.datasets.base import Dataset, dataset_class
+from episodes.datasets.cards import DATASETS
+from episodes.datasets.opening import DEFAULT_DATASET, open_dataset
+from episodes.errors import UserError
+from episodes.progress import Progress, silent
+from episodes.types import ImageSet, Split
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.measure import ScoredEpisodes
+from fewshot.experiments.resolve import ResolvedRun, TrainingPlan
+from fewshot.experiments.run import initial_method, training_sampler
+from fewshot.experiments.sweep.jobs import Job, Place, numbers_of
+from fewshot.models.factory import place as placed
+from fewshot.models.hardware import choose_device, describe_machine
+from fewshot.models.methods import METHODS
+from fewshot.records.record import RunRecord
+from fewshot.statistics.intervals import Interval
+from fewshot.training.checkpoints import CHECKPOINT, training_name
+from fewshot.training.loop import train
+
+State = Literal["finished", "trained", "to train", "shared", "refused"]
+SECONDS_OF_MEASURING = 20.0
+"""For so long speeds are measured that no record tells."""
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """A job and how much of it is there.
+
+    ``shared`` is a job whose training another one of the sweep makes; ``why`` says why one is refused. ``images`` pass
+    the encoder in its training, which takes ``seconds`` where a speed is known.
+    """
+
+    job: Job
+    state: State
+    records: tuple[RunRecord, ...] = ()
+    images: int = 0
+    seconds: float | None = None
+    why: str = ""
+
+
+def survey(
+    jobs: Sequence[Job], place: Place, records: Iterable[RunRecord], *, estimate: bool = False
+) -> list[Surveyed]:
+    """What is there of every job; with ``estimate`` also how long the others take. Nothing is downloaded."""
+    surveyor = _Surveyor(place, records, Speeds(records) if estimate else None)
+    return [surveyor.look(job) for job in jobs]
+
+
+def in_memory(dataset: Dataset) -> Dataset:
+    """The same data set, which loads every split once."""
+    kept: dict[Split, ImageSet] = {}
+
+    def load(split: Split, progress: Progress = silent) -> ImageSet:
+        if split not in kept:
+            kept[split] = dataset.load(split, progress)
+        return kept[split]
+
+    loaded = copy.copy(dataset)
+    loaded.load = load  # type: ignore[method-assign]
+    return loaded
+
+
+class _Surveyor:
+    """Records by what they are of, data sets that are open, and trainings that were seen."""
+
+    def __init__(self, place: Place, records: Iterable[RunRecord], speeds: Speeds | None) -> None:
+        self._place, self._speeds = place, speeds
+        self._datasets: dict[tuple[object, ...], Dataset | None] = {}
+        self._of_any_seed: dict[str, ResolvedRun] = {}
+        self._seen: set[str] = set()
+        self._of: dict[tuple[object, ...], RunRecord] = {}
+        self._by_command: dict[str, list[RunRecord]] = defaultdict(list)
+        for record in records:
+            name = training_name(Path(record.trained.checkpoint)) if record.trained.checkpoint else record.command
+            self._of[name, record.protocol, record.num_episodes, record.episode_seed, record.readout] = record
+            self._by_command[record.command].append(record)
+
+    def look(self, job: Job) -> Surveyed:
+        """Where a job stands; of those that share a training the first has it all."""
+        try:
+            resolved = self._resolved(job.config)
+        except UserError as error:
+            return Surveyed(job, "refused", why=str(error))
+        folder = resolved.folder(self._place.out) if resolved else Path(job.training())
+        records = self._records(job, resolved, folder) if resolved else ()
+        if records:
+            return Surveyed(job, "finished", records)
+        if (folder / CHECKPOINT).exists() and not (folder / "state.safetensors").exists():
+            return Surveyed(job, "trained")
+        if folder.name in self._seen:
+            return Surveyed(job, "shared")
+        self._seen.add(folder.name)
+        images, seconds = self._cost(job, resolved)
+        return Surveyed(job, "to train", images=images, seconds=seconds)
+
+    def _opened(self, config: RunConfig) -> Dataset | None:
+        """The data set of a run; None where it is not on this machine."""
+        key = (config.dataset, config.class_split, config.size)
+        if key not in self._datasets:
+            name = config.dataset or DEFAULT_DATASET
+            here = name not in DATASETS or dataset_class(name)(self._place.root, config.class_split).is_present()
+            opened = (
+                open_dataset(config.dataset, self._place.root, config.class_split, size=config.size) if here else None
+            )
+            self._datasets[key] = in_memory(opened) if opened else None
+        return self._datasets[key]
+
+    def _resolved(self, config: RunConfig) -> ResolvedRun | None:
+        """The run on its data; worked out once for all seeds of a training, since that takes longer than the rest."""
+        dataset = self._opened(config)
+        if dataset is None or METHODS.get(config.model).trains_on == "nothing":  # its command, with the seed, names it
+            return config.resolve(dataset) if dataset else None
+        key = repr(replace(config, seed=0))
+        if key not in self._of_any_seed:
+            self._of_any_seed[key] = config.resolve(dataset)
+        known = self._of_any_seed[key]
+        return replace(known, config=replace(known.config, seed=config.seed))
+
+    def _records(self, job: Job, resolved: ResolvedRun, folder: Path) -> tuple[RunRecord, ...]:
+        """All records of a job; none where one is missing."""
+        plan, found = resolved.test, list[RunRecord | None]()
+        assert plan is not None
+        for sampler in plan.samplers:
+            protocol = ScoredEpisodes(plan.dataset, sampler, plan.num_episodes, "").protocol.name
+            for readout in plan.readouts:
+                of = (protocol, plan.num_episodes, sampler.seed, readout)
+                found.append(self._of.get((folder.name, *of)) or self._of.get((plan.command, *of)))
+        for test in job.tests:
+            again = self._by_command[replace(test, checkpoint=folder / CHECKPOINT).to_command()]
+            found += again or [None]
+        return tuple(record for record in found if record) if all(found) else ()
+
+    def _cost(self, job: Job, resolved: ResolvedRun | None) -> tuple[int, float | None]:
+        images = job.images()
+        if not images or self._speeds is None:
+            return images, None
+        return images, self._speeds.seconds(job, resolved)
+
+
+class Speeds:
+    """Pixels a second that trainings take on this machine: of records where there are any, else of a few steps."""
+
+    def __init__(self, records: Iterable[RunRecord]) -> None:
+        machine = describe_machine(choose_device())
+        self._measured, self._known = 0.0, defaultdict[tuple[str, ...], list[float]](list)
+        for record in records:
+            hardware, trained = record.hardware, record.trained
+            same = (hardware.device, hardware.name, hardware.cores) == tuple(
+                machine[key] for key in ("device", "name", "cores")
+            )
+            if same and record.cost.training_seconds and trained.image_shape:
+                work = numbers_of(trained.recipe, record.test.way, record.test.shot, trained.image_shape)
+                speed = work / record.cost.training_seconds
+                self._add(record.model, trained.encoder, speed)
+
+    def seconds(self, job: Job, resolved: ResolvedRun | None) -> float | None:
+        """About how long the training of a job takes; None where nothing is known of this machine."""
+        model, encoder = job.config.model, job.config.checked().encoder or ""
+        if (
+            (model, encoder) not in self._known
+            and resolved
+            and resolved.training
+            and self._measured < SECONDS_OF_MEASURING
+        ):
+            start = time.perf_counter()
+            self._add(model, encoder, measured_speed(resolved, resolved.training))
+            self._measured += time.perf_counter() - start
+        for key in ((model, encoder), (encoder,), ()):
+            if key in self._known:
+                return job.work() / statistics.median(self._known[key])
+        return None
+
+    def _add(self, model: str, encoder: str, speed: float) -> None:
+        for key in ((model, encoder), (encoder,), ()):
+            self._known[key].append(speed)
+
+
+def measured_speed(resolved: ResolvedRun, training: TrainingPlan) -> float:
+    """Numbers of images a second, over three training episodes behind a first one; nothing is kept."""
+    method = placed(initial_method(resolved, training), resolved.device)
+    sampler = training_sampler(training.train_set, training.recipe, resolved.config.seed)
+    recipe = replace(training.recipe, half_size=None)
+
+    def seconds(count: int) -> float:
+        steps, start = replace(recipe, train_episodes=count, validate_every=count), time.perf_counter()
+        train(method, sampler, steps, lambda _: Interval(0.0, 0.0, 1), precision=resolved.precision)
+        return time.perf_counter() - start
+
+    seconds(1)
+    config, shape = resolved.config, resolved.dataset.image_shape
+    return numbers_of(replace(recipe, train_episodes=3), config.way, config.shot, shape) / seconds(3)
