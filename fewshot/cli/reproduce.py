@@ -168,10 +168,7 @@ def _print_missing(table: PaperTable, missing: Sequence[PaperCell], recipe: str)
 
 
 def _published(published: Published | None) -> str:
-    if published is None:
-        return "-"
-    interval = f" ± {published.ci95:.2f}" if published.ci95 is not None else ""
-    return f"{published.accuracy:.2f}{interval}"
+    return "-" if published is None else published.printed
 
 
 def _ours(cell: PaperCell) -> str:

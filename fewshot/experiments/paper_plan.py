@@ -81,6 +81,7 @@ class PaperCell:
             and {
                 "accuracy": published.accuracy,
                 "ci95": published.ci95,
+                "printed": published.printed,
                 "source": published.source,
                 "table": published.table,
                 "status": published.status,

@@ -10,12 +10,20 @@ from importlib import resources
 from episodes.datasets.cards import benchmarks
 
 COMPARABLE_PIXELS = {name: benchmark.published_as for name, benchmark in benchmarks().items() if benchmark.published_as}
-"""Protocols that a published table can be held against -> the data set's name in published.csv."""
+"""Protocols that a published table can be held against -> the data set's name in numbers.csv."""
+
+PERCENT95 = "95 %"
+INTERVALS = (PERCENT95, "over 10 label splits", "std over test batches", "std over 10 test epochs", "not known")
+"""What stands behind a ±. Only the first is a confidence interval, as far as we could read."""
+RECALLED = "recalled, read in no document"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody printed. Accuracies are percentages; ``status`` recalled means: not read in a document."""
+    """A number that somebody printed. Accuracies are percentages; ``status`` recalled means: not read in a document.
+
+    ``kind`` is original where the authors of the method measured it, else reimplementation.
+    """
 
     method: str
     variant: str
@@ -24,32 +32,47 @@ class Published:
     way: int
     shot: int
     accuracy: float
-    ci95: float | None
+    plus_minus: float | None  # as printed behind the number; ``interval`` says what it is
     episodes: str  # as printed, such as 600 or 10x600; empty where it is not
     protocol: str
     source: str
     table: str
     kind: str
     status: str
+    interval: str = PERCENT95  # one of INTERVALS
+    difference: str = ""  # from the record it is held against; empty: verified, the paper's own, of one protocol
+
+    @property
+    def ci95(self) -> float | None:
+        """Half width of the 95 % interval; None where none is printed, or something else."""
+        return self.plus_minus if self.interval == PERCENT95 else None
+
+    @property
+    def printed(self) -> str:
+        """``49.42 ± 0.78``, and what the ± is where it is no 95 % interval."""
+        if self.plus_minus is None:
+            return f"{self.accuracy:.2f}"
+        what = "" if self.interval == PERCENT95 else f" [±: {self.interval}]"
+        return f"{self.accuracy:.2f} ± {self.plus_minus:.2f}{what}"
 
     def __str__(self) -> str:
-        interval = f" ± {self.ci95:.2f}" if self.ci95 is not None else ""
-        doubt = "" if self.status == "verified" else ", from memory"
-        return f"{self.accuracy:.2f}{interval} % ({self.source}, {self.table}, {self.variant}{doubt})"
+        doubt = self.difference or ("" if self.status == "verified" else RECALLED)
+        beside = f"; not comparable: {doubt}" if doubt else ""
+        return f"{self.printed} % ({self.source}, {self.table}, {self.variant}{beside})"
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """Every row of published.csv."""
+    """Every row of numbers.csv."""
     text = resources.files("fewshot.records").joinpath("published_data", "numbers.csv").read_text(encoding="utf-8")
     return tuple(
         Published(
             **{name: row[name] for name in ("method", "variant", "backbone", "dataset", "protocol", "source")},
-            **{name: row[name] for name in ("episodes", "table", "kind", "status")},
+            **{name: row[name] for name in ("episodes", "table", "kind", "status", "interval")},
             way=int(row["way"]),
             shot=int(row["shot"]),
             accuracy=float(row["accuracy"]),
-            ci95=float(row["ci95"]) if row["ci95"] else None,
+            plus_minus=float(row["plus_minus"]) if row["plus_minus"] else None,
         )
         for row in csv.DictReader(text.splitlines())
         if row["way"] and row["shot"] and row["accuracy"]

@@ -19,7 +19,7 @@ LAKE_RUNS = "runs"
 
 
 class PaperTableError(UserError):
-    """A table that does not exist, or whose file contradicts itself or published.csv."""
+    """A table that does not exist, or whose file contradicts itself or numbers.csv."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,37 @@ class Ours:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """How the numbers of a table were tested: what a record of ours has, or in words what it has not; None: not stated.
+
+    A field may hold a value for each shot.
+    """
+
+    images: Any = None  # a data set id: pixels and split
+    queries: Any = None  # of a class; "shot": as many as shots
+    batch_norm: Any = None  # RunRecord.batch_norm
+    augmentation: Any = None  # Recipe.augment, or "none"
+    encoder: Any = None
+    unlabeled: Any = None  # of a class
+    labeled_share: Any = None
+    train_way: Any = None
+
+    def at(self, shot: int) -> dict[str, Any]:
+        """Field -> value at this shot."""
+        found = {name: of.get(str(shot)) if isinstance(of, dict) else of for name, of in vars(self).items()}
+        return found | ({"queries": shot} if found["queries"] == "shot" else {})
+
+
+@dataclass(frozen=True)
 class PaperRow:
-    """One method of a table. ``printed`` selects its rows of published.csv; ``ours`` is None where none is here."""
+    """One method of a table. ``printed`` selects its rows of numbers.csv; ``ours`` is None where none is here."""
 
     name: str
     printed: Mapping[str, str]
     ours: Ours | None = None
     target: tuple[str, ...] = ()  # models whose records are held against these numbers, whatever their options
+    tested: Mapping[str, Any] = field(default_factory=dict)  # where it differs from the table's
+    by: str = ""  # who ran it, where it is not the authors of the method: ``run by Chen et al.``
 
 
 @dataclass(frozen=True)
@@ -103,13 +127,21 @@ class PaperTable:
     columns: tuple[PaperColumn, ...]
     rows: tuple[PaperRow, ...]
     differences: tuple[str, ...]
+    tested: Mapping[str, Any] = field(default_factory=dict)
+
+    def tested_of(self, row: PaperRow) -> Tested:
+        """How the numbers of a row were tested. Raises PaperTableError for a field that does not exist."""
+        try:
+            return Tested(**{**self.tested, **row.tested})
+        except TypeError as error:
+            raise PaperTableError(f"{self.name}.toml, {row.name}: {error}") from error
 
     def pixels_of(self, ours: Ours) -> str:
         """The images and split of a row, as protocols name them."""
         return ours.pixels or self.pixels
 
     def published(self, row: PaperRow, column: PaperColumn) -> Published | None:
-        """The printed number of a cell; None where published.csv has none. Raises PaperTableError where it has two."""
+        """The printed number of a cell; None where numbers.csv has none. Raises PaperTableError where it has two."""
         wanted = dict(row.printed)
         variant = wanted.pop("variant", "").replace("{distractors}", "with" if column.distractors else "no")
         source, table = wanted.pop("source"), wanted.pop("table")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
-from fewshot.records.numbers import COMPARABLE_PIXELS, Published, published
+from fewshot.records.numbers import COMPARABLE_PIXELS, RECALLED, Published, published
 from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
 
 __all__ = ["COMPARABLE_PIXELS", "Published", "Verdict", "published", "published_target", "target_of", "verdict"]
 
-Verdict = Literal["matches", "above", "below", "no interval published", "number not checked"]
+Verdict = Literal["matches", "above", "below", "no 95 % interval published", "another protocol", "number not checked"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,51 @@ class _Target:
             and bool(column.distractors) == record.has_distractors
         )
 
+    def difference_from(self, record: RunRecord) -> str:
+        """Why the number is not comparable with a record, in words; empty where it is.
+
+        It is where it was read in a document, is of the authors of the method and was tested as the record was: images
+        and split, queries, batch norm, augmentation, and what else the table states.
+        """
+        theirs, ours = self.table.tested_of(self.row).at(record.test.shot), _tested(record)
+        said = [RECALLED] if self.number.status != "verified" else []
+        said += [self.row.by or "not of the authors of the method"] if self.number.kind != "original" else []
+        said += [_WORDS[name](of) for name, of in theirs.items() if of is not None and of != ours[name]]
+        unstated = [words for name, words in _MUST_BE_STATED.items() if theirs[name] is None]
+        return ", ".join(said + ([f"{', '.join(unstated)} not stated"] if unstated else []))
+
+
+_MUST_BE_STATED = {
+    "images": "split",
+    "queries": "queries",
+    "batch_norm": "batch norm",
+    "augmentation": "augmentation",
+}
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "images": str,
+    "queries": lambda of: f"{of} {'query' if of == 1 else 'queries'} a class",
+    "batch_norm": lambda of: str(of).replace("released", "batch norm over the support alone and the queries alone"),
+    "augmentation": lambda of: "without augmentation" if of == "none" else str(of),
+    "encoder": str,
+    "unlabeled": "{} unlabeled images a class".format,
+    "labeled_share": lambda share: f"{100 * share:g} % labels",
+    "train_way": "trained {}-way".format,
+}
+
+
+def _tested(record: RunRecord) -> dict[str, Any]:
+    """The record's side of ``Tested``."""
+    return {
+        "images": record.test.dataset_id,
+        "queries": record.test.query,
+        "batch_norm": record.batch_norm,
+        "augmentation": record.trained.recipe.augment or "none",
+        "encoder": record.trained.encoder,
+        "unlabeled": record.test.unlabeled,
+        "labeled_share": record.trained.recipe.labeled_share,
+        "train_way": record.trained.recipe.train_way,
+    }
+
 
 @cache
 def _targets() -> tuple[_Target, ...]:
@@ -73,10 +119,11 @@ def _targets() -> tuple[_Target, ...]:
 
 
 def target_of(record: RunRecord) -> Published | None:
-    """The number a record is held against, or None where no paper has one for what was trained and tested."""
+    """The number a record is held against and its difference; None where no paper has one for what was trained."""
     if record.readout or record.trained.corruption or record.embeddings is not None:
         return None
-    return next((target.number for target in _targets() if target.is_of(record)), None)
+    target = next((target for target in _targets() if target.is_of(record)), None)
+    return None if target is None else replace(target.number, difference=target.difference_from(record))
 
 
 def published_target(
@@ -106,12 +153,15 @@ def models_with_targets() -> frozenset[str]:
 def verdict(gap: float, half_width: float, paper: Published) -> Verdict:
     """``matches`` where the gap lies within the root of the sum of both squared 95 % half widths, all in points.
 
-    Nothing is claimed against a number that was not read in a document, nor where the paper prints no interval.
+    Nothing is claimed against a number that was not read in a document or is not comparable, nor where the paper prints
+    no 95 % interval.
     """
     if paper.status != "verified":
         return "number not checked"
+    if paper.difference:
+        return "another protocol"
     if paper.ci95 is None:
-        return "no interval published"
+        return "no 95 % interval published"
     if abs(gap) <= math.hypot(half_width, paper.ci95):
         return "matches"
     return "above" if gap > 0 else "below"

@@ -46,8 +46,9 @@ class RankedRow:
 
     @property
     def gap(self) -> float | None:
-        """Ours minus the paper's, in percentage points."""
-        return None if self.target is None else 100 * self.entry.interval.mean - self.target.accuracy
+        """Ours minus the paper's, in percentage points; None where there is no comparable number."""
+        paper = self.target
+        return None if paper is None or paper.difference else 100 * self.entry.interval.mean - paper.accuracy
 
 
 def ranked_rows(records: Iterable[RunRecord], *, smoke: bool = False) -> list[RankedRow]:

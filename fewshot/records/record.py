@@ -108,6 +108,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.test.dataset_id, self.test.way, self.test.shot
 
     @property
+    def batch_norm(self) -> str:
+        """Whose statistics the test used: ``inductive``, or how queries saw each other, such as ``transductive``."""
+        return str(self.trained.model_options.get("batch_norm", "transductive")) if self.transductive else "inductive"
+
+    @property
     def has_distractors(self) -> bool:
         """Whether unlabeled images of classes outside the episode were among the unlabeled ones."""
         return self.test.distractors > 0

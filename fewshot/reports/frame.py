@@ -101,10 +101,13 @@ def rank_words(row: Row) -> str:
 
 
 def published_words(row: Row) -> str:
-    """The published number with its interval and source, and whether it was only recalled."""
-    interval = f" ± {row.published_ci95:.2f}" if pd.notna(row.published_ci95) else ""
-    doubt = "" if row.published_status == "verified" else ", from memory"
-    return f"{row.published:.2f}{interval} ({row.source}{doubt})"
+    """A comparable published number with its interval and source; empty for one that is not."""
+    return "" if row.published_difference else f"{row.published_printed} ({row.source})"
+
+
+def otherwise_words(row: Row) -> str:
+    """A published number that is not comparable, with what differs."""
+    return f"{row.published_printed} ({row.source}): {row.published_difference}" if row.published_difference else ""
 
 
 def _training_words(row: Row) -> str:
@@ -253,6 +256,14 @@ COLUMNS: list[Column] = [
         tables=_DETAILS,
         text=published_words,
     ),
+    Column(
+        "published_difference",
+        _published("difference"),
+        heading="published otherwise",
+        tables=_DETAILS,
+        text=otherwise_words,
+    ),
+    Column("published_printed", _published("printed")),
     Column("published_ci95", _published("ci95"), "float64", ".2f"),
     Column("published_status", _published("status")),
     Column("source", lambda row: row.target and f"{row.target.source}, {row.target.table}"),

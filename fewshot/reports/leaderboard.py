@@ -19,6 +19,7 @@ from fewshot.reports.rendering import Bold, Section, render, table_of
 
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 _GROUP = ["dataset", "queries", "episodes", "episode_seed"]  # what the columns of one table share
+_OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
 
 
@@ -39,7 +40,9 @@ def overview(frame: pd.DataFrame) -> list[Section]:
 
 
 def headline(frame: pd.DataFrame) -> list[Section]:
-    """The short table of README.md: the best row of each model, the published number behind it.
+    """The short table of README.md: the best row of each model, behind it the published number that is comparable.
+
+    Published numbers that are not stand in a column of their own, with what differs.
 
     A row that a published number can stand beside comes before another read-out that none can. A table of one row is
     left to leaderboard.md, unless its images have no larger one.
@@ -54,9 +57,9 @@ def headline(frame: pd.DataFrame) -> list[Section]:
                 continue
             held_first = members.assign(held=members["published"].notna())
             held_first = held_first.sort_values(["held", "accuracy"], ascending=False, kind="stable")
-            table = _wide(held_first, ["model"], {"model": lambda row: str(row.model)}, _beside_published)
+            table = _wide(held_first, ["model"], {"model": lambda row: str(row.model)}, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
-            sections.append(Section(text=text, table=table, numbers=frozenset(table.columns[1:])))
+            sections.append(Section(text=text, table=table, numbers=frozenset(table.columns[1:]) - {_OTHERWISE}))
     return sections or [_NOTHING]
 
 
@@ -115,12 +118,16 @@ def _head(way: int, shot: int) -> str:
 
 
 def _wide(
-    rows: pd.DataFrame, by: list[str], labels: Mapping[str, Callable[[Row], str]], cell: Callable[[Row], str]
+    rows: pd.DataFrame,
+    by: list[str],
+    labels: Mapping[str, Callable[[Row], str]],
+    cell: Callable[[Row], str],
+    otherwise: Callable[[Sequence[Row | None]], str] | None = None,
 ) -> pd.DataFrame:
     """A row for each value of ``by``, a column for each way and shot, in it the first of the rows that it has.
 
-    Labels stand before them, several where the cells differ. Complete rows come first, then they are sorted by mean
-    accuracy, then by name.
+    Labels stand before them, several where the cells differ; behind them what ``otherwise`` says of the cells, where it
+    says anything. Complete rows come first, then they are sorted by mean accuracy, then by name.
     """
     heads = {way_shot: _head(*way_shot) for way_shot in _ways_and_shots(rows)}
     first = rows.drop_duplicates([*by, "way", "shot"])
@@ -133,12 +140,25 @@ def _wide(
             for way_shot, head in heads.items()
         }
         names = {heading: ", ".join(dict.fromkeys(map(label, there))) for heading, label in labels.items()}
-        found.append(((-len(there), -float(group["accuracy"].mean()), key), names | words))
-    return table_of(row for _, row in sorted(found, key=lambda item: item[0]))
+        last = {_OTHERWISE: otherwise([cells.get(way_shot) for way_shot in heads])} if otherwise else {}
+        found.append(((-len(there), -float(group["accuracy"].mean()), key), names | words | last))
+    table = table_of(row for _, row in sorted(found, key=lambda item: item[0]))
+    return table.drop(columns=_OTHERWISE) if otherwise and not table[_OTHERWISE].any() else table
 
 
 def _beside_published(row: Row) -> str:
-    return accuracy_words(row) + (f" ({row.published:.2f})" if pd.notna(row.published) else "")
+    comparable = pd.notna(row.published) and not row.published_difference
+    return accuracy_words(row) + (f" ({row.published:.2f})" if comparable else "")
+
+
+def _otherwise(cells: Sequence[Row | None]) -> str:
+    """``98.02 / 99.25 / – / –: run by PaddleFSL``, cell by cell, for each difference."""
+    differences = [str(cell.published_difference) if cell and pd.notna(cell.published) else "" for cell in cells]
+    numbers = [f"{cell.published:.2f}" if cell else "" for cell in cells]
+    return "; ".join(
+        " / ".join(n if d == difference else "–" for n, d in zip(numbers, differences, strict=True)) + f": {difference}"
+        for difference in dict.fromkeys(filter(None, differences))
+    )
 
 
 def _listed(rows: pd.DataFrame, kind: str, heading: str, level: int) -> Section:

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 
 import pytest
 
@@ -85,8 +86,14 @@ def test_the_published_number_is_the_target_where_none_is_said(monkeypatch: pyte
     assert measured["time_to_accuracy"]["target"] == pytest.approx(0.988)
 
 
+def test_a_number_from_memory_is_no_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench_accuracy, "open_dataset", lambda *_, **__: Namespace(protocol_name="omniglot-vinyals-28"))
+    with pytest.raises(UserError, match=r"no paper that was read gives a number for gaussian-proto .* --target"):
+        measure_time_to_accuracy(Goal(model="gaussian-proto"), tmp_path, Reporter(), Scripted())
+
+
 def test_without_a_target_and_a_published_number_it_refuses_before_it_trains(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no paper gives a number .* --target"):
+    with pytest.raises(UserError, match=r"no paper that was read gives a number .* --target"):
         measure_time_to_accuracy(Goal(dataset="strokes"), tmp_path, Reporter(), Scripted())
 
 

@@ -66,7 +66,7 @@ def test_a_table_is_printed_with_gap_verdict_status_differences_and_what_is_miss
     write_record(of_omniglot(), Path("runs/records/a.json"))
     out = fewshot("reproduce", "snell2017-table1").out
     (line,) = [line for line in out.splitlines() if "98.80" in line]
-    for piece in ("5-way 1-shot", "90.00 ± 0.00", "-8.80", "no interval published", "verified", "fast, 60-way"):
+    for piece in ("5-way 1-shot", "90.00 ± 0.00", "-8.80", "no 95 % interval published", "verified", "fast, 60-way"):
         assert piece in line
     assert "Differences of protocol:\n- " in out
     assert "7 cells of ours are missing" in out
@@ -79,7 +79,7 @@ def test_as_json_every_cell_is_there(fewshot: Fewshot) -> None:
     content = json.loads(fewshot("reproduce", "snell2017-table1", "--json").out)
     first, second = content["cells"][:2]
     assert first["gap"] == pytest.approx(-8.8)
-    assert (first["verdict"], first["within_tolerance"]) == ("no interval published", False)
+    assert (first["verdict"], first["within_tolerance"]) == ("no 95 % interval published", False)
     assert first["published"]["status"] == "verified"
     assert first["ours"]["seeds"] == [0]
     assert second["ours"] is None
@@ -96,7 +96,7 @@ def test_what_is_missing_is_trained_once_and_fills_its_cells(fewshot: Fewshot) -
     outcome = fewshot("reproduce", "toy", "--run")
     assert outcome.status == 0, outcome.err
     assert "are missing" not in outcome.out
-    assert outcome.out.count("no interval published") == 3
+    assert outcome.out.count("no 95 % interval published") == 3
     assert "run 3 of 3: another, 5-way 1-shot" in outcome.err
     records = read_records([Path("runs/records")])
     assert not [cell for cell in fill(TOY, records) if cell.is_missing]

@@ -193,7 +193,7 @@ def test_the_verdict_weighs_the_intervals_of_both_sides(ours: float, verdict: st
 def test_without_a_published_interval_the_gap_is_held_against_the_tolerance(ours: float, within: bool) -> None:
     row, column = TABLE.rows[0], TABLE.columns[0]
     cell = PaperCell(TABLE, row, column, TABLE.published(row, column), OurNumber(ours, 0.05, "episodes", ()))
-    assert (cell.verdict, cell.within_tolerance) == ("no interval published", within)
+    assert (cell.verdict, cell.within_tolerance) == ("no 95 % interval published", within)
 
 
 def test_a_second_rule_in_the_test_is_a_second_command() -> None:

@@ -92,7 +92,7 @@ def test_every_committed_record_is_held_against_the_number_it_was_held_against_b
         ("verified", 0.5, 0.4, "matches"),
         ("verified", 0.5, 2.0, "above"),
         ("verified", 0.5, -2.0, "below"),
-        ("verified", None, -2.0, "no interval published"),
+        ("verified", None, -2.0, "no 95 % interval published"),
         ("recalled", 0.5, -2.0, "number not checked"),
         ("recalled", None, 2.0, "number not checked"),
     ],

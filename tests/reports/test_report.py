@@ -30,7 +30,7 @@ PAPER = Published(
     way=5,
     shot=1,
     accuracy=98.8,
-    ci95=0.1,
+    plus_minus=0.1,
     episodes="1000",
     protocol="",
     source="Snell et al. NeurIPS 2017",
@@ -105,7 +105,7 @@ def test_shortened_trainings_answer_nothing() -> None:
         (0.95, "recalled", 0.1, "number not checked", "open"),
         (0.999, "verified", 0.1, "above", "good"),
         (0.999, "recalled", 0.1, "number not checked", "open"),
-        (0.95, "verified", None, "no interval published", "open"),
+        (0.95, "verified", None, "no 95 % interval published", "open"),
         (0.988, "verified", 0.1, "matches", "good"),
     ],
 )
@@ -113,7 +113,7 @@ def test_nothing_is_judged_by_a_number_that_nobody_checked(
     accuracy: float, status: str, ci95: float | None, word: str, tone: str
 ) -> None:
     ours = episode_interval(np.full(100, accuracy) + np.linspace(-1e-4, 1e-4, 100))
-    found = verdict(ours, replace(PAPER, status=status, ci95=ci95))
+    found = verdict(ours, replace(PAPER, status=status, plus_minus=ci95))
     assert (found.word, found.tone) == (word, tone)
 
 

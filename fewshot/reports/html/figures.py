@@ -62,14 +62,14 @@ def intervals(board: Board) -> Figure:
     """Every training of a board with its interval, and the published numbers."""
     rows = []
     for row in board.best_readouts[:_MOST_ROWS]:
-        paper = row.published
+        paper = row.published if row.published and not row.published.difference else None
         printed = (paper.accuracy / 100, f"published: {paper.accuracy:.2f} % ({source_of(paper)})") if paper else ()
         tip = f"{row.name}: {row.interval.percent()}"
         rows.append(Estimate(label(row), row.interval.mean, row.interval.half_width, color_of(row), tip, *printed))
     reading = (
         "Accuracy with its 95 % interval over test episodes (these test classes, this training). Open diamonds: the "
-        "number published for the model. Blue: inductive and ranked; green: self-supervised; violet: transductive; "
-        "orange: semi-supervised; ochre: not ranked."
+        "number published for the model under the same protocol. Blue: inductive and ranked; green: self-supervised; "
+        "violet: transductive; orange: semi-supervised; ochre: not ranked."
     )
     chart = interval_chart(rows, f"Accuracies on {board.name}")
     return Figure(f"intervals-{board.key}", board.name, reading, chart, _left_out(board, _MOST_ROWS))

@@ -44,7 +44,8 @@ def verdict(ours: CoveringInterval, paper: Published) -> PublishedVerdict:
     word = verdict_on(gap, 100 * ours.half_width, paper)
     sentences = {
         "number not checked": "; the number was recalled from memory and not checked in a document: no verdict",
-        "no interval published": "; the paper prints no interval, so no test is possible",
+        "another protocol": f"; not comparable: {paper.difference}",
+        "no 95 % interval published": "; the paper prints no 95 % interval, so no test is possible",
         "matches": ", within the two intervals",
     }
     tones: dict[str, Tone] = {"matches": "good", "above": "good", "below": "bad"}
@@ -55,7 +56,8 @@ def verdict(ours: CoveringInterval, paper: Published) -> PublishedVerdict:
 def source_of(paper: Published) -> str:
     """Where a published number stands, and how far it was checked."""
     doubt = "read in a document" if paper.status == "verified" else "recalled from memory, not checked"
-    return f"{paper.source}, {paper.table}; {doubt}"
+    beside = f"; not comparable: {paper.difference}" if paper.difference else ""
+    return f"{paper.source}, {paper.table}; {doubt}{beside}"
 
 
 def answers_for(board: Board) -> list[Answer]:
@@ -103,17 +105,16 @@ def _as_published(board: Board) -> Answer:
     if paper is None:
         return Answer(question, "no published number", f"none is comparable here{_nearest(board)}", "plain")
     found = verdict(best.interval, paper)
-    interval = f" ± {paper.ci95:.2f}" if paper.ci95 is not None else ""
     words = {"matches": "Yes, it matches", "above": "No: it is above", "below": "No: it is below"}
     short = words.get(found.word, f"{signed(found.gap)} points, {found.word}")
-    long = f"published: {paper.accuracy:.2f}{interval} % ({source_of(paper)}); ours is {found.sentence}"
+    long = f"published: {paper.printed} % ({source_of(paper)}); ours is {found.sentence}"
     return Answer(question, short, long, found.tone)
 
 
 def _nearest(board: Board) -> str:
     """The best model that has a published number, beside it."""
     for row in board.ranked:
-        if (paper := row.published) is not None:
+        if (paper := row.published) is not None and not paper.difference:
             ours = f"{100 * row.interval.mean:.2f} % against {paper.accuracy:.2f} %"
             return f"; the best model with one is {row.name}: {ours} ({source_of(paper)})"
     return ""

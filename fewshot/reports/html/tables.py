@@ -137,13 +137,12 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
             if paper is None:
                 continue
             found = verdict(row.interval, paper)
-            printed = f"{paper.accuracy:.2f}" + (f" ± {paper.ci95:.2f}" if paper.ci95 is not None else "")
             rows.append(
                 (
                     Value(row.name + (f" ({row.unranked})" if row.unranked else "")),
                     Value(board.name),
                     _accuracy(row),
-                    _number(paper.accuracy, printed),
+                    _number(paper.accuracy, paper.printed),
                     _number(found.gap, signed(found.gap)),
                     Value(found.word, look=found.tone, note=found.sentence),
                     Value(
@@ -155,8 +154,8 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
     if not rows:
         return None
     caption = (
-        "Verdicts by the 95 % intervals over test episodes of both. There is none where the paper prints no interval, "
-        "or where its number was recalled from memory and not checked in a document."
+        "Verdicts by the 95 % intervals over test episodes of both. There is none where the paper prints no such "
+        "interval, where its number is of another protocol, or was recalled from memory and not checked in a document."
     )
     headings = _headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
     return SortableTable("Ours beside the published numbers", caption, headings, tuple(rows))

@@ -32,8 +32,8 @@ class RecipeCost:
         if self.published is None:
             return ""
         gap = 100 * self.record.accuracy - self.published.accuracy
-        if verdict(gap, 0, self.published) == "number not checked":
-            return f"not checked, {gap:+.2f}"
+        if (word := verdict(gap, 0, self.published)) in ("number not checked", "another protocol"):
+            return f"{word}, {gap:+.2f}"
         if gap >= 0:
             return f"yes, {gap:+.2f}"
         intervals = 100 * self.record.ci95 + (self.published.ci95 or 0.0)
@@ -131,7 +131,7 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     found = costs(records)
     if not found:
         return {}
-    held = [cost for cost in found if cost.reached and not cost.reached.startswith("not checked")]
+    held = [cost for cost in found if cost.published is not None and not cost.published.difference]
     shares = [cost.images / cost.paper_images for cost in found if cost.paper_images]
     text = render(
         "recipes.md",

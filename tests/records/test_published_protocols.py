@@ -1,0 +1,181 @@
+"""What may stand in parentheses beside a number of ours, and what judges it: read, the paper's own, of one protocol."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewshot.cli.reproduce import _STYLES
+from fewshot.experiments.paper_plan import fill
+from fewshot.records.numbers import INTERVALS, Published, published
+from fewshot.records.paper_tables import PaperTableError, paper_table, paper_table_names
+from fewshot.records.published import target_of, verdict
+from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.frame import leaderboard_frame, quick_columns
+from fewshot.reports.pages.recipe_costs import costs
+from fewshot.reports.results import END, START
+from omniglot_records import of_omniglot
+from records import changed
+
+ROOT = Path(__file__).parents[2]
+OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
+
+
+@cache
+def committed() -> list[RunRecord]:
+    return read_records([ROOT / "results" / "runs"])
+
+
+def in_parentheses() -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Images, queries, model, cell, our accuracy and the published number of every cell of README.md that has one."""
+    block = (ROOT / "README.md").read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    heads: list[str] = []
+    images = queries = ""
+    for line in block.splitlines():
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if line.startswith("**"):
+            images, queries = line.strip("*").split(", ")[:2]
+        elif cells[0] == "model":
+            heads = cells
+        for head, cell in zip(heads[1:], cells[1:], strict=False):
+            if found := re.fullmatch(r"(\d+\.\d\d) ± \d+\.\d\d \((\d+\.\d\d)\)", cell):
+                yield images, queries, cells[0], head, found[1], found[2]
+
+
+def conditions(number: Published, record: RunRecord) -> dict[str, bool]:
+    """Those of a number in parentheses, from the data alone."""
+    found = []
+    for table in map(paper_table, paper_table_names()):
+        for row in table.rows:
+            at_cell = [c for c in table.columns if (c.way, c.shot) == (record.test.way, record.test.shot)]
+            cells = [table.published(row, column) for column in at_cell]
+            if record.model in row.target and replace(number, difference="") in cells:
+                found.append(table.tested_of(row).at(record.test.shot))
+    (tested,) = found
+    return {
+        "verified": number.status == "verified",
+        "of the paper itself": number.kind == "original",
+        "of the same split": tested["images"] == record.test.dataset_id,
+        "of the same queries": tested["queries"] == record.test.query,
+        "inductive or not": tested["batch_norm"] == record.batch_norm,
+        "of the same augmentation": tested["augmentation"] == (record.trained.recipe.augment or "none"),
+    }
+
+
+def test_every_number_in_parentheses_is_verified_of_the_paper_itself_and_of_the_same_protocol() -> None:
+    shown = list(in_parentheses())
+    assert len(shown) > 5
+    for images, queries, model, cell, ours, theirs in shown:
+        protocol = f"{images}/{cell.replace('-way ', 'w').replace('-shot', 's')}/{queries}"
+        records = [r for r in committed() if (r.model, r.protocol) == (model, protocol)]
+        record = next(r for r in records if f"{100 * r.accuracy:.2f}" == ours and not r.readout)
+        number = target_of(record)
+        assert number is not None
+        assert f"{number.accuracy:.2f}" == theirs
+        assert all(conditions(number, record).values()), (model, protocol, conditions(number, record))
+
+
+def test_a_number_is_comparable_only_where_all_conditions_hold() -> None:
+    held = [(number, record) for record in committed() if (number := target_of(record)) is not None]
+    for number, record in held:
+        if not number.difference:
+            assert all(conditions(number, record).values()), (record.model, record.protocol)
+    assert {bool(number.difference) for number, _ in held} == {True, False}
+
+
+def test_every_other_published_number_stands_in_a_column_that_names_the_difference() -> None:
+    frame = leaderboard_frame(committed(), quick_columns())
+    with_number = frame[frame["published"].notna()]
+    apart = with_number[with_number["published_difference"] != ""]
+    assert apart["gap"].isna().all()
+    assert with_number[with_number["published_difference"] == ""]["gap"].notna().all()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for words in ("run by PaddleFSL, characters split 1100/100/423", "baseline of Vinyals et al.", "Lake's split"):
+        assert words in readme
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "difference"),
+    [
+        ({"test": {"query": 15}, "protocol": f"{OMNIGLOT}/5w1s/q15@v1"}, "proto", ""),
+        ({"test": {"query": 20}, "protocol": f"{OMNIGLOT}/5w1s/q20@v1"}, "proto", "15 queries a class"),
+        (
+            {"recipe": {"augment": "flip"}, "test": {"query": 15}, "protocol": f"{MINI}/5w1s/q15@v1"},
+            "proto",
+            "without augmentation",
+        ),
+        (
+            {"test": {"query": 15}, "protocol": f"{OMNIGLOT}/5w1s/q15@v1"},
+            "relation",
+            "run by PaddleFSL, characters split 1100/100/423, 19 queries a class",
+        ),
+        (
+            {"test": {"query": 15}, "protocol": f"{OMNIGLOT}/5w1s/q15@v1"},
+            "gaussian-proto",
+            "recalled, read in no document, Lake's split, 19 queries a class, transductive",
+        ),
+        (
+            {"test": {"query": 1}, "protocol": f"{OMNIGLOT}/5w1s/q1@v1", "transductive": True},
+            "relation",
+            "batch norm over the support alone and the queries alone",
+        ),
+    ],
+)
+def test_what_differs_is_said(changes: dict[str, Any], model: str, difference: str) -> None:
+    changes = {"num_queries": 5 * changes["test"]["query"], **changes}
+    number = target_of(changed(of_omniglot(), model=model, **changes))
+    assert number is not None
+    assert difference in number.difference
+    assert bool(difference) == bool(number.difference)
+
+
+def test_nothing_is_called_reached_by_a_number_from_memory_or_of_another_protocol() -> None:
+    words = {cost.reached.partition(",")[0] for cost in costs(committed())}
+    assert {"yes", "number not checked", "another protocol"} <= words
+    for cost in costs(committed()):
+        if cost.reached.startswith(("yes", "within", "no,")):
+            assert cost.published is not None
+            assert (cost.published.status, cost.published.difference) == ("verified", "")
+
+
+def test_no_verdict_in_color_rests_on_a_number_from_memory() -> None:
+    cells = [cell for name in paper_table_names() for cell in fill(paper_table(name), committed())]
+    recalled = [cell for cell in cells if cell.verdict and cell.published and cell.published.status == "recalled"]
+    assert recalled
+    assert all(cell.verdict not in _STYLES for cell in recalled)
+    assert any(cell.verdict in _STYLES for cell in cells)
+
+
+def test_a_verdict_needs_a_number_of_one_protocol_and_an_interval_at_95_percent() -> None:
+    paper = next(number for number in published() if number.ci95 is not None and number.status == "verified")
+    assert verdict(0.0, 0.1, paper) == "matches"
+    assert verdict(0.0, 0.1, replace(paper, difference="15 queries a class")) == "another protocol"
+    assert verdict(0.0, 0.1, replace(paper, interval="std over test batches")) == "no 95 % interval published"
+
+
+def test_every_plus_minus_says_what_it_is() -> None:
+    text = resources.files("fewshot.records").joinpath("published_data", "numbers.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        assert (row["interval"] in INTERVALS) if row["plus_minus"] else not row["interval"], row
+    fort = next(number for number in published() if number.source.startswith("Fort"))
+    assert fort.ci95 is None
+    assert fort.printed.endswith("[±: std over test batches]")
+
+
+def test_every_row_that_records_are_held_against_says_how_it_was_tested_and_by_whom() -> None:
+    for table in map(paper_table, paper_table_names()):
+        for row in table.rows:
+            numbers = [number for column in table.columns if (number := table.published(row, column))]
+            if row.target and any(number.kind != "original" for number in numbers):
+                assert row.by, (table.name, row.name)
+            table.tested_of(row)
+    with pytest.raises(PaperTableError, match="querys"):
+        replace(table, tested={"querys": 15}).tested_of(row)
