@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,9 +131,19 @@ def _scored_together(
     method.eval()
     for drawn in sampler.batches(num_episodes, 1):
         batch = episode_images(images, drawn).to(device)
+        places = _at_once(batch.labels, sampler.spec.way, method.queries_at_once)
         with torch.inference_mode(), autocast(device, precision):
-            logits = method.scored(*method.embed_episode(batch))
-        yield drawn, logits
+            parts = [replace(batch, query=batch.query[:, at], labels=batch.labels[:, at]) for at in places]
+            logits = torch.cat([method.scored(*method.embed_episode(part)) for part in parts], dim=1)
+        yield drawn, logits[:, torch.cat(places).argsort()]
+
+
+def _at_once(labels: Int64[Tensor, "1 queries"], way: int, queries_of_class: int) -> list[Int64[Tensor, " part"]]:
+    """The places of the queries, in parts that hold so many of each class; 0: in one part, as they come."""
+    if not queries_of_class:
+        return [torch.arange(labels.shape[1], device=labels.device)]
+    of_class = torch.unflatten(labels[0].argsort(stable=True), 0, (way, -1))
+    return [part.flatten() for part in torch.split(of_class, queries_of_class, dim=1)]
 
 
 def _scored_by_readout(

@@ -149,13 +149,14 @@ def _preference(records: dict[int, RunRecord], column: PaperColumn, dataset: str
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) -> bool:
     """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
     trained, test, protocol = record.trained, record.test, record.protocol_name
-    model, options = ours.tested_as
+    model, options = ours.tested_at(column.shot)
     facts = (
         (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
         (protocol.published_as == column.protocol, True),
         (record.num_episodes >= FEWEST_EPISODES or bool(column.protocol), True),
         ((record.model, trained.model_options), (model, options)),
         (record.readout, ours.readout),
+        (test.query, ours.query(column) if "query" in ours.test else test.query),
     )
     if any(found != wanted for found, wanted in facts):
         return False
@@ -201,7 +202,7 @@ def run_of(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> RunConfig:
         size=105 if table.pixels_of(ours).endswith("-105") else None,
         way=column.way,
         shot=column.shot,
-        query=_query_of(column),
+        query=_query_of(ours, column),
         protocol=column.protocol or "episodes",
         encoder=ours.encoder or None,
         damage=ours.damage or None,
@@ -225,14 +226,14 @@ def tests_of(cell: PaperCell) -> list[EvaluateConfig]:
         shot=(column.shot,),
         as_model=ours.test.get("as"),
         damage=ours.test.get("damage"),
-        query=_query_of(column),
+        query=_query_of(ours, column),
         unlabeled=unlabeled or None,
         distractors=distractors or None,
-        model_options=ours.test.get("options", {}),
+        model_options=ours.test_options(column.shot),
     )
     return [test]
 
 
-def _query_of(column: PaperColumn) -> int:
+def _query_of(ours: Ours, column: PaperColumn) -> int:
     """Queries a class; those of published runs are theirs."""
-    return 15 if column.protocol else column.query
+    return 15 if column.protocol else ours.query(column)

@@ -44,7 +44,8 @@ class Ours:
     """What fills the cells of a row: a model as it is trained, and as it is tested where that is another rule.
 
     ``training`` holds the fields of the recipe that the row is about, such as ``train_way``; all others are free.
-    ``test`` may name another model (``as``), its ``options``, a number of ``unlabeled`` images, a share of ``damage``.
+    ``test`` may name another model (``as``), its ``options``, a number of ``unlabeled`` images, of queries (``query``),
+    a share of ``damage``; options and queries may be tables by shot.
     """
 
     model: str
@@ -67,12 +68,19 @@ class Ours:
         """Whether there is nothing to learn, so that a test without a training fills the cell."""
         return self.model in ("hausdorff", "untrained")
 
-    @property
-    def tested_as(self) -> tuple[str, dict[str, Any]]:
-        """Model and options under which the row is tested."""
+    def tested_at(self, shot: int) -> tuple[str, dict[str, Any]]:
+        """Model and options under which the row is tested at a shot."""
         other = self.test.get("as", self.model)
         kept = dict(self.options) if other == self.model else {}
-        return other, kept | dict(self.test.get("options", {}))
+        return other, kept | self.test_options(shot)
+
+    def test_options(self, shot: int) -> dict[str, Any]:
+        """Those that the test changes."""
+        return _at(shot, self.test.get("options", {}))
+
+    def query(self, column: PaperColumn) -> int:
+        """Queries a class of a test episode."""
+        return int(_at(column.shot, {"query": self.test.get("query", column.query)})["query"])
 
     def unlabeled(self, column: PaperColumn) -> tuple[int, int]:
         """Unlabeled images per class and distractor classes of a test episode."""
@@ -88,7 +96,7 @@ class Tested:
     """
 
     images: Any = None  # a data set id: pixels and split
-    queries: Any = None  # of a class; "shot": as many as shots
+    queries: Any = None  # of a class
     batch_norm: Any = None  # RunRecord.batch_norm
     augmentation: Any = None  # Recipe.augment, or "none"
     encoder: Any = None
@@ -98,8 +106,12 @@ class Tested:
 
     def at(self, shot: int) -> dict[str, Any]:
         """Field -> value at this shot."""
-        found = {name: of.get(str(shot)) if isinstance(of, dict) else of for name, of in vars(self).items()}
-        return found | ({"queries": shot} if found["queries"] == "shot" else {})
+        return _at(shot, vars(self))
+
+
+def _at(shot: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds at a shot, of values of which each may be a table by shot."""
+    return {name: of.get(str(shot)) if isinstance(of, dict) else of for name, of in values.items()}
 
 
 @dataclass(frozen=True)

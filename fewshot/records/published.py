@@ -50,7 +50,7 @@ class _Target:
         before = trained.trained_as.model if trained.trained_as else None
         on_labels = trained.recipe.labeled_share is not None and before == ("proto" if record.uses_unlabeled else None)
         if not self.few_labels:
-            transductive = self.ours.tested_as[1].get("batch_norm") == "transductive"
+            transductive = "batch_norm" in self.ours.tested_at(self.column.shot)[1]
             return not on_labels and record.transductive == transductive
         refined_in_test_alone = "as" in self.ours.test
         supervised = "unlabeled" not in self.ours.training

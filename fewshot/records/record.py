@@ -109,8 +109,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def batch_norm(self) -> str:
-        """Whose statistics the test used: ``inductive``, or how queries saw each other, such as ``transductive``."""
-        return str(self.trained.model_options.get("batch_norm", "transductive")) if self.transductive else "inductive"
+        """Whose statistics the test used: ``inductive``, ``transductive`` or ``released, 3 queries at a time``."""
+        if not self.transductive:
+            return "inductive"
+        options = self.trained.model_options
+        at_once = f", {options['queries_at_once']} queries at a time" if "queries_at_once" in options else ""
+        return f"{options.get('batch_norm', 'transductive')}{at_once}"
 
     @property
     def has_distractors(self) -> bool:

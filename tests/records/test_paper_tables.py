@@ -72,15 +72,16 @@ def test_pixels_are_those_of_the_data_set_and_split(name: str) -> None:
 @every_table
 def test_models_options_and_trainings_are_ones_that_exist(name: str) -> None:
     known = {item.name for item in fields(Recipe)}
-    for ours in filter(None, (row.ours for row in paper_table(name).rows)):
+    table = paper_table(name)
+    for ours, column in itertools.product(filter(None, (row.ours for row in table.rows)), table.columns):
         if ours.untrained:
             continue
-        model, options = ours.tested_as
+        model, options = ours.tested_at(column.shot)
         assert non_default_options(METHODS.get(model), options, model) == options  # a record holds no default
         assert ours.encoder or METHODS.get(ours.model).default_encoder == ours.encoder_name
         checked_options(ENCODERS.get(ours.encoder_name), ours.encoder_options, "encoder")
         assert set(ours.training) <= known
-        assert set(ours.test) <= {"as", "options", "unlabeled", "damage"}
+        assert set(ours.test) <= {"as", "options", "unlabeled", "damage", "query"}
 
 
 @every_table

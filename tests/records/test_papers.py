@@ -145,7 +145,9 @@ def test_a_number_is_shown_with_interval_source_table_and_doubt() -> None:
     recalled = Published(
         "m", "cosine", "Conv4", "mini", 5, 1, 49.42, 0.78, "", "", "Snell 2017", "Table 2", "original", "recalled"
     )
-    assert str(recalled) == "49.42 ± 0.78 % (Snell 2017, Table 2, cosine, from memory)"
+    assert (
+        str(recalled) == "49.42 ± 0.78 % (Snell 2017, Table 2, cosine; not comparable: recalled, read in no document)"
+    )
 
 
 @pytest.mark.parametrize(("model", "printed"), [("siamese", 92.0), ("proto", 86.3), ("hausdorff", 61.2), ("gan", None)])

@@ -42,7 +42,7 @@ def test_todays_fast_recipe_comes_before_an_older_one_that_was_more_accurate() -
     today = find_recipe("fast", "omniglot", 1)
     names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
     training = {name: getattr(today, name) for name in names} | {"support_rotation": today.turns}
-    current = of_omniglot(0.97, recipe=training)
+    current = fast(0.97, recipe=training)
     for records in ([fast(0.99), current], [current, fast(0.99)]):
         (cost,) = costs(records)
         assert cost.record is current

@@ -43,6 +43,7 @@ class Method(nn.Module, ABC):
     compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings
     transductive: bool = False
     embeds_per_episode: bool = False  # embeddings depend on the other images of the episode: none is made ahead
+    queries_at_once: int = 0  # of each class, where it embeds per episode; 0: all queries see each other
     implementation: str = ""  # which one runs, where there are several that round differently
     invariant_to: frozenset[Invariance] = frozenset()  # its answers do not depend on these of the embeddings
     must_train: str = ""  # names the part of the rule that is noise before training; empty where there is none

@@ -171,7 +171,9 @@ def test_all_scores_one_half_cost_a_quarter_or_the_logarithm_of_the_way(loss: st
 
 
 @pytest.mark.parametrize("spec", [EpisodeSpec(4, 1, 2), EpisodeSpec(2, 5, 1)])
-@pytest.mark.parametrize("options", [{}, {"relation_loss": "cross-entropy"}, {"batch_norm": "transductive"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"relation_loss": "cross-entropy"}, {"batch_norm": "transductive"}, {"batch_norm": "released"}]
+)
 def test_identical_images_give_a_finite_loss_and_gradient(options: dict[str, Any], spec: EpisodeSpec) -> None:
     method = relation(**options).train()
     loss = method.loss(toy_batch(spec, image_set=constant_set()))
@@ -223,8 +225,8 @@ class Counting(Relation):
         return super().embed(images)
 
 
-def counted(batch_norm: str) -> tuple[list[int], list[int], ImageSet]:
-    method, image_set = relation(batch_norm=batch_norm), toy_set(noise=130)
+def counted(batch_norm: str, queries_at_once: int = 0) -> tuple[list[int], list[int], ImageSet]:
+    method, image_set = relation(batch_norm=batch_norm, queries_at_once=queries_at_once), toy_set(noise=130)
     method.__class__ = Counting
     counts = evaluate(method, EpisodeSampler(image_set, SPEC, seed=3), 6).correct
     assert isinstance(method, Counting)
@@ -243,6 +245,43 @@ def test_transductive_batch_norm_is_evaluated_episode_by_episode() -> None:
             expected.append(int(hits.sum()))
     assert counts == expected
     assert 0 < sum(counts) < 6 * SPEC.num_queries
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 2])
+def test_as_released_support_and_parts_of_the_queries_are_embedded_apart(at_once: int) -> None:
+    """Sung's released test, episode by episode: so many queries of each class at a time, the support for itself."""
+    counts, embedded, image_set = counted("released", at_once)
+    parts = {0: [3], 1: [1, 1, 1], 2: [2, 1]}[at_once]
+    assert embedded == [images for part in parts for images in (4 * 2, 4 * part)] * 6
+    method, sampler = relation(batch_norm="released").eval(), EpisodeSampler(image_set, SPEC, seed=3)
+    expected = []
+    for index in range(6):
+        batch, hits, taken = episode_images(image_set.images, sampler[index]), 0, 0
+        for part in parts:
+            of_classes = [(batch.labels[0] == label).nonzero().flatten()[taken : taken + part] for label in range(4)]
+            places, taken = torch.cat(of_classes), taken + part
+            with torch.inference_mode():
+                support = torch.stack([method.embed(batch.support[0].flatten(0, 1))]).unflatten(1, (4, 2))
+                scores = method.logits(support, method.embed(batch.query[0, places])[None])
+            hits += int((scores[0].argmax(-1) == batch.labels[0, places]).sum())
+        expected.append(hits)
+    assert counts == expected
+    assert 0 < sum(counts) < 6 * SPEC.num_queries
+
+
+def test_the_predictions_of_parts_stay_with_their_queries() -> None:
+    sampler = EpisodeSampler(toy_set(noise=130), SPEC, seed=3)
+    found = evaluate(relation(batch_norm="released", queries_at_once=2), sampler, 6, keep_predictions=True)
+    assert found.predictions is not None
+    assert np.array_equal(found.predictions.images, np.concatenate([sampler[index].query for index in range(6)]))
+    right = found.predictions.predicted == found.predictions.class_ids
+    assert right.sum(axis=1).tolist() == found.correct.tolist()
+
+
+@pytest.mark.parametrize("options", [{"queries_at_once": 3}, {"batch_norm": "released", "queries_at_once": -1}])
+def test_a_part_of_the_queries_is_refused_where_it_means_nothing(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="--queries-at-once"):
+        relation(**options)
 
 
 def test_inductive_batch_norm_embeds_every_image_once() -> None:
