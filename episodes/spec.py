@@ -1,4 +1,4 @@
-"""Splits, and how many classes and images an episode has. No torch, so that records and tables can use it."""
+"""Splits, how many classes and images an episode has, and what is drawn independently. No torch: tables use it, too."""
 
 from __future__ import annotations
 
@@ -37,3 +37,22 @@ class EpisodeSpec:
     def num_images(self) -> int:
         """Images of the whole episode."""
         return self.way * (self.shot + self.num_query) + (self.way + self.num_distractor) * self.num_unlabeled
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is drawn independently, and so what an interval counts: ``size`` episodes in a row are one of ``name``."""
+
+    name: str = "episodes"
+    size: int = 1
+
+
+EPISODE = Unit()
+RUNS = "runs"
+"""The word for Lake's 20 runs in a protocol's name, and of --protocol."""
+_UNITS = {RUNS: Unit("alphabets", 2)}
+
+
+def unit_of(published_as: str) -> Unit:
+    """The unit of episodes that somebody published; of those that are drawn here (empty) each episode is one."""
+    return _UNITS.get(published_as, EPISODE)

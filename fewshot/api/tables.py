@@ -45,8 +45,8 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
 
     A word is a method among the records of ``folder`` (the published ones by default), ``method+readout``, or the path
     of a record. ``difference``, ``low`` and ``high`` are percentage points, first minus second, with the 95 % interval
-    over episodes; ``p_holm`` is corrected for all pairs of the protocol; ``how_first`` and ``how_second`` say by which
-    rule each configuration was chosen. Raises ComparisonError where nothing was measured on the same episodes.
+    over seeds and episodes; ``p_holm`` is corrected for all pairs of the protocol; ``how_first`` and ``how_second`` say
+    by which rule each configuration was chosen. Raises ComparisonError where nothing was measured on the same episodes.
     """
     import pandas as pd
 

@@ -44,11 +44,12 @@ def compare(
 ) -> None:
     """Compare A, B, ...: paths of records, or models (MODEL by its own rule, or MODEL+READOUT).
 
-    Paths of one configuration are its seeds. Models are compared within one setting; of several configurations of a
-    model the best on the validation classes is taken, never by the test.
+    Records of one configuration are its seeds: accuracies are their mean, and intervals and p hold for other seeds as
+    well. Models are compared within one setting; of several configurations of a model the best on the validation
+    classes is taken, never by the test.
 
     On every protocol that all were measured on, episode by episode: difference with its interval, win/tie/loss, effect
-    size, Holm-corrected p, and the smallest difference that so many episodes would find. Over protocols: mean ranks.
+    size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
     from fewshot.cli.output import published_runs
 
@@ -110,7 +111,9 @@ def _describe(found: Comparison) -> list[str]:
     if len(settings) > 1:
         kinds = ", ".join(f"{name} {setting_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
         lines.append(f"  not alike: {kinds}")
-    lines.append("  differences in percentage points, first minus second, with 95 % t interval over episodes (closed)")
+    several = any(len(entry.seeds) > 1 for entry in found.entries)
+    over = "seeds and episodes together" if several else "episodes"
+    lines.append(f"  differences in percentage points, first minus second, with 95 % interval over {over}")
     for pair in found.pairs:
         difference = pair.difference
         names = f"{found.names[pair.first]} - {found.names[pair.second]}"
@@ -120,7 +123,12 @@ def _describe(found: Comparison) -> list[str]:
             f"p {_p(pair.p_holm)} (Holm, {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''})  "
             f"detectable {100 * difference.detectable:.2f}  {pair.verdict}"
         )
-    if any(len(entry.seeds) == 1 for entry in found.entries):
+    alone = ", ".join(name for name, entry in zip(found.names, found.entries, strict=True) if len(entry.seeds) == 1)
+    if alone and several:
+        lines.append(
+            f"  one training seed of {alone}: another is taken to move it as far as those of the others move them"
+        )
+    elif alone:
         lines.append("  one training seed: a difference holds for these trainings, another seed may move it further")
     return lines
 

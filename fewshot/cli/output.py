@@ -134,10 +134,10 @@ def print_log(log: TrainingLog, as_json: bool) -> None:
 
 def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, smoke: bool = False) -> None:
     """As tables, or every column of every row as JSON or CSV; smoke tests are left out, or ranked alone."""
-    from fewshot.reports.frame import csv_text, leaderboard_frame, quick_columns
+    from fewshot.reports.frame import csv_text, leaderboard_frame
     from fewshot.reports.leaderboard import overview, unranked
 
-    frame = leaderboard_frame(records, None if form else quick_columns(), smoke=smoke)
+    frame = leaderboard_frame(records, smoke=smoke)
     if form == "csv":
         click.echo(csv_text(frame), nl=False)
     elif form == "json":

@@ -16,7 +16,7 @@ from torch import Tensor
 from episodes.errors import UserError
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import EpisodeSpec, unit_of
 from episodes.types import Episode, EpisodeError, ImageSet, Rows, gather
 from fewshot.evaluation.result import Evaluation as Evaluation
 from fewshot.evaluation.result import Predictions
@@ -312,7 +312,9 @@ def evaluate_readout(
 def _timed(
     sampler: EpisodeSampler, start: float, correct: npt.NDArray[np.uint16], predictions: Predictions | None
 ) -> Evaluation:
-    return Evaluation(correct, sampler.spec.num_queries, time.perf_counter() - start, predictions)
+    return Evaluation(
+        correct, sampler.spec.num_queries, time.perf_counter() - start, predictions, unit_of(sampler.published_as)
+    )
 
 
 def _refuse_uncountable(sampler: EpisodeSampler) -> None:

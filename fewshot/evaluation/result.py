@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.errors import UserError
-from fewshot.statistics.intervals import Interval, interval_over_episodes
+from episodes.spec import EPISODE, Unit
+from fewshot.statistics.intervals import Interval, episode_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,17 +51,17 @@ class Evaluation:
     num_queries: int  # queries of one episode
     seconds: float
     predictions: Predictions | None = None  # where they were asked for
+    unit: Unit = EPISODE
 
     def __repr__(self) -> str:
-        mean, half = 100 * self.interval.mean, 100 * self.interval.ci95
         return (
-            f"Evaluation({mean:.2f} ± {half:.2f} % over {len(self.correct):,} episodes of {self.num_queries} queries)"
+            f"Evaluation({self.interval.percent()} over {len(self.correct):,} episodes of {self.num_queries} queries)"
         )
 
     @cached_property
     def interval(self) -> Interval:
-        """Mean accuracy over episodes with its 95 % interval."""
-        return interval_over_episodes(self.correct / np.float64(self.num_queries))
+        """Mean accuracy with its 95 % interval over episodes, or over what ``unit`` says."""
+        return episode_interval(self.correct / np.float64(self.num_queries), self.unit)
 
     @property
     def accuracy(self) -> float:

@@ -106,7 +106,8 @@ class CommonConfig:
 
         Raises UserError where others were asked for, or images are to be damaged.
         """
-        from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, RUNS, WAY
+        from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY
+        from episodes.spec import RUNS
         from fewshot.models.options import check_choice
 
         if check_choice("protocol", self.protocol, ("episodes", RUNS)) == "episodes":

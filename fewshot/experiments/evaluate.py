@@ -8,11 +8,11 @@ from typing import Any
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted, corrupted_share
-from episodes.datasets.omniglot.oneshot_runs import RUNS, oneshot_runs
+from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import RUNS, EpisodeSpec
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.convert import convert_checkpoint
 from fewshot.experiments.external_embeddings import check_name, check_trained_on, measure_external

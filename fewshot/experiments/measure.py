@@ -16,6 +16,7 @@ from episodes.datasets.corruption import corrupted_share
 from episodes.errors import UserError
 from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
+from episodes.spec import unit_of
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.evaluation.evaluate import Evaluation, drawn_rows, evaluate, evaluate_readout
@@ -27,7 +28,7 @@ from fewshot.progress import Reporter
 from fewshot.records.protocols import Protocol as TestProtocol
 from fewshot.records.provenance import commit, short_hash, versions
 from fewshot.records.record import RunRecord, pack_counts, record_of, write_record
-from fewshot.statistics.intervals import CI95_FORMULA
+from fewshot.statistics.intervals import formula
 from fewshot.training.checkpoints import training_name
 
 Outcome = tuple[RunRecord, Path]
@@ -81,9 +82,9 @@ class ScoredEpisodes:
     @property
     def ci_formula(self) -> str:
         """How the interval was computed, and over what."""
-        if self.sampler.published_as:
-            return f"{CI95_FORMULA}; the episodes are the {self.num_episodes} published {self.sampler.published_as}"
-        return CI95_FORMULA
+        name = self.sampler.published_as
+        known = f"; the episodes are the {self.num_episodes} published {name}" if name else ""
+        return formula(unit_of(name)) + known
 
     def config(self) -> dict[str, Any]:
         """What a record's configuration says of it."""
@@ -229,7 +230,7 @@ def new_record(
         **{**about, "config": config, "transductive": transductive},
         protocol=cell.protocol.name,
         accuracy=evaluation.interval.mean,
-        ci95=evaluation.interval.ci95,
+        ci95=evaluation.interval.half_width,
         num_episodes=cell.num_episodes,
         num_queries=evaluation.num_queries,
         correct=pack_counts(evaluation.correct),

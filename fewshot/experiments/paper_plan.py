@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable
 from fewshot.records.published import Published, Verdict, verdict
 from fewshot.records.record import RunRecord
-from fewshot.statistics.intervals import seed_interval
+from fewshot.records.rows import Entry, entries_by_cell
 from fewshot.training.recipes import find_recipe
 
 FEWEST_EPISODES = 600
-FEWEST_SEEDS = 3
-"""From so many trainings on, the interval covers the seeds as well as the episodes."""
 
 HOW = (
     "Verdict: matches where the gap is within the root of the sum of both squared 95 % half widths, else above or "
@@ -125,25 +119,19 @@ def _measured(table: PaperTable, row: PaperRow, column: PaperColumn, records: Se
     """
     if row.ours is None:
         return None
-    by_setup: dict[bytes, dict[int, RunRecord]] = {}
-    for record in sorted(records, key=lambda record: (record.num_episodes, record.date)):
-        if fits(record, table, row.ours, column):
-            by_setup.setdefault(_setup(record), {})[record.seed] = record
-    if not by_setup:
+    ours = row.ours
+    found = entries_by_cell(record for record in records if fits(record, table, ours, column))
+    measured = [entry for entries in found.values() for entry in entries]
+    if not measured:
         return None
-    chosen = max(by_setup.values(), key=lambda records: _preference(records, column, table.dataset))
-    return _over_seeds([record for _, record in sorted(chosen.items())])
+    return _over_seeds(max(measured, key=lambda entry: _preference(entry, column, table.dataset)))
 
 
-def _setup(record: RunRecord) -> bytes:
-    return msgspec.json.encode((record.trained.recipe, record.trained.precision))
-
-
-def _preference(records: dict[int, RunRecord], column: PaperColumn, dataset: str) -> tuple[bool, bool, int, str]:
-    latest = max(records.values(), key=lambda record: record.date)
+def _preference(entry: Entry, column: PaperColumn, dataset: str) -> tuple[bool, bool, int, int, str]:
+    latest = max(entry.records, key=lambda record: record.date)
     ours = find_recipe("fast", dataset, column.shot, latest.model, column.way)
     at_shot = latest.trained.recipe.train_shot in (column.shot, ours.train_shot)
-    return at_shot, latest.recipe == "paper", len(records), latest.date
+    return at_shot, latest.recipe == "paper", len(entry.records), latest.num_episodes, latest.date
 
 
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) -> bool:
@@ -172,16 +160,11 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) 
     )
 
 
-def _over_seeds(records: list[RunRecord]) -> OurNumber:
-    """The mean over seeds. With few seeds the interval is that of the first one, over its episodes, and says so."""
-    first = records[0]
-    unit = f"{first.num_episodes} runs" if first.protocol_name.published_as else "episodes"
-    if len(records) < FEWEST_SEEDS:
-        return OurNumber(100 * first.accuracy, 100 * first.ci95, f"{unit}; seed {first.seed}", (first,))
-    seeds = seed_interval(np.array([record.accuracy for record in records]))
-    of_episodes = float(np.mean([record.ci95 for record in records]))
-    both = math.hypot(seeds.half_width, of_episodes)
-    return OurNumber(100 * seeds.mean, 100 * both, f"{unit} and {len(records)} seeds", tuple(records))
+def _over_seeds(row: Entry) -> OurNumber:
+    """The mean over seeds, with the interval over seeds and episodes together; of one training it says so."""
+    seeds = f"; seed {row.first.seed}" if len(row.seeds) == 1 else f" and {len(row.seeds)} seeds"
+    half_width, unit = 100 * row.interval.half_width, row.over_episodes.unit
+    return OurNumber(100 * row.interval.mean, half_width, f"{unit}{seeds}", row.records)
 
 
 def commands(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> list[str]:

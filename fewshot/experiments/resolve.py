@@ -13,11 +13,11 @@ from episodes.augment import AUGMENTATIONS
 from episodes.datasets.base import Dataset
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.corruption import corrupted, corrupted_share
-from episodes.datasets.omniglot.oneshot_runs import RUNS, oneshot_runs
+from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
 from episodes.errors import UserError
 from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import ImageSet, Split
 from fewshot.experiments.measure import EvaluationPlan, readouts_named, refuse_unreadable
 from fewshot.models.encoders.library import find_encoder

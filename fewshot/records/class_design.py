@@ -10,7 +10,7 @@ import numpy as np
 from episodes.datasets.cards import benchmarks
 from episodes.draws import episode_classes
 from fewshot.records.record import RunRecord
-from fewshot.statistics.class_bootstrap import ClassDesign
+from fewshot.statistics.class_interval import ClassDesign
 
 
 @dataclass(frozen=True)

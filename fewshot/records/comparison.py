@@ -38,7 +38,7 @@ class Pair:
     first: int
     second: int
     difference: PairedDifference
-    p_holm: float  # of the paired t test, corrected for all pairs of the comparison
+    p_holm: float  # corrected for all pairs of the comparison
 
     @property
     def verdict(self) -> str:
@@ -63,16 +63,16 @@ def compare_entries(cell: Cell, named: Sequence[tuple[str, _Chosen]]) -> Compari
     if len(named) < 2 or cell.num_episodes < 2:
         raise ComparisonError("a comparison needs two records or more, of two episodes or more")
     ordered = sorted(named, key=lambda item: -float(np.mean(item[1].row.accuracies)))
-    accuracies = [chosen.row.accuracies for _, chosen in ordered]
+    rows = [chosen.row.by_seed for _, chosen in ordered]
     places = list(combinations(range(len(ordered)), 2))
-    differences = [paired_difference(accuracies[first], accuracies[second]) for first, second in places]
+    differences = [paired_difference(rows, first, second) for first, second in places]
     corrected = holm([difference.p for difference in differences])
     return Comparison(
         cell,
         tuple(name for name, _ in ordered),
         tuple(chosen.how for _, chosen in ordered),
         tuple(chosen.row for _, chosen in ordered),
-        tuple(ranks_with_ties(np.stack(accuracies))),
+        tuple(ranks_with_ties(rows)),
         tuple(
             Pair(first, second, difference, float(p))
             for (first, second), difference, p in zip(places, differences, corrected, strict=True)

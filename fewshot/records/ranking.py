@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import COMPARABLE_PIXELS, Published, models_with_targets, published_target, target_of
@@ -61,7 +59,7 @@ def ranked_rows(records: Iterable[RunRecord], *, smoke: bool = False) -> list[Ra
         for setting in SETTINGS:
             members = [entry for entry in entries if setting_of(entry.first) == setting]
             if members:
-                ranks = ranks_with_ties(np.stack([entry.accuracies for entry in members]))
+                ranks = ranks_with_ties([entry.by_seed for entry in members])
                 found += [RankedRow(cell, setting, entry, rank) for entry, rank in zip(members, ranks, strict=True)]
     for cell, entries in entries_by_cell(others).items():
         found += [RankedRow(cell, setting_of(e.first), e, None, why_not_ranked(e.first)) for e in entries]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
+from episodes.spec import Unit, unit_of
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.schema import (
     SCHEMA,
@@ -35,7 +36,10 @@ from fewshot.records.schema import (
     trained_of,
     upgrade,
 )
-from fewshot.statistics.intervals import interval_over_episodes
+from fewshot.statistics.intervals import Accuracies, Interval, episode_interval
+
+NORMAL_FORMULA = "mean +- 1.96 * s / sqrt(n)"
+"""How the ci_formula of older records begins. Their ci95 is kept; what is printed is computed from the counts."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +102,21 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return unpack_counts(self.correct)
 
     @property
+    def accuracies(self) -> Accuracies:
+        """Accuracy on every episode, a fraction, (num_episodes,)."""
+        return self.counts / np.float64(self.num_queries)
+
+    @property
+    def unit(self) -> Unit:
+        """What was drawn independently: episodes, or the alphabets of Lake's runs."""
+        return unit_of(self.protocol_name.published_as)
+
+    @property
+    def interval(self) -> Interval:
+        """Student's t interval over the episodes of this training, whatever the formula of ``ci95`` was."""
+        return episode_interval(self.accuracies, self.unit)
+
+    @property
     def protocol_name(self) -> ProtocolName:
         """The protocol, in its parts."""
         return ProtocolName.parse(self.protocol)
@@ -145,7 +164,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
-        return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
+        return self.interval.percent()
 
 
 class TrainingLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,11 +273,19 @@ def _contradiction(record: RunRecord) -> str:
         return f"num_queries is {record.num_queries}, which is not {test.way} times {test.query}"
     if len(counts) != record.num_episodes or counts.max(initial=0) > record.num_queries:
         return f"correct does not hold {record.num_episodes:,} counts of up to {record.num_queries} queries"
-    interval = interval_over_episodes(counts.astype(np.float64) / record.num_queries)
-    pairs = ((record.accuracy, interval.mean), (record.ci95, interval.ci95))
+    accuracies = counts / np.float64(record.num_queries)
+    pairs = ((record.accuracy, float(np.mean(accuracies))), (record.ci95, _as_stated(record, accuracies)))
     if not all(math.isclose(*pair, rel_tol=0, abs_tol=1e-9) for pair in pairs):
         return "its accuracy and interval are not those of its per-episode counts"
     return ""
+
+
+def _as_stated(record: RunRecord, accuracies: Accuracies) -> float:
+    """The half width by the record's own ``ci_formula``: the normal interval until 26 November 2026."""
+    if not record.ci_formula.startswith(NORMAL_FORMULA):
+        return episode_interval(accuracies, record.unit).half_width
+    n = len(accuracies)
+    return 1.96 * float(np.std(accuracies, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
 
 
 def read_records(folders: Sequence[Path], problems: list[str] | None = None) -> list[RunRecord]:

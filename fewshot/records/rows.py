@@ -15,14 +15,17 @@ from fewshot.records.class_design import class_design
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.record import RunRecord, plain
 from fewshot.records.schema import Options
-from fewshot.statistics.class_bootstrap import open_interval
+from fewshot.statistics.class_interval import class_interval
 from fewshot.statistics.intervals import (
     Accuracies,
-    CoveringInterval,
-    bca_interval,
-    crowds_at_the_top,
+    Interval,
+    Matrix,
+    Spread,
+    combined_interval,
     episode_interval,
     seed_interval,
+    spread,
+    unit_means,
 )
 
 Setting = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]
@@ -104,27 +107,38 @@ class Entry:
     @cached_property
     def accuracies(self) -> Accuracies:
         """Accuracy on every episode, the mean over the training seeds, (episodes,)."""
-        of_seeds = [record.counts / np.float64(record.num_queries) for record in self.records]
-        return np.asarray(np.mean(of_seeds, axis=0), np.float64)
+        return np.asarray(np.mean([record.accuracies for record in self.records], axis=0), np.float64)
 
     @cached_property
-    def interval(self) -> CoveringInterval:
-        """Over episodes (closed); BCa bootstrap where most episodes are perfect, else Student's t."""
-        found = bca_interval if crowds_at_the_top(self.accuracies) else episode_interval
-        return found(self.accuracies)
+    def by_seed(self) -> Matrix:
+        """Accuracy of every training on every independent unit, (seeds, units): what is compared and ranked."""
+        return np.stack([unit_means(record.accuracies, record.unit) for record in self.records])
 
     @cached_property
-    def over_classes(self) -> CoveringInterval | None:
-        """Over classes, images and episodes (open); None where the test classes are not known."""
+    def spread(self) -> Spread:
+        """How the accuracies of single episodes spread."""
+        return spread(self.accuracies)
+
+    @cached_property
+    def over_episodes(self) -> Interval:
+        """Of the mean over seeds, over what is drawn independently: episodes, or the alphabets of Lake's runs."""
+        return episode_interval(self.accuracies, self.first.unit)
+
+    @cached_property
+    def over_classes(self) -> Interval | None:
+        """Over classes, images and episodes; None where the test classes are not known."""
         design = class_design(self.first)
-        return None if design is None else open_interval(self.accuracies, design)
+        return None if design is None else class_interval(self.accuracies, design)
 
     @cached_property
-    def over_seeds(self) -> CoveringInterval | None:
+    def over_seeds(self) -> Interval | None:
         """Over training seeds; None where there is one seed only."""
-        if len(self.records) < 2:
-            return None
-        return seed_interval(np.asarray([record.accuracy for record in self.records], np.float64))
+        return seed_interval(self.by_seed.mean(axis=1)) if len(self.records) > 1 else None
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Over seeds and episodes together; of one training over episodes alone: not the spread of trainings."""
+        return combined_interval(self.over_episodes, self.over_seeds) if self.over_seeds else self.over_episodes
 
     @property
     def seeds(self) -> tuple[int, ...]:

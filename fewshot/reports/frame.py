@@ -15,7 +15,7 @@ from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import trained_on
 from fewshot.reports.rendering import Bold
-from fewshot.statistics.intervals import CoveringInterval, spread
+from fewshot.statistics.intervals import Interval
 
 Row = Any
 """A row of the frame, as ``DataFrame.itertuples`` gives it."""
@@ -37,7 +37,6 @@ class Column:
     tables: tuple[Literal["overview", "details", "unranked"], ...] = ()
     text: Callable[[Row], str] | None = None
     right: bool = False  # aligned to the right
-    slow: bool = False  # needs a bootstrap over classes: seconds for hundreds of rows
 
     def word(self, row: Row) -> str:
         """What stands in a table; empty where there is nothing to say."""
@@ -71,11 +70,6 @@ def frame_of(rows: Sequence[RankedRow], columns: Sequence[Column] | None = None)
     return pd.DataFrame({c.name: pd.array([c.value(row) for row in rows], dtype=c.dtype) for c in chosen})
 
 
-def quick_columns() -> list[Column]:
-    """Those that take no bootstrap over classes."""
-    return [column for column in COLUMNS if not column.slow]
-
-
 def csv_text(frame: pd.DataFrame) -> str:
     """leaderboard.csv. Without records, the heads alone."""
     known = {column.name: column for column in COLUMNS}
@@ -86,6 +80,16 @@ def csv_text(frame: pd.DataFrame) -> str:
 def accuracy_words(row: Row) -> str:
     """``98.81 ± 0.06``."""
     return f"{row.accuracy:.2f} ± {row.ci95:.2f}"
+
+
+def accuracy_and_classes(row: Row) -> str:
+    """``98.81 ± 0.06 ± 0.35``: the second interval is that over classes, left out where the classes are not known."""
+    return accuracy_words(row) + (f" ± {row.ci95_classes:.2f}" if pd.notna(row.ci95_classes) else "")
+
+
+def seeds_words(row: Row) -> str:
+    """``3 seeds``."""
+    return f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
 
 
 def is_best(row: Row) -> bool:
@@ -119,16 +123,20 @@ def _duration(row: Row) -> str:
     return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"
 
 
-def _of_classes(part: str) -> Callable[[RankedRow], float | None]:
+def _of(
+    interval: Literal["interval", "over_episodes", "over_classes", "over_seeds"], part: str
+) -> Callable[[RankedRow], float | None]:
+    """A part of one of the intervals of a row, in percent; None where there is none."""
+
     def value(row: RankedRow) -> float | None:
-        interval: CoveringInterval | None = row.entry.over_classes
-        return None if interval is None else 100 * float(getattr(interval, part))
+        found: Interval | None = getattr(row.entry, interval)
+        return None if found is None else 100 * float(getattr(found, part))
 
     return value
 
 
 def _of_spread(part: str) -> Callable[[RankedRow], float]:
-    return lambda row: 100 * float(getattr(spread(row.entry.accuracies), part))
+    return lambda row: 100 * float(getattr(row.entry.spread, part))
 
 
 def _options(row: RankedRow) -> str:
@@ -182,27 +190,28 @@ COLUMNS: list[Column] = [
         text=lambda row: (Bold if is_best(row) else str)(accuracy_words(row)),
         right=True,
     ),
-    Column("ci95", lambda row: 100 * row.entry.interval.half_width, "float64", ".4f"),
-    Column("low", lambda row: 100 * row.entry.interval.low, "float64", ".4f"),
-    Column("high", lambda row: 100 * row.entry.interval.high, "float64", ".4f"),
+    Column("ci95", _of("interval", "half_width"), "float64", ".4f"),
+    Column("low", _of("interval", "low"), "float64", ".4f"),
+    Column("high", _of("interval", "high"), "float64", ".4f"),
     Column("interval", lambda row: row.entry.interval.method),
+    Column("interval_covers", lambda row: row.entry.interval.covers),
+    Column("ci95_episodes", _of("over_episodes", "half_width"), "float64", ".4f"),
     Column(
         "ci95_classes",
-        _of_classes("half_width"),
+        _of("over_classes", "half_width"),
         "float64",
         ".4f",
         heading="± classes",
         tables=_DETAILS,
         text=lambda row: f"{row.ci95_classes:.2f}",
         right=True,
-        slow=True,
     ),
-    Column("low_classes", _of_classes("low"), "float64", ".4f", slow=True),
-    Column("high_classes", _of_classes("high"), "float64", ".4f", slow=True),
-    Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64", slow=True),
+    Column("low_classes", _of("over_classes", "low"), "float64", ".4f"),
+    Column("high_classes", _of("over_classes", "high"), "float64", ".4f"),
+    Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64"),
     Column(
         "ci95_seeds",
-        lambda row: None if row.entry.over_seeds is None else 100 * row.entry.over_seeds.half_width,
+        _of("over_seeds", "half_width"),
         "float64",
         ".4f",
         heading="± seeds",

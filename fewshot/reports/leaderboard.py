@@ -13,7 +13,7 @@ from fewshot.records.ranking import RankedRow, missing, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports import frame as frames
-from fewshot.reports.frame import Row, accuracy_words, csv_text, frame_of, is_best, rank_words
+from fewshot.reports.frame import Row, accuracy_and_classes, csv_text, frame_of, is_best, rank_words, seeds_words
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Bold, Section, render, table_of
 
@@ -29,11 +29,14 @@ def overview(frame: pd.DataFrame) -> list[Section]:
     Where a configuration was trained more than once or read out in several ways, each cell is its best.
     """
     labels = {column.heading: column.word for column in frames.COLUMNS if "overview" in column.tables}
+    labels["trainings"] = seeds_words
     sections = []
     for rows in _groups(frame):
         sections.append(Section(_title(rows)))
         for setting, members in _by_setting(rows):
-            table = _wide(members, _CONFIGURATION, labels, lambda row: f"{accuracy_words(row)} ({rank_words(row)})")
+            table = _wide(
+                members, _CONFIGURATION, labels, lambda row: f"{accuracy_and_classes(row)} ({rank_words(row)})"
+            )
             numbers = frozenset(table.columns[len(labels) :])
             sections.append(Section(text=f"{setting.capitalize()}: {SETTINGS[setting]}.", table=table, numbers=numbers))
     return sections or [_NOTHING]
@@ -57,9 +60,11 @@ def headline(frame: pd.DataFrame) -> list[Section]:
                 continue
             held_first = members.assign(held=members["published"].notna())
             held_first = held_first.sort_values(["held", "accuracy"], ascending=False, kind="stable")
-            table = _wide(held_first, ["model"], {"model": lambda row: str(row.model)}, _beside_published, _otherwise)
+            labels = {"model": lambda row: str(row.model), "trainings": seeds_words}
+            table = _wide(held_first, ["model"], labels, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
-            sections.append(Section(text=text, table=table, numbers=frozenset(table.columns[1:]) - {_OTHERWISE}))
+            numbers = frozenset(table.columns[len(labels) :]) - {_OTHERWISE}
+            sections.append(Section(text=text, table=table, numbers=numbers))
     return sections or [_NOTHING]
 
 
@@ -148,7 +153,7 @@ def _wide(
 
 def _beside_published(row: Row) -> str:
     comparable = pd.notna(row.published) and not row.published_difference
-    return accuracy_words(row) + (f" ({row.published:.2f})" if comparable else "")
+    return accuracy_and_classes(row) + (f" ({row.published:.2f})" if comparable else "")
 
 
 def _otherwise(cells: Sequence[Row | None]) -> str:

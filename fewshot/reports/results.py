@@ -7,7 +7,7 @@ from pathlib import Path
 
 from episodes.errors import UserError
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.frame import leaderboard_frame, quick_columns
+from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from fewshot.reports.leaderboard import headline
 from fewshot.reports.pages.base import Content, check_files, write_files
@@ -55,5 +55,5 @@ def readme_parts(path: Path) -> tuple[str, str] | None:
 
 def _readme(parts: tuple[str, str], records: Sequence[RunRecord]) -> str:
     before, after = parts
-    table = render("sections.md", sections=headline(leaderboard_frame(records, quick_columns())))
+    table = render("sections.md", sections=headline(leaderboard_frame(records)))
     return f"{before}{START}\n\n{table}\n{END}{after}"

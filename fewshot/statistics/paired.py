@@ -1,17 +1,24 @@
-"""Methods compared on the same episodes: paired differences, corrections for many comparisons, ranks with ties."""
+"""Methods compared on the same episodes: paired differences, corrections for many comparisons, ranks with ties.
+
+A row is an array of accuracies (seeds, episodes). Episodes are paired, training seeds are not: the seed 0 of one method
+has nothing in common with the seed 0 of another. What the seeds leave open and what the episodes leave open are
+independent and add up; p values and intervals give each the quantile of its own degrees of freedom, as
+``combined_interval`` does. Rows of one training each are compared over episodes alone.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
+from scipy.optimize import elementwise
 
-from fewshot.statistics.intervals import Accuracies
-
-Matrix = npt.NDArray[np.float64]
+from fewshot.statistics.intervals import Matrix
+from fewshot.statistics.seed_spread import seed_spread
 
 
 @dataclass(frozen=True)
@@ -26,27 +33,44 @@ class PairedDifference:
     ties: int
     losses: int
     effect_size: float  # mean difference over the standard deviation of the differences (Cohen's d_z)
-    p: float  # paired t test
-    detectable: float  # the smallest true difference that this many episodes find in 80 of 100 experiments
+    p: float  # paired t test over episodes; with several seeds over both
+    detectable: float  # the smallest true difference that so many episodes and seeds find in 80 of 100 experiments
 
     def percent(self) -> str:
         """``+0.53 ± 0.08``, in percentage points."""
         return f"{100 * self.mean:+.2f} ± {50 * (self.high - self.low):.2f}"
 
 
-def paired_difference(first: Accuracies, second: Accuracies, level: float = 0.95) -> PairedDifference:
-    """The difference of two methods on the same episodes, with Student's t interval over the episodes (closed).
+@dataclass(frozen=True)
+class _Variances:
+    """Variances of mean differences: through the seeds, with their degrees of freedom, and through n - 1 episodes."""
+
+    seeds: Matrix
+    seeds_df: Matrix
+    episodes: Matrix
+    episodes_df: float
+
+    def half_width(self, p: Matrix) -> Matrix:
+        """Of the interval that a difference with this two-sided p value just reaches."""
+        of_seeds = self.seeds * special.stdtrit(self.seeds_df, p / 2) ** 2
+        return np.asarray(np.sqrt(of_seeds + self.episodes * special.stdtrit(self.episodes_df, p / 2) ** 2))
+
+
+def paired_difference(rows: Sequence[Matrix], first: int = 0, second: int = 1, level: float = 0.95) -> PairedDifference:
+    """The difference of two of some rows, with its interval over episodes, and over seeds where there are several.
 
     Raises ValueError unless both hold the accuracies of the same two or more episodes.
     """
-    n = len(first)
-    if n != len(second) or n < 2:
-        raise ValueError(f"{n} and {len(second)} episodes cannot be paired: both need the same two or more")
-    differences = first - second
+    n = rows[first].shape[1]
+    if n != rows[second].shape[1] or n < 2:
+        raise ValueError(f"{n} and {rows[second].shape[1]} episodes cannot be paired: both need the same two or more")
+    differences = rows[first].mean(axis=0) - rows[second].mean(axis=0)
     differences[np.abs(differences) < 1e-12] = 0  # a tie, whatever the rounding
     mean, deviation = float(np.mean(differences)), float(np.std(differences, ddof=1))
     wins, losses = int(np.sum(differences > 0)), int(np.sum(differences < 0))
-    half_width = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation / math.sqrt(n)
+    variances = _variances(rows, np.array([first]), np.array([second]), np.array([deviation**2 / n]))
+    half_width = float(variances.half_width(np.array([1 - level]))[0])
+    error = math.sqrt(float(variances.seeds[0] + variances.episodes[0]))
     return PairedDifference(
         mean=mean,
         low=mean - half_width,
@@ -56,15 +80,40 @@ def paired_difference(first: Accuracies, second: Accuracies, level: float = 0.95
         ties=n - wins - losses,
         losses=losses,
         effect_size=mean / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0,
-        p=_t_test(mean, deviation, n),
-        detectable=minimum_detectable_difference(deviation, n, level=level),
+        p=float(_p(np.array([mean]), variances)[0]),
+        detectable=half_width + float(stats.norm.ppf(0.8)) * error,
     )
 
 
-def _t_test(mean: float, deviation: float, n: int) -> float:
-    if deviation == 0:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / (deviation / math.sqrt(n)), n - 1))
+def _variances(
+    rows: Sequence[Matrix], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], episodes: Matrix
+) -> _Variances:
+    """Of the differences of pairs of rows; the degrees of freedom of two rows together are Welch's."""
+    spread = seed_spread(rows)
+    of_first, of_second = spread.variances[first], spread.variances[second]
+    both = of_first + of_second
+    weighted = of_first**2 / spread.df[first] + of_second**2 / spread.df[second]
+    df = np.divide(both**2, weighted, out=np.ones_like(both), where=weighted > 0)
+    return _Variances(both, np.minimum(df, spread.most_df), episodes, rows[0].shape[1] - 1.0)
+
+
+def _p(differences: Matrix, variances: _Variances) -> Matrix:
+    """Two-sided p values: the p whose interval a difference just reaches."""
+    size = np.abs(differences)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.where(size == 0, 0, size / np.sqrt(variances.episodes))
+    p = np.asarray(2 * stats.t.sf(scores, variances.episodes_df))
+    open_ = (variances.seeds > 0) & (size > 0)
+    if open_.any():
+        parts = (variances.seeds[open_], variances.seeds_df[open_], variances.episodes[open_])
+
+        def missed(log_p: Matrix, wanted: Matrix, seeds: Matrix, df: Matrix, episodes: Matrix) -> Matrix:
+            return _Variances(seeds, df, episodes, variances.episodes_df).half_width(np.exp(log_p)) - wanted
+
+        bracket = np.full(len(parts[0]), -80.0), np.zeros(len(parts[0]))
+        found = elementwise.find_root(missed, bracket, args=(size[open_], *parts), tolerances={"xatol": 1e-7})
+        p[open_] = np.where(found.success, np.exp(found.x), 0.0)  # else p is below e^-80
+    return p
 
 
 def holm(p_values: npt.ArrayLike) -> Matrix:
@@ -80,33 +129,20 @@ def holm(p_values: npt.ArrayLike) -> Matrix:
     return corrected
 
 
-def minimum_detectable_difference(deviation: float, n: int, power: float = 0.8, level: float = 0.95) -> float:
-    """The true mean difference that a t test over ``n`` episodes finds with this power.
-
-    ``deviation`` is that of the differences of one episode; for two methods on episodes of their own it is
-    ``hypot(deviation of one, deviation of the other)``. Normal approximation of the noncentral t.
-    """
-    quantile = stats.t.ppf((1 + level) / 2, n - 1) + stats.norm.ppf(power)
-    return float(quantile * deviation / math.sqrt(n))
-
-
-def pairwise_p(accuracies: Matrix) -> Matrix:
-    """Holm-corrected p values of all paired t tests: (methods, episodes) -> (methods, methods), 1 on the diagonal."""
-    num_methods, n = accuracies.shape
+def pairwise_p(rows: Sequence[Matrix]) -> Matrix:
+    """Holm-corrected p values of all pairs of rows, (rows, rows), 1 on the diagonal."""
+    accuracies = np.stack([row.mean(axis=0) for row in rows])
+    num_rows, n = accuracies.shape
     means = accuracies.mean(axis=1)
     centered = accuracies - means[:, None]
     covariance = centered @ centered.T / (n - 1)
-    variances = np.diag(covariance)
-    of_differences = np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0)
+    first, second = np.triu_indices(num_rows, 1)
+    of_differences = np.diag(covariance)[first] + np.diag(covariance)[second] - 2 * covariance[first, second]
     of_differences[of_differences < 1e-15] = 0  # what rounding leaves of two equal rows
-    gaps = np.abs(means[:, None] - means[None, :])
-    gaps[gaps < 1e-12] = 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(gaps == 0, 0, gaps / np.sqrt(of_differences / n))
-    raw = 2 * stats.t.sf(scores, n - 1)
-    corrected = np.ones((num_methods, num_methods))
-    upper = np.triu_indices(num_methods, 1)
-    corrected[upper] = holm(raw[upper])
+    gaps = means[first] - means[second]
+    gaps[np.abs(gaps) < 1e-12] = 0
+    corrected = np.ones((num_rows, num_rows))
+    corrected[first, second] = holm(_p(gaps, _variances(rows, first, second, of_differences / n)))
     return np.minimum(corrected, corrected.T)
 
 
@@ -121,16 +157,16 @@ class Rank:
         return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
 
-def ranks_with_ties(accuracies: Matrix, alpha: float = 0.05) -> list[Rank]:
-    """Ranks of methods on the same episodes, (methods, episodes), shared by those that no paired test separates."""
-    num_methods, n = accuracies.shape
-    if n < 2:
-        return [Rank(1, num_methods)] * num_methods
-    separate = pairwise_p(accuracies) < alpha
-    means = accuracies.mean(axis=1)
+def ranks_with_ties(rows: Sequence[Matrix], alpha: float = 0.05) -> list[Rank]:
+    """Ranks of rows on the same episodes, shared by those that no test over seeds and episodes separates."""
+    num_rows = len(rows)
+    if rows[0].shape[1] < 2:
+        return [Rank(1, num_rows)] * num_rows
+    separate = pairwise_p(rows) < alpha
+    means = np.array([row.mean() for row in rows])
     better = separate & (means[None, :] > means[:, None])  # [i, j]: j is surely better than i
     worse = separate & (means[None, :] < means[:, None])
     return [
-        Rank(1 + int(above), num_methods - int(below))
+        Rank(1 + int(above), num_rows - int(below))
         for above, below in zip(better.sum(axis=1), worse.sum(axis=1), strict=True)
     ]

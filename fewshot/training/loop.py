@@ -219,7 +219,7 @@ def _validated(
     state.validation_seconds += time.perf_counter() - looked
     record, loss = state.best, state.loss_sum / max(1, state.loss_count)
     seconds = time.perf_counter() - start
-    state.history.append(Validation(state.episode, loss, interval.mean, interval.ci95, round(seconds, 2)))
+    state.history.append(Validation(state.episode, loss, interval.mean, interval.half_width, round(seconds, 2)))
     state.loss_sum, state.loss_count = 0.0, 0
     return _weights(method) if record is None or interval.mean > record.accuracy else best
 

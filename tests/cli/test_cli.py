@@ -39,7 +39,7 @@ def test_a_run_prints_the_accuracy_and_where_checkpoint_and_record_lie(fewshot: 
     assert "SMOKE TEST, not a result" in lines["model"]
     assert lines["protocol"] == record.protocol == "strokes-standard-28-c50/5w1s/q5@v1"
     assert lines["published"] == "no paper gives a number for this protocol"
-    assert "1.96" in lines["interval"]
+    assert "Student's t with n - 1 df" in lines["interval"]
     assert Path(lines["checkpoint"]).is_file()
     assert Path(lines["checkpoint"]).is_relative_to("runs")
     assert Path(lines["record"]).is_relative_to("runs")

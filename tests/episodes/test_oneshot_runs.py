@@ -18,7 +18,7 @@ from episodes.datasets.omniglot.oneshot_runs import NUM_RUNS, WAY, oneshot_runs,
 from episodes.datasets.strokes.dataset import Strokes
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import RUNS, EpisodeSpec, unit_of
 from episodes.types import DataError, EpisodeError
 from fewshot.evaluation.evaluate import embed_all, evaluate
 from fewshot.models.factory import build_method
@@ -142,11 +142,15 @@ def test_the_drawings_of_the_runs_are_evaluation_drawings_of_one_character_each(
     rows = torch.tensor([known[image.tobytes()] for image in runs.image_set.images.numpy()]).view(NUM_RUNS, WAY, 2)
     character, drawer = test.class_ids[rows], rows % 20
     assert torch.equal(character[..., 0], character[..., 1])
+    alphabets = []
     for run in range(NUM_RUNS):
         assert len(set(character[run, :, 0].tolist())) == WAY
-        assert len({test.class_names[id].partition("/")[0] for id in character[run].flatten().tolist()}) == 1
+        (alphabet,) = {test.class_names[id].partition("/")[0] for id in character[run].flatten().tolist()}
+        alphabets.append(alphabet)
         assert [len(set(drawer[run, :, side].tolist())) for side in (0, 1)] == [1, 1]
         assert drawer[run, 0, 0] != drawer[run, 0, 1]
+    assert alphabets[::2] == alphabets[1::2], "two runs in a row are of one alphabet, and that is what varies"
+    assert len(set(alphabets)) == NUM_RUNS / unit_of(RUNS).size == 10
 
 
 @pytest.mark.real_data
@@ -172,7 +176,7 @@ def test_a_training_on_background_alphabets_is_tested_on_the_runs(
     record = record_in(outcome)
     assert record.protocol == "omniglot-lake-28/20w1s/runs@v1"
     assert (record.num_episodes, record.num_queries, record.test.shot) == (20, 20, 1)
-    assert "20 published runs" in record.ci_formula
+    assert "n = alphabets; the episodes are the 20 published runs" in record.ci_formula
     checkpoint = checkpoint_of(record)
     again = fewshot("evaluate", checkpoint, "--protocol", "runs", "--precision", "fp32", "--out", "again")
     assert record_in(again).correct == record.correct

@@ -20,7 +20,7 @@ from fewshot.evaluation.evaluate import drawn_rows, embed_all, embed_drawn, eval
 from fewshot.models.encoders.conv import Conv4
 from fewshot.models.hardware import has_fast_bf16
 from fewshot.models.methods import Method
-from fewshot.statistics.intervals import interval_over_episodes
+from fewshot.statistics.intervals import episode_interval
 from toy_classes import GRAY, constant_set, toy_method, toy_set
 
 SPEC = EpisodeSpec(way=4, shot=2, num_query=3)
@@ -150,7 +150,7 @@ def test_the_position_of_a_query_tells_nothing_of_its_class() -> None:
         return torch.eye(way)[answers].expand(len(query), -1, -1)
 
     interval = evaluate(Puppet(by_position), EpisodeSampler(numbered_set(), SPEC, seed=0), 2000).interval
-    assert abs(interval.mean - 1 / SPEC.way) < 3 * interval.ci95 / 1.96
+    assert abs(interval.mean - 1 / SPEC.way) < 1.5 * interval.half_width
 
 
 def test_wrong_labels_bring_accuracy_down_to_chance() -> None:
@@ -176,7 +176,7 @@ def test_counts_are_kept_for_each_episode_and_give_the_interval() -> None:
     assert found.correct.shape == (40,)
     assert found.num_queries == SPEC.num_queries == 12
     assert found.interval.mean == pytest.approx(accuracies.mean())
-    assert found.interval.ci95 == pytest.approx(1.96 * math.sqrt(accuracies.var(ddof=1) / 40))
+    assert found.interval.half_width == pytest.approx(2.0227 * math.sqrt(accuracies.var(ddof=1) / 40), rel=1e-4)
     assert found.interval.n == 40
     assert found.seconds > 0
 
@@ -223,9 +223,9 @@ def test_no_images_is_an_error_and_no_empty_table() -> None:
 
 
 def test_one_episode_has_an_infinite_interval_and_none_has_no_accuracy() -> None:
-    assert interval_over_episodes(np.array([0.5])).ci95 == math.inf
+    assert episode_interval(np.array([0.5])).half_width == math.inf
     with pytest.raises(ValueError, match="no episodes"):
-        interval_over_episodes(np.array([]))
+        episode_interval(np.array([]))
 
 
 def test_images_mapped_from_a_file_are_scored_as_images_in_memory(tmp_path: Path) -> None:
@@ -246,9 +246,9 @@ def test_bfloat16_leaves_the_accuracy_where_it_was() -> None:
     fp32, bf16 = (evaluate(method, sampler, 1000, precision) for precision in ("fp32", "bf16"))
     assert 0.4 < fp32.interval.mean < 0.95
     assert not np.array_equal(fp32.correct, bf16.correct)  # it did run in another precision
-    difference = interval_over_episodes((bf16.correct.astype(float) - fp32.correct) / fp32.num_queries)
-    assert abs(difference.mean) < max(difference.ci95, 0.001)
-    assert abs(difference.mean) < fp32.interval.ci95
+    difference = episode_interval((bf16.correct.astype(float) - fp32.correct) / fp32.num_queries)
+    assert abs(difference.mean) < max(difference.half_width, 0.001)
+    assert abs(difference.mean) < fp32.interval.half_width
 
 
 def test_embeddings_made_in_bfloat16_are_kept_in_float32() -> None:

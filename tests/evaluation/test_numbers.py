@@ -120,7 +120,7 @@ def test_constant_images_score_chance(variant: Variant) -> None:
     method = build(variant)
     sampler = EpisodeSampler(constant_set(per_class=10), spec_for(method), 0)
     found = evaluate(method, sampler, 12)
-    assert abs(found.interval.mean - 0.25) <= 3 * max(found.interval.ci95, 1e-9)
+    assert abs(found.interval.mean - 0.25) <= 3 * max(found.interval.half_width, 1e-9)
 
 
 class Tied(Method):

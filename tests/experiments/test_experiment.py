@@ -44,7 +44,7 @@ def test_the_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     sampler = EpisodeSampler(dataset.load("test"), EpisodeSpec(4, 1, 5), 0)
     expected = evaluate(load_trained(checkpoint_of(record), CPU).method, sampler, 30)
     assert np.array_equal(record.counts, expected.correct)
-    assert (record.accuracy, record.ci95) == (expected.interval.mean, expected.interval.ci95)
+    assert (record.accuracy, record.ci95) == (expected.interval.mean, expected.interval.half_width)
     assert record.episodes_digest == sampler.digest(30)
     assert record.protocol == "strokes-standard-28-c50/4w1s/q5@v1"
     assert (record.num_episodes, record.num_queries, record.episode_seed, record.seed) == (30, 20, 0, 0)

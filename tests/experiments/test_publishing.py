@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +57,30 @@ def test_a_record_is_published_with_its_weights_and_the_tables(fewshot: Fewshot,
     assert again.status == 0, again.err
     assert record.percent() in again.out
     assert Path("runs/records", measured.name).exists()  # one cell, wherever its weights lie
+
+
+def test_seeds_of_one_configuration_are_published_one_after_the_other_and_are_one_row(
+    fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "commit", lambda: "0" * 40)
+    config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
+    found = [run(replace(config, seed=seed), FewStrokes(), tmp_path / "runs") for seed in range(3)]
+    other = run(replace(config, model="matching"), FewStrokes(), tmp_path / "runs")[1]
+    first, *later = [path for _, path in found]
+    assert fewshot("publish", first).status == 0
+    assert fewshot("publish", *later, other).status == 0, "beside the one that is there"
+    assert len(list(Path("results/weights").iterdir())) == len(list(Path("results/runs").iterdir())) == 4
+    rows = {row["model"]: row for row in json.loads(fewshot("leaderboard", "--json").out)}
+    assert {model: row["seeds"] for model, row in rows.items()} == {"proto": 3, "matching": 1}
+    (proto, matching) = rows["proto"], rows["matching"]
+    assert proto["accuracy"] == pytest.approx(100 * np.mean([record.accuracy for record, _ in found]))
+    assert proto["ci95"] == pytest.approx(np.hypot(proto["ci95_seeds"], proto["ci95_episodes"]))
+    assert (matching["ci95"], matching["ci95_seeds"]) == (matching["ci95_episodes"], None)
+    assert "not another training" in matching["interval_covers"]
+    compared = fewshot("compare", "proto", "matching").out
+    assert "3 seeds" in compared
+    assert "interval over seeds and episodes together" in compared
+    assert "one training seed of matching" in compared
 
 
 def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from episodes.spec import unit_of
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.record import RunRecord, pack_counts, write_record
 from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, StoredRecipe, StoredValidation, Trained
-from fewshot.statistics.intervals import CI95_FORMULA, interval_over_episodes
+from fewshot.statistics.intervals import episode_interval, formula
 
 COUNTS = np.asarray([70, 75, 71, 75, 60], np.uint16)
 _OF_TRAINED = ("model", "seed", "shortened", "commit")
@@ -54,7 +55,7 @@ def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> Run
         versions={"torch": "2"},
         command="fewshot run",
         date="2026-01-01T00:00:00+00:00",
-        ci_formula=CI95_FORMULA,
+        ci_formula=formula(),
         notes=["ä ± 1"],
     )
     return changed(record, **({"counts": counts} | changes))
@@ -82,9 +83,11 @@ def changed(
     if "protocol" in changes or test:
         changes |= _tested(record, changes.get("protocol"), dict(test or {}))
     if counts is not None:
-        interval = interval_over_episodes(counts / np.float64(changes.get("num_queries", record.num_queries)))
+        unit = unit_of(ProtocolName.parse(changes.get("protocol", record.protocol)).published_as)
+        interval = episode_interval(counts / np.float64(changes.get("num_queries", record.num_queries)), unit)
         of_counts = {"correct": pack_counts(np.asarray(counts, np.uint16)), "num_episodes": len(counts)}
-        changes = of_counts | {"accuracy": interval.mean, "ci95": interval.ci95} | changes
+        of_counts["ci_formula"] = formula(unit)
+        changes = of_counts | {"accuracy": interval.mean, "ci95": interval.half_width} | changes
     return replace(record, **changes)
 
 

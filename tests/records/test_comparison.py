@@ -13,9 +13,9 @@ from fewshot.records.comparison import ComparisonError, compare, ranks_over_prot
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import cell_of, entries_by_cell, is_ranked, setting_of, why_not_ranked
 from fewshot.records.schema import ExternalEmbeddings, History
-from fewshot.statistics.intervals import bca_interval, episode_interval
+from fewshot.statistics.intervals import combined_interval, episode_interval, seed_interval
 from fewshot.statistics.paired import Rank
-from records import a_record, changed, measured, published
+from records import changed, measured, published
 
 
 def test_models_are_compared_on_every_protocol_that_all_were_measured_on(tmp_path: Path) -> None:
@@ -118,6 +118,26 @@ def test_paths_of_one_configuration_are_its_seeds(tmp_path: Path) -> None:
     assert dict(zip(found.names, (entry.seeds for entry in found.entries), strict=True)) == {"a": (0, 1, 2), "b": (3,)}
 
 
+def test_a_difference_is_held_against_seeds_and_episodes_together(fewshot: Fewshot) -> None:
+    """Trainings that differ more than the two methods do: over episodes alone each pair of them is told apart."""
+    of_a, of_b = (
+        [measured(name, extra + 4 * seed, seed=seed) for seed in range(3)] for name, extra in (("a", 1), ("b", 0))
+    )
+    results = published(Path("results"), *of_a, *of_b)
+    (found,) = compare(("a", "b"), results / "runs")
+    (pair,) = found.pairs
+    assert pair.verdict == "not separable"
+    assert found.ranks == (Rank(1, 2), Rank(1, 2))
+    assert pair.difference.low < 0 < pair.difference.high
+    assert pair.difference.mean == pytest.approx(1 / 75, abs=0.002)
+    alone = [compare([str(results / "runs" / f"{place}.json") for place in (n, n + 3)], results)[0] for n in range(3)]
+    assert {one.pairs[0].verdict for one in alone} == {"better"}
+    out = fewshot("compare", "a", "b").out
+    assert "with 95 % interval over seeds and episodes together" in out
+    assert "3 seeds" in out
+    assert "one training seed" not in out
+
+
 def test_one_damaged_record_is_named_and_the_others_are_compared(fewshot: Fewshot) -> None:
     published(Path("runs"), measured("a"), measured("b", 3))
     Path("runs/runs/2.json").write_text("{}")
@@ -145,11 +165,13 @@ def test_seeds_are_averaged_episode_by_episode_and_the_later_of_two_equal_ones_c
     assert entry.accuracies.tolist() == pytest.approx(expected.tolist())
     assert entry.over_seeds is not None
     assert entry.over_seeds.n == 2
-    assert entry.interval == episode_interval(entry.accuracies)
-    top = measured("a", correct=a_record(np.full(200, 75, np.uint16)).correct, accuracy=1.0, ci95=0.0)
-    ((perfect,),) = entries_by_cell([top]).values()
-    assert perfect.interval == bca_interval(perfect.accuracies)
-    assert perfect.over_seeds is None
+    assert entry.over_episodes == episode_interval(entry.accuracies)
+    assert entry.over_seeds == seed_interval(np.array([late.accuracy, other.accuracy]))
+    assert entry.interval == combined_interval(entry.over_episodes, entry.over_seeds)
+    ((alone,),) = entries_by_cell([late]).values()
+    assert alone.over_seeds is None
+    assert alone.interval == alone.over_episodes == late.interval
+    assert "not another training" in alone.interval.covers
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from episodes.datasets.cards import DATASETS
 from fewshot.cli.run import evaluate, evaluate_config, run, run_config
@@ -30,6 +31,7 @@ from fewshot.records.record import RunRecord
 from fewshot.records.schema import Rule
 from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
+from records import changed
 
 NAMES = paper_table_names()
 every_table = pytest.mark.parametrize("name", NAMES)
@@ -163,17 +165,19 @@ def test_a_training_at_another_shot_fills_a_cell_only_until_there_is_one_at_its_
     assert ours_in([other], replace(TABLE, rows=(fixed,))) is None
 
 
-def test_from_three_seeds_on_the_interval_covers_them() -> None:
-    records = [of_omniglot(0.90 + 0.01 * seed, seed=seed, ci95=0.004) for seed in range(3)]
-    two, three = ours_in(records[:2]), ours_in(records)
-    assert two is not None
+def test_seeds_are_averaged_and_the_interval_covers_them_and_the_episodes() -> None:
+    counts = np.random.default_rng(0).integers(80, 95, 600)
+    records = [changed(of_omniglot(seed=seed), counts=counts + seed) for seed in range(3)]
+    one, three = ours_in(records[:1]), ours_in(records)
+    assert one is not None
     assert three is not None
-    assert (two.accuracy, two.ci95) == pytest.approx((90, 0.4))
-    assert two.covers == "episodes; seed 0"
+    over_episodes = stats.t.ppf(0.975, 599) * stats.sem(counts)
+    assert (one.accuracy, one.ci95) == pytest.approx((counts.mean(), over_episodes))
+    assert one.covers == "episodes; seed 0"
     over_seeds = 4.302653 * 1 / 3**0.5  # Student's t with 2 degrees of freedom, standard deviation 1 point
-    assert three.accuracy == pytest.approx(91)
-    assert three.ci95 == pytest.approx(np.hypot(over_seeds, 0.4), rel=1e-5)
-    assert "3 seeds" in three.covers
+    assert three.accuracy == pytest.approx(counts.mean() + 1)
+    assert three.ci95 == pytest.approx(np.hypot(over_seeds, over_episodes), rel=1e-5)
+    assert three.covers == "episodes and 3 seeds"
 
 
 SNELL_MINI = paper_table("snell2017-table2")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.records.record import (
+    NORMAL_FORMULA,
     as_stored,
     pack_counts,
     read_record,
@@ -23,7 +24,7 @@ from fewshot.records.record import (
     write_record,
 )
 from fewshot.records.schema import RecordError
-from fewshot.statistics.intervals import CI95_FORMULA
+from fewshot.statistics.intervals import formula
 from records import COUNTS, a_record, changed
 
 ROOT = Path(__file__).parents[2]
@@ -50,11 +51,31 @@ def test_a_record_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     path = write_record(record, tmp_path / "new" / "record.json")
     assert read_record(path) == record
     assert read_record(path).counts.tolist() == COUNTS.tolist()
-    assert record.percent() == "93.60 ± 7.18 %"
+    assert record.percent() == "93.60 ± 10.17 %"
     text = path.read_text(encoding="utf-8")
     assert text.endswith("}\n")
     assert "ä ± 1" in text, "legible, not escaped"
     assert list(json.loads(text)) == sorted(as_stored(record)), "sorted, so that two records can be compared by eye"
+
+
+def test_the_interval_of_lakes_runs_is_over_their_ten_alphabets() -> None:
+    """2.38 points; over 20 runs, as if they were independent, it would be 2.22."""
+    (path,) = (ROOT / "results" / "runs").glob("proto_omniglot-lake-28_20w1s_runs_*.json")
+    record = read_record(path)
+    assert (record.interval.n, record.interval.unit) == (10, "alphabets")
+    assert record.percent() == "92.50 ± 2.38 %"
+    assert a_record(COUNTS).interval.unit == "episodes"
+
+
+def test_an_older_record_keeps_its_normal_interval_and_is_printed_with_students_t(tmp_path: Path) -> None:
+    """6.5 times as wide for two episodes; a half width that neither formula gives is refused."""
+    stored = 1.96 * float(np.std(COUNTS[:2] / 75, ddof=1)) / math.sqrt(2)
+    older = a_record(COUNTS[:2], ci95=stored, ci_formula=f"{NORMAL_FORMULA}; s = sample standard deviation")
+    assert read_record(write_record(older, tmp_path / "older.json")).ci95 == stored
+    assert older.interval.half_width == pytest.approx(stored * 12.7062 / 1.96, rel=1e-4)
+    assert older.percent() == "96.67 ± 42.35 %"
+    with pytest.raises(RecordError, match="its accuracy and interval are not those of its per-episode counts"):
+        read_record(write_record(a_record(COUNTS[:2], ci95=stored), tmp_path / "wrong.json"))
 
 
 def test_a_record_of_one_episode_has_an_infinite_interval_and_still_comes_back(tmp_path: Path) -> None:
@@ -162,6 +183,6 @@ def test_every_committed_record_can_be_read_and_is_no_smoke_test() -> None:
     assert records
     for record in records:
         assert record.recipe != "smoke"
-        assert record.ci_formula.startswith(CI95_FORMULA)  # a protocol may say what its episodes are
+        assert record.ci_formula.startswith((NORMAL_FORMULA, formula(record.unit)))
         assert len(record.episodes_digest) == 64
         assert not record.commit.endswith("+changes"), f"{record.protocol}: code that no commit holds"

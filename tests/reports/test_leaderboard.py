@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from fewshot.records.ranking import missing, ranked_rows
 from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
 from fewshot.reports import frame as frames
-from fewshot.reports.frame import Column, accuracy_words, leaderboard_frame, quick_columns
+from fewshot.reports.frame import Column, accuracy_words, leaderboard_frame
 from fewshot.reports.leaderboard import PAGE, headline, overview, unranked
 from fewshot.reports.rendering import render as filled
 from records import changed, measured, published
@@ -36,7 +37,7 @@ def page(form: str, *records: RunRecord) -> str:
 
 def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
     """What stands above the details."""
-    frame = leaderboard_frame(records, quick_columns(), smoke=smoke)
+    frame = leaderboard_frame(records, smoke=smoke)
     return filled("sections.md", sections=[*overview(frame), *unranked(frame)])
 
 
@@ -54,28 +55,33 @@ def with_config(record: RunRecord, **changes: Any) -> RunRecord:
 def test_a_row_holds_the_cells_of_one_configuration_with_its_ranks() -> None:
     table = render([measured("proto", 0), measured("proto", 0, shot=5), measured("relation", 5)])
     heads, *_ = rows_of(table, "| model |")
-    assert heads == ["model", "readout", "encoder", "recipe", "5-way 1-shot", "5-way 5-shot"]
+    assert heads == ["model", "readout", "encoder", "recipe", "trainings", "5-way 1-shot", "5-way 5-shot"]
     (row,) = rows_of(table, "| proto |")
-    assert row[:4] == ["proto", "its own", "conv4", "fast: 60-way"]
-    assert row[4].endswith("(2)")
-    assert row[5].startswith("**")
-    assert row[5].endswith("(1)**"), "bold: nobody is surely better"
+    assert row[:5] == ["proto", "its own", "conv4", "fast: 60-way", "1 seed"]
+    assert row[5].endswith("(2)")
+    assert row[6].startswith("**")
+    assert row[6].endswith("(1)**"), "bold: nobody is surely better"
 
 
 def test_rows_are_sorted_by_accuracy_and_those_that_no_test_separates_share_ranks() -> None:
     names = ("worst", "twin", "other-twin")
     table = render([measured(name, extra) for name, extra in zip(names, (0, 4, 4), strict=True)])
     rows = [row for row in rows_of(table, "fast") if row[0] in names]
-    assert [row[4].rpartition("(")[2].strip("*)") for row in rows] == ["1–2", "1–2", "3"]
+    assert [row[5].rpartition("(")[2].strip("*)") for row in rows] == ["1–2", "1–2", "3"]
     assert rows[-1][0] == "worst"
-    assert all(row[4].startswith("**") for row in rows[:2])
+    assert all(row[5].startswith("**") for row in rows[:2])
 
 
 def test_seeds_are_one_row_with_their_number_and_interval() -> None:
     records = [measured("proto", seed, seed=seed) for seed in range(3)]
     (row,) = csv_rows(*records)
     assert row["seeds"] == "3"
-    assert float(row["ci95_seeds"]) > float(row["ci95"])
+    ci95, of_seeds, of_episodes = (float(row[name]) for name in ("ci95", "ci95_seeds", "ci95_episodes"))
+    assert ci95 == pytest.approx(math.hypot(of_seeds, of_episodes), abs=1e-4)
+    assert "another training seed and another draw of episodes" in row["interval_covers"]
+    (alone,) = csv_rows(records[0])
+    assert (alone["seeds"], alone["ci95_seeds"], alone["ci95"]) == ("1", "", alone["ci95_episodes"])
+    assert "not another training" in alone["interval_covers"]
     (line,) = rows_of(page("md", *records).partition("In detail")[2], "| proto |")
     assert line[6:9] == [f"{float(row['ci95_classes']):.2f}", f"{float(row['ci95_seeds']):.2f}", "3"]
 
@@ -134,11 +140,12 @@ def test_a_readout_of_frozen_embeddings_is_an_inductive_row_that_shows_it_and_is
 
 def test_the_headline_shows_the_row_that_stands_beside_the_papers_number_before_a_better_readout() -> None:
     better_readout, own = measured("proto", 5, readout="logistic regression"), measured("proto")
-    both = leaderboard_frame([better_readout, own], quick_columns())
+    both = leaderboard_frame([better_readout, own])
     assert both["readout"].tolist() == ["logistic regression", ""], "best first"
     for frame, shown in ((both, both.iloc[1]), (both[:1], both.iloc[0])):
         (row,) = rows_of(filled("sections.md", sections=headline(frame)), "| proto |")
-        assert accuracy_words(shown) in row[1]
+        assert row[1] == "1 seed"
+        assert f"{accuracy_words(shown)} ± {shown.ci95_classes:.2f}" in row[2], "over classes, beside it"
 
 
 def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
@@ -146,7 +153,7 @@ def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details
     five = with_config(measured("proto", shot=5), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
     (row,) = rows_of(render([one, five]), "| proto |")
     assert row[3] == "fast: 60-way"
-    assert all(row[4:6])
+    assert all(row[5:7])
     schedules = [standing.entry.schedule for standing in ranked_rows([one, five])]
     assert schedules == ["fast: 60-way, 3,000 episodes", "fast: 60-way 1-shot, 3,000 episodes"]
     batches = with_config(measured("supcon"), recipe={"train_way": None, "batch_size": 256, "train_episodes": 4000})
@@ -165,7 +172,7 @@ def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the
         for extra, episodes in ((0, 3000), (5, 6000))
     )
     (row,) = rows_of(render([short, long]), "| proto |")
-    assert row[4].endswith("(1)**")
+    assert row[5].endswith("(1)**")
     details = page("md", short, long).partition("In detail")[2]
     assert [line[4] for line in rows_of(details, "| proto |")] == [
         "fast: 60-way, 6,000 episodes",
@@ -203,7 +210,7 @@ def test_one_entry_adds_a_column_to_every_format(
         assert page(form, *records).count(head) == times, form
         assert page(form, *records).count("35") >= times, form
     published(tmp_path, *records)
-    assert "its own, conv4, fast: 60-way, 35" in fewshot("leaderboard", "--results", tmp_path).out
+    assert "its own, conv4, fast: 60-way, 35, 1 seed" in fewshot("leaderboard", "--results", tmp_path).out
     assert [row["flops"] for row in json.loads(fewshot("leaderboard", "--json", "--results", tmp_path).out)] == [35, 35]
     assert fewshot("leaderboard", "--csv", "--results", tmp_path).out == page("csv", *records)
 
@@ -212,7 +219,7 @@ def test_one_entry_adds_a_column_to_every_format(
 def test_the_terminal_breaks_no_number_at_any_width(width: int) -> None:
     names = ("siamese-contrastive", "a[b]", "c")
     records = [measured(name, place, shot=shot) for place, name in enumerate(names) for shot in (1, 5)]
-    (section,) = [found for found in overview(leaderboard_frame(records, quick_columns())) if found.table is not None]
+    (section,) = [found for found in overview(leaderboard_frame(records)) if found.table is not None]
     assert section.table is not None
     tables = stacked_tables(section.table, section.numbers, width)
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
@@ -222,8 +229,10 @@ def test_the_terminal_breaks_no_number_at_any_width(width: int) -> None:
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     cells = section.table[sorted(section.numbers)].to_numpy().ravel()
-    assert sorted(re.findall(r"\d\d\.\d\d ± \d\.\d\d", text)) == sorted(cell.split(" (")[0] for cell in cells)
-    assert len(tables) == (1 if width >= 50 else 2)
+    assert sorted(re.findall(r"\d\d\.\d\d ± \d\.\d\d ± \d\.\d\d", text)) == sorted(
+        cell.split(" (")[0] for cell in cells
+    )
+    assert len(tables) == (1 if width >= 80 else 2)
     assert "a[b]" in text, "no markup"
 
 
@@ -281,7 +290,7 @@ def _methods() -> dict[str, Any]:
 
 def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
     committed = read_records([ROOT / "results" / "runs"])
-    text = filled("sections.md", sections=headline(leaderboard_frame(committed, quick_columns())))
+    text = filled("sections.md", sections=headline(leaderboard_frame(committed)))
     titles = [line for line in text.splitlines() if line.startswith("**")]
     assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
     assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fewshot.records.record import RunRecord
@@ -19,12 +20,15 @@ OF_SNELL = 60 * (1 + 5) * 20_000
 
 def fast(accuracy: float, **changes: Any) -> RunRecord:
     """Of a test with as many queries as Snell's: such a record is comparable."""
-    return changed(of_omniglot(accuracy, recipe=TRAINING, test={"query": 15}), **changes)
+    correct = np.bincount(np.arange(round(45_000 * accuracy)) % 600, minlength=600)  # of 75 queries an episode
+    return changed(of_omniglot(recipe=TRAINING, test={"query": 15}), counts=correct, **changes)
 
 
 def test_the_best_fast_training_is_held_against_number_and_length_of_the_paper() -> None:
-    (cost,) = costs([fast(0.97), fast(0.99), fast(0.98), changed(fast(1.0), recipe="paper"), fast(1.0, readout="svm")])
-    assert cost.record.accuracy == 0.99
+    best = changed(fast(0.99), recipe={"learning_rate": 0.002})
+    others = [fast(0.97), changed(fast(0.98), recipe={"learning_rate": 0.004})]
+    (cost,) = costs([*others, best, changed(fast(1.0), recipe="paper"), fast(1.0, readout="svm")])
+    assert cost.record == best
     assert cost.published is not None
     assert cost.published.accuracy == 98.8
     assert cost.reached == "yes, +0.20"
@@ -49,12 +53,13 @@ def test_todays_fast_recipe_comes_before_an_older_one_that_was_more_accurate() -
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "ci95", "said"), [(0.98, 0.0, "no, -0.80"), (0.98, 0.01, "within intervals, -0.80")]
+    ("of_seeds", "said"), [((0.98,), "no, -0.80"), ((0.97, 0.98, 0.99), "within intervals, -0.80")]
 )
 def test_a_number_that_is_not_reached_is_said_so_unless_the_intervals_meet(
-    accuracy: float, ci95: float, said: str
+    of_seeds: tuple[float, ...], said: str
 ) -> None:
-    (cost,) = costs([fast(accuracy, ci95=ci95)])
+    """Of several seeds their mean, never the best."""
+    (cost,) = costs([fast(accuracy, seed=seed) for seed, accuracy in enumerate(of_seeds)])
     assert cost.reached == said
 
 

@@ -16,6 +16,7 @@ from fewshot.reports.html.figures import intervals, learning_curves
 from fewshot.reports.html.page import all_figures, render, sections_of
 from fewshot.reports.html.row_names import boards_of
 from fewshot.reports.html.summary import answers_for, verdict
+from fewshot.reports.html.tables import leaderboards
 from fewshot.reports.plots.charts import Estimate, interval_chart
 from fewshot.reports.plots.inline_svg import DARK, LIGHT, SERIES, inline_svg, svg_file
 from fewshot.statistics.intervals import episode_interval
@@ -132,6 +133,11 @@ def test_seeds_of_one_training_are_one_row_of_their_mean() -> None:
     (row,) = board.rows
     assert row.seeds == (0, 1)
     assert row.interval.mean == pytest.approx((first.accuracy + second.accuracy) / 2)
+    page = render([first, second, a_record("matching", 0.7)])
+    assert "2 trainings (± " in page, "on the card"
+    (table,) = leaderboards([*boards_of([first, second, a_record("matching", 0.7)])], ranked=True)
+    place = [heading.text for heading in table.headings].index("seeds")
+    assert [(line[0].text, line[place].text) for line in table.rows] == [("proto", "2"), ("matching", "1")]
 
 
 def test_rows_of_one_model_are_told_apart_by_what_differs() -> None:

@@ -13,7 +13,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.records.class_design import class_design, classes_of
 from fewshot.records.record import read_records
-from fewshot.statistics.class_bootstrap import ClassDesign, open_interval
+from fewshot.statistics.class_interval import ClassDesign, class_interval
 from fewshot.statistics.intervals import episode_interval
 from records import a_record, changed
 from toy_classes import toy_set
@@ -46,7 +46,7 @@ def test_the_open_interval_covers_the_accuracy_on_the_population_of_classes(num_
     groups = drawn_groups(num_classes, 1000, way)
     design = ClassDesign(groups)
     worlds = [world(num_classes, groups, seed) for seed in range(400)]
-    intervals = [open_interval(accuracies, design, resamples=400) for accuracies in worlds]
+    intervals = [class_interval(accuracies, design) for accuracies in worlds]
     covered = np.mean([interval.low <= TRUTH <= interval.high for interval in intervals])
     assert 0.925 <= covered <= 0.98
     closed = [episode_interval(accuracies) for accuracies in worlds]
@@ -67,7 +67,7 @@ def test_variance_components_are_estimated_without_bias() -> None:
 def test_where_classes_make_no_difference_the_open_interval_is_the_closed_one() -> None:
     groups = drawn_groups(200, 3000)
     accuracies = np.random.default_rng(1).binomial(75, 0.8, 3000) / 75
-    interval = open_interval(accuracies, ClassDesign(groups))
+    interval = class_interval(accuracies, ClassDesign(groups))
     assert interval.half_width == pytest.approx(episode_interval(accuracies).half_width, rel=0.25)
     assert interval.unit == "classes"
     assert interval.n == 200
@@ -76,29 +76,21 @@ def test_where_classes_make_no_difference_the_open_interval_is_the_closed_one() 
 def test_more_episodes_do_not_narrow_what_the_classes_leave_open() -> None:
     few, many = drawn_groups(20, 500), drawn_groups(20, 5000)
     closed = [episode_interval(world(20, groups, 3)).half_width for groups in (few, many)]
-    opened = [open_interval(world(20, groups, 3), ClassDesign(groups)).half_width for groups in (few, many)]
+    opened = [class_interval(world(20, groups, 3), ClassDesign(groups)).half_width for groups in (few, many)]
     assert closed[1] < 0.4 * closed[0]
     assert opened[1] > 0.8 * opened[0]
-
-
-def test_an_interval_stays_between_nothing_and_everything_and_is_the_same_at_every_call() -> None:
-    groups = drawn_groups(6, 60)
-    accuracies = np.where((groups == 0).any(axis=1), 0.5, 1.0)
-    interval = open_interval(accuracies, ClassDesign(groups))
-    assert 0 <= interval.low < interval.high == 1
-    assert interval == open_interval(accuracies, ClassDesign(groups))
 
 
 def test_episodes_that_hold_every_class_say_nothing_of_the_spread_between_classes() -> None:
     groups = drawn_groups(5, 50)
     accuracies = np.random.default_rng(0).normal(0.7, 0.1, 50)
-    interval = open_interval(accuracies, ClassDesign(groups))
+    interval = class_interval(accuracies, ClassDesign(groups))
     assert np.isfinite(interval.half_width)
 
 
 def test_accuracies_of_other_episodes_are_refused() -> None:
     with pytest.raises(ValueError, match="4 accuracies for 5 episodes"):
-        open_interval(np.ones(4), ClassDesign(drawn_groups(8, 5)))
+        class_interval(np.ones(4), ClassDesign(drawn_groups(8, 5)))
 
 
 def test_the_classes_of_an_episode_are_those_that_the_sampler_drew() -> None:

@@ -43,7 +43,7 @@ def test_training_lowers_the_loss_and_raises_the_accuracy() -> None:
     _, result = trained(replace(QUICK, train_episodes=80, validate_every=20))
     losses = [validation.loss for validation in result.history]
     assert losses[-1] < 0.7 * losses[0]
-    assert result.selected.accuracy > before.mean + before.ci95
+    assert result.selected.accuracy > before.mean + before.half_width
 
 
 def test_weights_depend_on_the_seed_and_not_on_the_global_random_state_which_stays_as_it_was() -> None:

@@ -1,8 +1,9 @@
 """Lake's within-alphabet task: the 20 published one-shot runs, as they are and not as somebody would draw them.
 
 Each run shows 20 characters of one alphabet, drawn once by one person, and asks for 20 drawings of another: 400 trials
-of 20-way 1-shot in all (Lake et al. 2015; two runs of each of ten evaluation alphabets). Which drawing belongs to which
-character stands in each run's ``class_labels.txt`` and nowhere else.
+of 20-way 1-shot in all (Lake et al. 2015). Runs 1 and 2 are of one alphabet, 3 and 4 of the next, and so on through ten
+evaluation alphabets: an interval counts alphabets (``episodes.spec.Unit``). Which drawing belongs to which character
+stands in each run's ``class_labels.txt`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from PIL import Image, ImageChops
 from episodes.datasets.base import Dataset
 from episodes.datasets.omniglot.dataset import Omniglot, pixels
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import DataError, Episode, EpisodeError, ImageSet
 
 NUM_RUNS, WAY = 20, 20
-RUNS = "runs"
-"""The word in a protocol's name, and of --protocol."""
 ARCHIVE = "all_runs.zip"
 _SOURCE = "github.com/brendenlake/omniglot, folder python/one-shot-classification"
 

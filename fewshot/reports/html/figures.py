@@ -64,12 +64,13 @@ def intervals(board: Board) -> Figure:
     for row in board.best_readouts[:_MOST_ROWS]:
         paper = row.published if row.published and not row.published.difference else None
         printed = (paper.accuracy / 100, f"published: {paper.accuracy:.2f} % ({source_of(paper)})") if paper else ()
-        tip = f"{row.name}: {row.interval.percent()}"
+        tip = f"{row.name}: {row.interval.percent()}, {row.num_seeds}"
         rows.append(Estimate(label(row), row.interval.mean, row.interval.half_width, color_of(row), tip, *printed))
     reading = (
-        "Accuracy with its 95 % interval over test episodes (these test classes, this training). Open diamonds: the "
-        "number published for the model under the same protocol. Blue: inductive and ranked; green: self-supervised; "
-        "violet: transductive; orange: semi-supervised; ochre: not ranked."
+        "Accuracy with its 95 % interval over training seeds and test episodes (these test classes; of one training "
+        "over episodes alone). Open diamonds: the number published for the model under the same protocol. Blue: "
+        "inductive and ranked; green: self-supervised; violet: transductive; orange: semi-supervised; ochre: not "
+        "ranked."
     )
     chart = interval_chart(rows, f"Accuracies on {board.name}")
     return Figure(f"intervals-{board.key}", board.name, reading, chart, _left_out(board, _MOST_ROWS))
@@ -88,13 +89,14 @@ def paired(board: Board) -> Figure | None:
     rows = board.best_readouts[:_MOST_COMPARED]
     if len(rows) < 2:
         return None
-    accuracies = np.stack([row.accuracies for row in rows])
-    means = accuracies.mean(axis=1)
+    means = np.array([row.interval.mean for row in rows])
     title = f"Paired differences, {board.name}"
-    chart = heat_map([label(row) for row in rows], means[:, None] - means, pairwise_p(accuracies), title)
+    chart = heat_map(
+        [label(row) for row in rows], means[:, None] - means, pairwise_p([row.by_seed for row in rows]), title
+    )
     reading = (
         "Row against column, in percentage points, on the same episodes. Blue: the row is better, orange: worse; a "
-        "dot: the paired t test with Holm's correction does not separate them."
+        "dot: the test over seeds and episodes with Holm's correction does not separate them."
     )
     return Figure(f"paired-{board.key}", board.name, reading, chart, _left_out(board, _MOST_COMPARED))
 

@@ -155,8 +155,9 @@ def _subtitle(records: Sequence[RunRecord]) -> str:
 def _footer() -> str:
     recalled = sum(paper.status != "verified" for paper in published())
     return (
-        "Made by `fewshot report` from the records in results/runs; nothing is typed. Intervals are 95 % over test "
-        "episodes, for these test classes and trainings, unless said otherwise. Of the published numbers "
+        "Made by `fewshot report` from the records in results/runs; nothing is typed. Intervals are 95 % over training "
+        "seeds and test episodes together, for these test classes; of a row of one seed over episodes alone, which "
+        "does not hold how far another training would differ. Of the published numbers "
         f"{recalled} of {len(published())} were recalled from memory; nothing is judged by them."
     )
 
@@ -175,7 +176,8 @@ def _short_answer(boards: Sequence[Board]) -> PageSection:
 
 def _leaderboards(boards: Sequence[Board]) -> PageSection:
     lead = (
-        "Accuracy with its 95 % interval over test episodes. Rows that the paired test does not separate share their "
+        "Accuracy with its 95 % interval over training seeds and test episodes; with one seed over episodes alone. "
+        "Rows that the test on the same episodes does not separate share their "
         "rank; bold: not surely beaten by anyone in the table. Press a heading to sort."
     )
     charts = [figures.intervals(board) for board in boards]

@@ -49,6 +49,11 @@ class NamedRow(Entry):
         return f"{recipe.train_episodes:,} {'batches' if recipe.batch_size else 'episodes'}"
 
     @property
+    def num_seeds(self) -> str:
+        """``3 seeds``."""
+        return f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
+
+    @property
     def accuracy(self) -> str:
         """``98.92 ± 0.05``, in %."""
         return f"{100 * self.interval.mean:.2f} ± {100 * self.interval.half_width:.2f}"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from fewshot.records.published import Published
 from fewshot.records.published import verdict as verdict_on
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.plots.charts import duration, signed
-from fewshot.statistics.intervals import CoveringInterval
+from fewshot.statistics.intervals import Interval
 from fewshot.statistics.paired import paired_difference, pairwise_p
 
 Tone = Literal["good", "open", "bad", "plain"]
@@ -37,8 +35,8 @@ class PublishedVerdict:
     tone: Tone
 
 
-def verdict(ours: CoveringInterval, paper: Published) -> PublishedVerdict:
-    """The verdict of fewshot.records.published, in a sentence; both intervals are over test episodes."""
+def verdict(ours: Interval, paper: Published) -> PublishedVerdict:
+    """The verdict of fewshot.records.published, in a sentence; ours is over seeds and episodes."""
     gap = 100 * ours.mean - paper.accuracy
     side = f"{abs(gap):.2f} points {'above' if gap > 0 else 'below'}"
     word = verdict_on(gap, 100 * ours.half_width, paper)
@@ -67,33 +65,33 @@ def answers_for(board: Board) -> list[Answer]:
 
 
 def _best(board: Board, best: NamedRow) -> Answer:
-    seeds = f"one training (seed {best.first.seed})"
+    seeds = f"one training (seed {best.first.seed}): how far another would differ is not known"
     if best.over_seeds is not None:
-        seeds = f"{len(best.seeds)} trainings (± {100 * best.over_seeds.half_width:.2f} over seeds)"
+        over = f"± {100 * best.over_seeds.half_width:.2f} over seeds, ± {100 * best.interval.half_width:.2f} over both"
+        seeds = f"{len(best.seeds)} trainings ({over})"
     wider = best.over_classes
     classes = f"± {100 * wider.half_width:.2f} over test classes; " if wider else ""
-    long = f"± {100 * best.interval.half_width:.2f} over {board.num_episodes:,} test episodes; {classes}{seeds}"
+    long = f"± {100 * best.over_episodes.half_width:.2f} over {board.num_episodes:,} test episodes; {classes}{seeds}"
     return Answer("Which model is best?", best.name, long, "good")
 
 
 def _surely(board: Board) -> Answer:
     """The best against the next model: other recipes and read-outs of its own are no rivals."""
     question, best = "Surely better than the next?", board.ranked[0]
-    p_values = pairwise_p(np.stack([row.accuracies for row in board.ranked]))[0] if board.ranked[1:] else [1.0]
-    others = [
-        (row, float(p)) for row, p in zip(board.ranked, p_values, strict=True) if row.first.model != best.first.model
-    ]
+    rows = [row.by_seed for row in board.ranked]
+    p_values = pairwise_p(rows)[0]
+    others = [place for place, row in enumerate(board.ranked) if row.first.model != best.first.model]
     if not others:
         return Answer(question, "nothing to compare", "no other model has a ranked record here yet", "plain")
-    second, p = others[0]
-    difference = paired_difference(best.accuracies, second.accuracies)
+    second, p = board.ranked[others[0]], float(p_values[others[0]])
+    difference = paired_difference(rows, 0, others[0])
     points = f"{difference.percent().replace('-', '−')} points over {second.name} on the same episodes"
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     long = (
-        f"{points}, {chance} (paired t test, Holm over all pairs); {difference.wins:,} episodes won, "
+        f"{points}, {chance} (over seeds and episodes, Holm over all pairs); {difference.wins:,} episodes won, "
         f"{difference.losses:,} lost"
     )
-    tied = [row.name for row, chance_of_it in others if chance_of_it >= 0.05]
+    tied = [board.ranked[place].name for place in others if p_values[place] >= 0.05]
     if not tied:
         return Answer(question, "Yes", long, "good")
     more = f" and {len(tied) - 1} more" if tied[1:] else ""

@@ -12,7 +12,6 @@ from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.html.summary import answers_for, source_of, verdict
 from fewshot.reports.plots.charts import duration, signed
-from fewshot.statistics.intervals import spread
 from fewshot.statistics.paired import Rank, ranks_with_ties
 
 
@@ -75,7 +74,7 @@ def _leaderboard(
 ) -> SortableTable:
     found: dict[str, dict[str, tuple[NamedRow, Rank]]] = defaultdict(dict)
     for board, rows in boards:
-        for row, rank in zip(rows, ranks_with_ties(np.stack([row.accuracies for row in rows])), strict=True):
+        for row, rank in zip(rows, ranks_with_ties([row.by_seed for row in rows]), strict=True):
             found[row.name][board.key] = row, rank
 
     def accuracies(name: str) -> list[float]:
@@ -95,10 +94,14 @@ def _leaderboard(
             row, rank = found[name][board.key]
             best = "best" if ranked and rank.best == 1 else ""
             line.append(_accuracy(row, best, f"rank {rank}" if ranked else ""))
-        line += [Value(first.trained.encoder), Value(", ".join(map(str, measured[0].seeds)))]
+        seeds = sorted({len(row.seeds) for row in measured})
+        line += [
+            Value(first.trained.encoder),
+            _number(seeds[0], "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))),
+        ]
         line += [_number(first.num_parameters, f"{first.num_parameters:,}"), _number(seconds, duration(seconds))]
         lines.append(tuple(line))
-    headings = (Heading("model"), *of_boards, *_headings("encoder | seeds | parameters # | training #"))
+    headings = (Heading("model"), *of_boards, *_headings("encoder | seeds # | parameters # | training #"))
     return SortableTable(title, caption, headings, tuple(lines))
 
 
@@ -154,8 +157,8 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
     if not rows:
         return None
     caption = (
-        "Verdicts by the 95 % intervals over test episodes of both. There is none where the paper prints no such "
-        "interval, where its number is of another protocol, or was recalled from memory and not checked in a document."
+        "Verdicts by the 95 % intervals of both, ours over seeds and test episodes. There is none where the paper "
+        "prints no such interval, where its number is of another protocol, or was recalled and not checked."
     )
     headings = _headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
     return SortableTable("Ours beside the published numbers", caption, headings, tuple(rows))
@@ -166,7 +169,7 @@ def spreads(boards: Sequence[Board]) -> SortableTable:
     rows = []
     for board in boards:
         for row in board.best_readouts:
-            of = spread(row.accuracies)
+            of = row.spread
             values = (row.interval.mean, of.worst_decile, of.percentile5, of.median, of.percentile95, of.perfect)
             numbers = (_number(value, f"{100 * value:.1f}") for value in values)
             rows.append((Value(row.name), Value(board.name), *numbers))
@@ -186,7 +189,7 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
                     (
                         Value(row.name),
                         Value(record.protocol),
-                        _number(record.accuracy, f"{100 * record.accuracy:.2f} ± {100 * record.ci95:.2f}"),
+                        _number(record.accuracy, record.percent().removesuffix(" %")),
                         _number(record.seed, str(record.seed)),
                         Value(record.recipe),
                         _number(record.trained.recipe.train_episodes, row.length),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fewshot.records.record import RunRecord
+from fewshot.records.rows import Entry, entries_by_cell
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Section, render, table_of
 
@@ -18,26 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training, tested at several shares."""
+    """Trainings that differ in their seed alone, tested at several shares."""
 
     model: str
     trained_share: float
-    seed: int
     protocol: str  # of whole images
-    points: Mapping[float, RunRecord]  # by share of corrupted test images
+    points: Mapping[float, Entry]  # by share of corrupted test images
 
 
 def corruption_curves(records: Iterable[RunRecord]) -> list[Curve]:
     """The trainings on corrupted images, their tests by share; sorted by protocol and name."""
-    found: dict[tuple[str, str, float, int], dict[float, RunRecord]] = {}
-    for record in records:
-        if record.trained.corruption and record.recipe != "smoke" and not record.readout:
-            protocol = str(replace(record.protocol_name, dataset_id=record.test.clean_id))
-            key = (protocol, record.model, record.trained.corruption, record.seed)
-            found.setdefault(key, {})[record.test.corruption] = record
+    found: dict[tuple[str, str, float], dict[float, Entry]] = {}
+    of_page = [r for r in records if r.trained.corruption and r.recipe != "smoke" and not r.readout]
+    for row in (row for rows in entries_by_cell(of_page).values() for row in rows):
+        protocol = str(replace(row.first.protocol_name, dataset_id=row.first.test.clean_id))
+        key = (protocol, row.first.model, row.first.trained.corruption)
+        found.setdefault(key, {})[row.first.test.corruption] = row
     return [
-        Curve(model, share, seed, protocol, dict(sorted(points.items())))
-        for (protocol, model, share, seed), points in sorted(found.items())
+        Curve(model, share, protocol, dict(sorted(points.items())))
+        for (protocol, model, share), points in sorted(found.items())
     ]
 
 
@@ -52,7 +52,9 @@ def corruption_tables(curves: Sequence[Curve]) -> list[Section]:
                 "model": curve.model,
                 "corrupted in training": f"{100 * curve.trained_share:g} %",
                 **{
-                    f"{100 * share:g} % corrupted": curve.points[share].percent() if share in curve.points else ""
+                    f"{100 * share:g} % corrupted": curve.points[share].interval.percent()
+                    if share in curve.points
+                    else ""
                     for share in shares
                 },
             }
@@ -72,11 +74,11 @@ def draw(curves: Sequence[Curve]) -> Figure:
             "protocol": curve.protocol,
             "training": f"{curve.model}, trained with {100 * curve.trained_share:g} %",
             "share": 100 * share,
-            "accuracy": 100 * record.accuracy,
-            "ci95": 100 * record.ci95,
+            "accuracy": 100 * row.interval.mean,
+            "ci95": 100 * row.interval.half_width,
         }
         for curve in curves
-        for share, record in curve.points.items()
+        for share, row in curve.points.items()
     ]
     return corruption_figure(pd.DataFrame(points))
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of, verdict
 from fewshot.records.record import RunRecord
+from fewshot.records.rows import Entry, entries_by_cell
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import render, table_of
 from fewshot.training.recipes import find_recipe
@@ -19,39 +20,44 @@ _WITHIN = "within intervals"
 
 @dataclass(frozen=True)
 class RecipeCost:
-    """The best fast training of a model in one cell, and how long the paper's would be."""
+    """The best fast training of a model in one cell, the mean over its seeds, and how long the paper's would be."""
 
-    record: RunRecord
+    row: Entry
     published: Published | None
     images: int
     paper_images: int | None  # None: no paper gives a whole recipe
+
+    @property
+    def record(self) -> RunRecord:
+        """That of the first seed: what it says of the training, all say."""
+        return self.row.first
 
     @property
     def reached(self) -> str:
         """Whether the published number is reached."""
         if self.published is None:
             return ""
-        gap = 100 * self.record.accuracy - self.published.accuracy
+        gap = 100 * self.row.interval.mean - self.published.accuracy
         if (word := verdict(gap, 0, self.published)) in ("number not checked", "another protocol"):
             return f"{word}, {gap:+.2f}"
         if gap >= 0:
             return f"yes, {gap:+.2f}"
-        intervals = 100 * self.record.ci95 + (self.published.ci95 or 0.0)
+        intervals = 100 * self.row.interval.half_width + (self.published.ci95 or 0.0)
         return f"{_WITHIN if -gap <= intervals else 'no'}, {gap:+.2f}"
 
 
 def costs(records: Iterable[RunRecord]) -> list[RecipeCost]:
     """A cost for each model and cell of the papers' images that has a whole fast training; in the order of names."""
-    best: dict[tuple[str, str], RunRecord] = {}
-    for record in records:
-        key = (record.model, record.protocol)
-        if _counts(record) and (key not in best or _worth(record) > _worth(best[key])):
-            best[key] = record
+    best: dict[tuple[str, str], Entry] = {}
+    for row in (row for rows in entries_by_cell(filter(_counts, records)).values() for row in rows):
+        key = (row.first.model, row.first.protocol)
+        if key not in best or _worth(row) > _worth(best[key]):
+            best[key] = row
     found = []
-    for (model, _), record in sorted(best.items(), key=_order):
-        images = images_seen(record)
+    for (model, _), row in sorted(best.items(), key=_order):
+        images = images_seen(row.first)
         if images:
-            found.append(RecipeCost(record, target_of(record), images, _images_of_paper(model, record)))
+            found.append(RecipeCost(row, target_of(row.first), images, _images_of_paper(model, row.first)))
     return found
 
 
@@ -63,18 +69,19 @@ def _counts(record: RunRecord) -> bool:
     return plain and on_episodes and known and record.recipe == "fast" and not record.shortened
 
 
-def _worth(record: RunRecord) -> tuple[bool, float]:
-    """Today's fast recipe before older ones, and of several such records (of other options) the most accurate."""
+def _worth(row: Entry) -> tuple[bool, float]:
+    """Today's fast recipe before older ones, and of several such rows (of other options) the most accurate."""
+    record = row.first
     pixels, way, shot = record.pixels_way_shot
     today, then = find_recipe("fast", COMPARABLE_PIXELS[pixels], shot, record.model, way), record.trained.recipe
     names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
     alike = all(getattr(then, name) == getattr(today, name) for name in names)
-    return alike and then.support_rotation == today.turns, record.accuracy
+    return alike and then.support_rotation == today.turns, row.interval.mean
 
 
-def _order(item: tuple[tuple[str, str], RunRecord]) -> tuple[str, str, int, int]:
-    (model, protocol), record = item
-    pixels, way, shot = record.pixels_way_shot
+def _order(item: tuple[tuple[str, str], Entry]) -> tuple[str, str, int, int]:
+    (model, protocol), row = item
+    pixels, way, shot = row.first.pixels_way_shot
     return pixels, model, way, shot if "@" in protocol else 0
 
 
@@ -116,11 +123,11 @@ def _row(cost: RecipeCost) -> dict[str, str]:
     return {
         "model": record.model,
         "protocol": record.protocol,
-        "ours": record.percent(),
+        "ours": cost.row.interval.percent(),
         "published": "" if cost.published is None else f"{cost.published.accuracy:.2f}",
         "reached": cost.reached,
         "training": f"{recipe.train_way}-way {recipe.train_shot}-shot, {optimizer}, {recipe.train_episodes:,} episodes",
-        "minutes": f"{record.cost.training_seconds / 60:.1f}",
+        "minutes": f"{cost.row.train_seconds / 60:.1f}",
         "images": f"{cost.images:,}",
         "images of the paper's recipe": "" if paper is None else f"{paper:,}",
         "share": "" if paper is None else f"{100 * cost.images / paper:.1f} %",

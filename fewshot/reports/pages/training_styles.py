@@ -102,7 +102,7 @@ def verdicts(group: Sequence[RankedRow], readout: str | None = None) -> list[Ver
         baselines = [s for s in cell if _style(s) == "baseline" and readout in (None, readout_of(s))]
         if episodic and baselines:
             first, second = episodic[0], baselines[0]
-            difference = paired_difference(first.entry.accuracies, second.entry.accuracies)
+            difference = paired_difference([first.entry.by_seed, second.entry.by_seed])
             found.append(Verdict(way_shot, first, second, difference))
     return found
 
