@@ -134,3 +134,16 @@ def test_the_picture_names_every_model_and_is_the_same_each_time(records: Sequen
     for name in ("proto", "softmax", "nt-xent", "untrained conv4"):
         assert f">{name}<".encode() in first
     assert len(Image.open(save(draw(group), tmp_path / "x.png")).convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+def test_a_difference_is_claimed_only_where_it_is_beyond_other_seeds_as_well() -> None:
+    """The episodic network is better by 0.01 in each of three pairs of trainings, which differ by 0.02 themselves."""
+    of_seeds = [
+        [record_of("proto", EPISODES, rate + 0.01, seed=seed), record_of("softmax", BATCHES, rate, "cosine", seed=seed)]
+        for seed, rate in enumerate((0.92, 0.94, 0.96))
+    ]
+    (alone,) = verdicts(comparable(of_seeds[0])[0])
+    (together,) = verdicts(comparable([record for both in of_seeds for record in both])[0])
+    assert alone.difference.p < 1e-6
+    assert together.difference.p > 0.2
+    assert together.difference.mean == pytest.approx(0.01, abs=0.003)

@@ -102,7 +102,8 @@ def verdicts(group: Sequence[RankedRow], readout: str | None = None) -> list[Ver
         baselines = [s for s in cell if _style(s) == "baseline" and readout in (None, readout_of(s))]
         if episodic and baselines:
             first, second = episodic[0], baselines[0]
-            difference = paired_difference([first.entry.by_seed, second.entry.by_seed])
+            rows = [standing.entry.by_seed for standing in cell]  # all of them say how far seeds move a row
+            difference = paired_difference(rows, cell.index(first), cell.index(second))
             found.append(Verdict(way_shot, first, second, difference))
     return found
 
