@@ -18,6 +18,8 @@ from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Bold, Section, render, table_of
 
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
+_FRONT_ROWS = 6
+_TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
 _GROUP = ["dataset", "queries", "episodes", "episode_seed"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
@@ -42,8 +44,26 @@ def overview(frame: pd.DataFrame) -> list[Section]:
     return sections or [_NOTHING]
 
 
+def front(frame: pd.DataFrame) -> Section:
+    """The table of README.md: the best methods on Omniglot, and what they reach on miniImageNet.
+
+    Inductive rows alone, each method by its best row; behind it the published number that is comparable.
+    """
+    wide: dict[str, pd.DataFrame] = {}
+    for rows in _groups(frame):
+        inductive = rows[rows["setting"] == "inductive"]
+        title = _TITLES.get(str(rows["dataset"].iloc[0]), "")
+        if title and title not in wide and len(inductive):
+            table = _wide(_held_first(inductive), ["model"], {"model": lambda row: str(row.model)}, _beside_published)
+            wide[title] = table.set_index("model").add_prefix(f"{title} ")
+    if not wide:
+        return _NOTHING
+    table = pd.concat([*wide.values()], axis=1, sort=False).head(_FRONT_ROWS).fillna("").reset_index(names="method")
+    return Section(table=table, numbers=frozenset(table.columns[1:]))
+
+
 def headline(frame: pd.DataFrame) -> list[Section]:
-    """The short table of README.md: the best row of each model, behind it the published number that is comparable.
+    """The tables of summary.md: the best row of each model, behind it the published number that is comparable.
 
     Published numbers that are not stand in a column of their own, with what differs.
 
@@ -58,14 +78,18 @@ def headline(frame: pd.DataFrame) -> list[Section]:
         for setting, members in _by_setting(rows):
             if members["model"].nunique() == 1 and not is_first:
                 continue
-            held_first = members.assign(held=members["published"].notna())
-            held_first = held_first.sort_values(["held", "accuracy"], ascending=False, kind="stable")
             labels = {"model": lambda row: str(row.model), "trainings": seeds_words}
-            table = _wide(held_first, ["model"], labels, _beside_published, _otherwise)
+            table = _wide(_held_first(members), ["model"], labels, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
             numbers = frozenset(table.columns[len(labels) :]) - {_OTHERWISE}
             sections.append(Section(text=text, table=table, numbers=numbers))
     return sections or [_NOTHING]
+
+
+def _held_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that a published number stands beside before others, the most accurate first."""
+    held = rows.assign(held=rows["published"].notna())
+    return held.sort_values(["held", "accuracy"], ascending=False, kind="stable")
 
 
 def details(frame: pd.DataFrame) -> list[Section]:
@@ -190,6 +214,7 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     first = overview(frame)
     whole = [*first, *unranked(frame), *_lacking(found), *details(frame)]
     return {
+        "summary.md": render("summary.md", sections=headline(frame)),
         "leaderboard.md": render("leaderboard.md", sections=whole),
         "leaderboard.csv": csv_text(frame),
         "leaderboard.html": render("leaderboard.html", sections=whole),

@@ -9,7 +9,7 @@ from episodes.errors import UserError
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
-from fewshot.reports.leaderboard import headline
+from fewshot.reports.leaderboard import front
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.corruption import PAGE as CORRUPTION
 from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
@@ -55,5 +55,5 @@ def readme_parts(path: Path) -> tuple[str, str] | None:
 
 def _readme(parts: tuple[str, str], records: Sequence[RunRecord]) -> str:
     before, after = parts
-    table = render("sections.md", sections=headline(leaderboard_frame(records)))
+    table = render("sections.md", sections=[front(leaderboard_frame(records))])
     return f"{before}{START}\n\n{table}\n{END}{after}"

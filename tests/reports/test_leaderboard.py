@@ -19,7 +19,7 @@ from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Cost
 from fewshot.reports import frame as frames
 from fewshot.reports.frame import Column, accuracy_words, leaderboard_frame
-from fewshot.reports.leaderboard import PAGE, headline, overview, unranked
+from fewshot.reports.leaderboard import PAGE, front, headline, overview, unranked
 from fewshot.reports.rendering import render as filled
 from records import changed, measured, published
 
@@ -296,3 +296,20 @@ def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_im
     assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
     assert any(line.startswith("**omniglot-lake-105") for line in titles), "the only table of these images"
     assert not any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row"
+
+
+def test_the_front_table_holds_the_six_best_methods_with_all_their_cells_side_by_side() -> None:
+    committed = read_records([ROOT / "results" / "runs"])
+    table = front(leaderboard_frame(committed)).table
+    assert table is not None
+    assert len(table) == 6
+    assert list(table.columns[:2]) == ["method", "Omniglot 5-way 1-shot"]
+    assert table.columns[-1] == "miniImageNet 5-way 5-shot"
+    (proto,) = table[table["method"] == "proto"].to_dict("records")
+    assert all(" ± " in cell for heading, cell in proto.items() if heading != "method")
+    assert "(98.80)" in proto["Omniglot 5-way 1-shot"]
+    assert not table["method"].str.contains("soft-kmeans|nt-xent").any(), "inductive rows alone"
+
+
+def test_without_records_the_front_says_how_to_make_one() -> None:
+    assert "fewshot run" in front(leaderboard_frame([])).text
