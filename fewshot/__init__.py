@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from fewshot.api.tables import leaderboard as leaderboard
     from fewshot.api.tables import load_records as load_records
     from fewshot.api.tables import paper_table as paper_table
+    from fewshot.evaluation.classifier.estimator import Classifier as Classifier
     from fewshot.evaluation.evaluate import Evaluation as Evaluation
+    from fewshot.evaluation.open_set import evaluate_open_set as evaluate_open_set
     from fewshot.experiments.config import RunConfig as RunConfig
     from fewshot.models.encoders.base import Encoder as Encoder
     from fewshot.models.methods.base import Method as Method
@@ -54,7 +56,9 @@ _HOMES = {
     "fewshot.api.data": ("Data", "load_dataset", "show_episode"),
     "fewshot.api.methods": ("build", "evaluate", "evaluate_embeddings", "run", "train"),
     "fewshot.api.tables": ("compare", "leaderboard", "load_records", "paper_table"),
+    "fewshot.evaluation.classifier.estimator": ("Classifier",),
     "fewshot.evaluation.evaluate": ("Evaluation",),
+    "fewshot.evaluation.open_set": ("evaluate_open_set",),
     "fewshot.experiments.config": ("RunConfig",),
     "fewshot.models.encoders.base": ("Encoder",),
     "fewshot.models.methods.base": ("Method",),

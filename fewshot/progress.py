@@ -11,6 +11,7 @@ from episodes.progress import Listener
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fewshot.evaluation.result import Evaluation
     from fewshot.training.loop import Progress as TrainingProgress
 
 
@@ -23,6 +24,7 @@ class Reporter(Listener):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.observers: list[Callable[[TrainingProgress], None]] = []
+        self.evaluations: list[Evaluation] | None = None  # a list keeps every prediction of what is tested
 
     def begin(self, name: str) -> None:
         """One of several runs begins; what was noted of the one before is not its own."""

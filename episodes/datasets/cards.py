@@ -47,6 +47,7 @@ class Card:
     image_shape: tuple[int, int, int]  # channels, height, width, unless another size is asked for
     family: str
     benchmarks: tuple[Benchmark, ...] = ()
+    classes_of: str = ""  # the larger data set from which the classes were taken
     shareable: bool = False  # whether images may be copied into a report that is passed on
     location: Callable[[Path], Path | None] = lambda root: None  # where the raw files lie or would lie
     is_present: Callable[[Path], bool] = lambda root: True  # whether they are there: a quick look, not a check

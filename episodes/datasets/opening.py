@@ -21,12 +21,14 @@ def open_dataset(
     reporter: Listener | None = None,
     image_shape: tuple[int, int, int] | None = None,
     size: int | None = None,
+    own_split: str | None = None,
 ) -> Dataset:
     """The data set called ``name``, or the user's own images when it is a path; downloaded where that is possible.
 
     Without a name it is Omniglot, and where Omniglot is neither here nor to be had, the embedded strokes: that is
     said, and noted in the record. ``image_shape`` is what the user's own images are brought to; ``size`` is the side
-    that was asked for. Raises DataError where the data set has no such size.
+    that was asked for, ``own_split`` how their classes are divided where ``class_split`` does not say. Raises
+    DataError where the data set has no such size.
     """
     reporter = reporter or Listener()
     if name is None:
@@ -36,7 +38,7 @@ def open_dataset(
         from episodes.datasets.folder.dataset import Folder
 
         channels, side = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
-        return Folder(Path(name), class_split, image_size=size or side, channels=channels)
+        return Folder(Path(name), class_split or own_split, image_size=size or side, channels=channels)
     if name == "folder":
         raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
     dataset = dataset_class(name)(root, class_split)

@@ -28,7 +28,7 @@ def labeled_images(dataset: Any, size: int | None, channels: int | None) -> tupl
         try:
             image, label = item
             labels.append(int(label))
-            images.append(_as_array(image, size, channels))
+            images.append(as_array(image, size, channels))
         except (TypeError, ValueError) as error:
             what = "an image (PIL, or tensor of channels, height, width) and a whole number as its label"
             raise DataError(f"item {index} of the dataset is not {what}: {error}") from error
@@ -41,8 +41,11 @@ def labeled_images(dataset: Any, size: int | None, channels: int | None) -> tupl
     return np.stack([images[row] for row in order]), np.asarray(labels, np.int64)[order]
 
 
-def _as_array(image: Any, size: int | None, channels: int | None) -> Images:
-    """One image, uint8 (channels, height, width)."""
+def as_array(image: Any, size: int | None, channels: int | None) -> Images:
+    """One image (PIL, or tensor of channels, height, width), uint8 (channels, height, width).
+
+    Raises ValueError or TypeError for anything else.
+    """
     if not isinstance(image, Image.Image):
         image = _as_picture(torch.as_tensor(image))
     channels = channels or (1 if image.mode in ("1", "L", "I;16") else 3)

@@ -9,6 +9,7 @@ import click
 
 from episodes.errors import Interrupted, UserError
 from fewshot.cli.bench import bench
+from fewshot.cli.classify import export, fit, open_set, predict
 from fewshot.cli.compare import compare
 from fewshot.cli.data import data, list_, show
 from fewshot.cli.leaderboard import leaderboard, publish, verify
@@ -43,6 +44,7 @@ def cli() -> None:
     fewshot show omniglot                         draw episodes into a picture
     fewshot leaderboard                           the table made from the records
     fewshot compare proto relation                on the same episodes, pair by pair
+    fewshot fit PHOTOS -o my.safetensors          a classifier of your own images, to predict with
     """
 
 
@@ -50,7 +52,7 @@ def cli() -> None:
 @data_option
 def doctor(data: Path | None) -> None:
     """Say what is here (versions, device, precision, data sets, learn2learn) and what to do about what is missing."""
-    from fewshot.cli.doctor import examine, render
+    from fewshot.bench.doctor import examine, render
     from fewshot.cli.output import terminal
 
     terminal().print(render(examine(data)))
@@ -60,6 +62,10 @@ VERBS = (
     run,
     sweep,
     evaluate,
+    fit,
+    predict,
+    export,
+    open_set,
     show,
     data,
     list_,

@@ -16,6 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fewshot.evaluation.result import Evaluation
     from fewshot.experiments.measure import Outcome
     from fewshot.records.record import RunRecord, TrainingLog
     from fewshot.records.schema import Trained
@@ -146,12 +147,17 @@ def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, 
         print_sections([*overview(frame), *unranked(frame)])
 
 
-def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
-    """One record in full; several as a table. As JSON a record, or a list of them."""
+def print_outcomes(outcomes: Sequence[Outcome], as_json: bool, evaluations: Sequence[Evaluation] | None = None) -> None:
+    """One record in full; several as a table. As JSON a record, or a list of them.
+
+    With the evaluations, whose predictions were kept, the JSON says of each where it errs, under ``predictions``.
+    """
     from fewshot.records.record import as_stored
 
     if as_json:
         contents = [as_stored(record) for record, _ in outcomes]
+        for content, evaluation in zip(contents, evaluations or (), strict=evaluations is not None):
+            content["predictions"] = evaluation.details()
         print_json(contents[0] if len(contents) == 1 else contents)
         return
     if len(outcomes) == 1:
@@ -160,10 +166,38 @@ def print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
     record, path = outcomes[0]
     shared = ("model", "interval", "note", "checkpoint", "training", "embeddings")
     _print_lines([line for line in _lines_of(record, path) if line[0] in shared])
+    if record.test.dataset == "folder" and record.trained.pretrained is not None and evaluations:
+        _print_readouts(outcomes, evaluations)
+        return
     width = max(len(record.protocol) for record, _ in outcomes)
     for record, path in outcomes:
         accuracy = click.style(record.percent(), bold=True)
         click.echo(f"{record.protocol:<{width}}  {record.readout or 'own':<16}  {accuracy}  {path}")
+
+
+def _print_readouts(outcomes: Sequence[Outcome], evaluations: Sequence[Evaluation]) -> None:
+    """The read-outs on the user's own images, the best first, and what to do."""
+    from fewshot.evaluation.classifier.choice import advice, readout_rows
+
+    record, path = outcomes[0]
+    rows = readout_rows([found.readout for found, _ in outcomes], evaluations)
+    way = record.test.way
+    click.echo(f"{way} classes, {record.test.shot} support images each; chance {100 / way:.1f} %; ± over the images;")
+    click.echo("* none is surely better (paired test over the images, Holm)")
+    for row in rows:
+        accuracy = click.style(f"{row.interval.percent():<16}", bold=row.best)
+        needs = "  needs all new images at once" if row.transductive else ""
+        click.echo(f"{'*' if row.best else ' '} {row.readout or 'own':<22} {accuracy}{needs}".rstrip())
+    click.echo(advice(rows, way, _typed_dataset(record.command), record.trained.encoder))
+    click.echo(f"records     {path.parent}")
+
+
+def _typed_dataset(command: str) -> str:
+    """The word behind --dataset, as it is typed."""
+    import shlex
+
+    words = shlex.split(command)
+    return shlex.quote(words[words.index("--dataset") + 1])
 
 
 def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:

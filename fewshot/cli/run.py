@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from episodes.errors import UserError
 from fewshot.cli.options import config_options, data_option, given, json_option, out_option, parse_model_options
@@ -44,10 +45,12 @@ def run(**choices: Any) -> None:
     """
     from fewshot.cli.output import print_log, print_outcomes
     from fewshot.cli.progress import TerminalReporter
-    from fewshot.experiments.run import run_readouts, run_without_test
+    from fewshot.experiments.resolve import PRETRAINED
+    from fewshot.experiments.run import opened, run_readouts, run_without_test, suited
     from fewshot.models.hardware import keep_freed_memory
 
-    config, places = run_config(choices), {"root": choices["data"], "fresh": choices["fresh"]}
+    config = run_config(choices | {"model": _model_of(choices)})
+    places = {"root": choices["data"], "fresh": choices["fresh"]}
     keep_freed_memory()
     with TerminalReporter() as reporter:
         if choices["note"]:
@@ -57,14 +60,35 @@ def run(**choices: Any) -> None:
         if choices["tensorboard"] is not None:
             _watch(config, choices["tensorboard"], reporter)
         made: RunRecord | TrainingLog
+        if choices["as_json"] or config.model == PRETRAINED:
+            reporter.evaluations = []
         if choices["no_test"]:
             made = run_without_test(config, None, choices["out"], reporter, **places)
             show = partial(print_log, made)
         else:
-            outcomes = run_readouts(config, None, choices["out"], reporter, **places)
-            made, show = outcomes[0][0], partial(print_outcomes, outcomes)
+            dataset = None
+            if config.model == PRETRAINED:
+                dataset = opened(config, choices["data"], reporter)
+                config = suited(config, dataset, _said("way", "shot", "query", "episodes"), reporter)
+            outcomes = run_readouts(config, dataset, choices["out"], reporter, **places)
+            made, show = outcomes[0][0], partial(print_outcomes, outcomes, evaluations=reporter.evaluations)
         _draw_training(made)
     show(choices["as_json"])
+
+
+def _said(*options: str) -> set[str]:
+    """Those of the options that were typed."""
+    source = click.get_current_context().get_parameter_source
+    return {name for name in options if source(name) is not ParameterSource.DEFAULT}
+
+
+def _model_of(choices: Mapping[str, Any]) -> str:
+    """The model that was asked for; where none was and the encoder brings weights, nothing is trained."""
+    from fewshot.experiments.resolve import PRETRAINED, has_pretrained_weights
+
+    if _said("model") or choices["encoder"] is None:
+        return str(choices["model"])
+    return PRETRAINED if has_pretrained_weights(choices["encoder"], choices["weights"]) else str(choices["model"])
 
 
 def run_config(choices: Mapping[str, Any]) -> RunConfig:
@@ -136,8 +160,10 @@ def evaluate(**choices: Any) -> None:
     with TerminalReporter() as reporter:
         if choices["note"]:
             reporter.note(choices["note"])
+        if choices["as_json"]:
+            reporter.evaluations = []
         outcomes = evaluate_again(config, None, choices["out"], reporter, root=choices["data"])
-    print_outcomes(outcomes, choices["as_json"])
+    print_outcomes(outcomes, choices["as_json"], reporter.evaluations)
 
 
 def evaluate_config(choices: Mapping[str, Any]) -> EvaluateConfig:

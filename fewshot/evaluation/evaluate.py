@@ -190,7 +190,7 @@ def _counted(
     images, predicted, confidences = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     true = class_ids.numpy()[images]
     ids = (images.astype(np.int32), true.astype(np.int32), predicted.astype(np.int32))
-    return correct, Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32))
+    return correct, Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32), len(class_ids))
 
 
 def _hits(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ class Predictions:
     class_ids: npt.NDArray[np.int32]  # its true class
     predicted: npt.NDArray[np.int32]  # the class that it was taken for; of several that score alike the first
     confidence: npt.NDArray[np.float32]  # softmax of the scores at the predicted class
+    num_images: int = 0  # of the image set
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +90,36 @@ class Evaluation:
         Two classes can only be confused where an episode holds both. Raises UserError where predictions were not kept.
         """
         kept = self._kept
-        size = len(kept.class_names)
-        pairs = kept.class_ids.astype(np.int64) * size + kept.predicted
-        return np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
+        return confusion_of(kept.class_ids, kept.predicted, len(kept.class_names))
+
+    def per_image(self) -> npt.NDArray[np.float64]:
+        """The share of its episodes in which each image of the set was classified correctly; NaN where it was never
+        drawn. Raises UserError where predictions were not kept."""
+        kept = self._kept
+        rows, hits = kept.images.ravel(), (kept.predicted == kept.class_ids).ravel()
+        drawn = np.bincount(rows, minlength=kept.num_images)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.bincount(rows, hits, kept.num_images) / drawn, np.float64)
+
+    def details(self, most_classes: int = 100) -> dict[str, Any]:
+        """Accuracy of each class, calibration, most confused pairs and, up to ``most_classes``, who is taken for whom,
+        as plain data. Raises UserError where predictions were not kept."""
+        confusion, calibration, names = self.confusion(), self.calibration(), self._kept.class_names
+        bins = zip(calibration.counts, calibration.confidence, calibration.accuracy, strict=True)
+        return {
+            "classes": list(names),
+            "per_class": [None if np.isnan(share) else float(share) for share in self.per_class()["accuracy"]],
+            "confusion": confusion.tolist() if len(names) <= most_classes else None,
+            "most_confused": self.confused(20),
+            "calibration": {
+                "expected_error": calibration.expected_error,
+                "bins": [[int(count), float(said), float(found)] for count, said, found in bins if count],
+            },
+        }
+
+    def confused(self, most: int = 5) -> list[tuple[str, str, int]]:
+        """The pairs of classes that were taken for each other most often, and how often, both ways together."""
+        return confused_pairs(self.confusion(), self._kept.class_names, most)
 
     def calibration(self, num_bins: int = 15) -> Calibration:
         """Confidence against accuracy. Raises UserError where predictions were not kept.
@@ -136,3 +165,17 @@ class Evaluation:
         if self.predictions is None:
             raise UserError("only counts were kept of this evaluation: evaluate with keep_predictions=True")
         return self.predictions
+
+
+def confusion_of(true: npt.NDArray[Any], predicted: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
+    """How often class i was taken for class j, (size, size), from class ids of any shape."""
+    pairs = true.astype(np.int64) * size + predicted
+    return np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
+
+
+def confused_pairs(confusion: npt.NDArray[np.int64], names: Sequence[str], most: int) -> list[tuple[str, str, int]]:
+    """The pairs of classes that were taken for each other most often, and how often; none that never were."""
+    mistakes = np.triu(confusion + confusion.T, 1)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
+    found = [(*map(int, np.unravel_index(place, mistakes.shape)), int(mistakes.flat[place])) for place in order]
+    return [(names[first], names[second], count) for first, second, count in found if count]

@@ -147,6 +147,12 @@ class RunConfig(CommonConfig):
         None, "The network, ours or of torchvision or timm (see `fewshot list encoders`) [default: the model's]."
     )
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = option(
+        None, "Pretrained weights (.safetensors or .pth) for --encoder timm:NAME or torchvision:NAME."
+    )
+    encoder_data: str | None = option(
+        None, "With --weights: what they were trained on, such as ImageNet-1k; the tables say it."
+    )
     init: Path | None = option(None, "Checkpoint whose encoder weights this training starts from.")
     way: int = option(5, "Classes of a test episode.", rank=2, min=2)
     shot: int = option(1, "Support images per class.", rank=2, min=1)

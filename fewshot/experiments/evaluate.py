@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted, corrupted_share
 from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
@@ -13,6 +15,9 @@ from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import RUNS, EpisodeSpec
+from episodes.types import Split
+from fewshot.evaluation.embedding_cache import Embeddings
+from fewshot.evaluation.open_set import evaluate_open_set
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.convert import convert_checkpoint
 from fewshot.experiments.external_embeddings import check_name, check_trained_on, measure_external
@@ -116,6 +121,24 @@ def _of_embeddings(
     samplers = _samplers(config, dataset, specs, reporter)
     plan = EvaluationPlan(dataset, samplers, config.num_episodes(""), "fp32", readouts, command)
     return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
+
+
+def open_set_again(
+    config: EvaluateConfig, split: Split, shape: Mapping[str, Any], root: Path | None, out: Path, reporter: Reporter
+) -> pd.DataFrame:
+    """The table of ``evaluate_open_set`` for a checkpoint on ``split`` (``val`` to choose a rule, ``test`` to report).
+
+    ``shape`` holds way, shot, query, unknown, episodes and seed. Raises UserError for a model without an embedding of
+    each image alone.
+    """
+    assert config.checkpoint is not None
+    trained = load_trained(config.checkpoint, choose_device())
+    refuse_unreadable(trained.metadata["model"], trained.method, ("prototype",))
+    dataset = _opened(config, trained.metadata, root, reporter)
+    images = dataset.load(split, reporter.data_progress)
+    precision = choose_precision("auto", trained.method.encoder.mean.device)
+    table = Embeddings(trained.method, dataset, precision, reporter, out / "embeddings").table(images)
+    return evaluate_open_set(table, images, progress=reporter.test_progress, **shape)
 
 
 def _opened(config: EvaluateConfig, metadata: Mapping[str, Any], root: Path | None, reporter: Reporter) -> Dataset:

@@ -157,7 +157,8 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
 
     def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
         table = None if method.embeds_per_episode else embeddings.table(cell.sampler.image_set)
-        return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, reporter.test_progress, table)
+        keep, progress = reporter.evaluations is not None, reporter.test_progress
+        return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, progress, table, keep_predictions=keep)
 
     about = about_model(
         {name: value for name, value in metadata.items() if name != "training"}
@@ -188,15 +189,26 @@ def measurements(
         cell = ScoredEpisodes(plan.dataset, sampler, plan.num_episodes, sampler.digest(plan.num_episodes))
         for readout in plan.readouts:
             if readout == OWN_RULE and own_rule is not None:
-                yield Measured(cell, readout, own_rule(cell))
-                continue
-            rule = READOUTS.get(readout)()
-            train_mean = embeddings.train_mean() if rule.needs_train_mean else None
-            table = embeddings.table(sampler.image_set)
-            progress = reporter.test_progress
-            yield Measured(
-                cell, readout, evaluate_readout(rule, table, train_mean, sampler, plan.num_episodes, progress)
-            )
+                evaluation = own_rule(cell)
+            else:
+                evaluation = _read_out(cell, readout, embeddings, reporter)
+            if reporter.evaluations is not None:
+                reporter.evaluations.append(evaluation)
+            yield Measured(cell, readout, evaluation)
+
+
+def _read_out(cell: ScoredEpisodes, readout: str, embeddings: EmbeddingSource, reporter: Reporter) -> Evaluation:
+    rule = READOUTS.get(readout)()
+    train_mean = embeddings.train_mean() if rule.needs_train_mean else None
+    return evaluate_readout(
+        rule,
+        embeddings.table(cell.sampler.image_set),
+        train_mean,
+        cell.sampler,
+        cell.num_episodes,
+        reporter.test_progress,
+        keep_predictions=reporter.evaluations is not None,
+    )
 
 
 def about_model(config: Mapping[str, Any], training: Mapping[str, Any] | None = None, **known: Any) -> dict[str, Any]:

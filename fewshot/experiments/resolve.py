@@ -21,6 +21,7 @@ from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import ImageSet, Split
 from fewshot.experiments.measure import EvaluationPlan, readouts_named, refuse_unreadable
 from fewshot.models.encoders.library import find_encoder
+from fewshot.models.encoders.pretrained import Lite0, PretrainedWeights, find_weights
 from fewshot.models.factory import InitialWeights, initial_weights
 from fewshot.models.hardware import DEVICES, PRECISIONS, Precision, choose_device, choose_precision
 from fewshot.models.methods import METHODS, Method
@@ -42,6 +43,8 @@ DEFAULT_UNLABELED = 5
 """Unlabeled images per class (Ren et al. 2018, section 5.1), where a semi-supervised method is run without a number."""
 NO_TRAINING = {"name": "none", "source": "nothing is trained", "train_episodes": 0}
 """In the place of a recipe, in checkpoint and record."""
+PRETRAINED = "pretrained"
+"""The model that is tested where an encoder comes with weights and none is named."""
 TRAINED_ON: tuple[Split, Split] = ("train", "val")
 _OF_TEST = ("query", "episodes", "episode_seed", "protocol", "readout")
 
@@ -70,6 +73,7 @@ class ResolvedRun:
     precision: Precision
     test: EvaluationPlan | None
     training: TrainingPlan | None
+    pretrained: PretrainedWeights | None = None  # of the encoder, from elsewhere
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights, and nothing else: two runs with one identity share one training."""
@@ -87,6 +91,8 @@ class ResolvedRun:
         packages = origins(model=METHODS.get(config.model), encoder=encoder)
         if packages:  # other sources, other weights; images have their fingerprints
             identity["packages"] = packages
+        if self.pretrained is not None:
+            identity["pretrained"] = self.pretrained.description
         if training is None:
             return identity
         identity |= {
@@ -131,12 +137,21 @@ def checked(config: RunConfig) -> RunConfig:
     encoder_options = non_default_options(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
     if both := encoder_options.keys() & options_of(method_class).keys():
         raise OptionError(f"model {config.model} decides its encoder's {min(both)}: give it to the model alone")
+    if config.model == PRETRAINED and not has_pretrained_weights(encoder, config.weights):
+        raise UserError("model pretrained needs weights: --encoder lite0, or --encoder timm:NAME with --weights FILE")
+    if config.init is not None and config.weights is not None:
+        raise UserError("--init and --weights both say how the encoder begins: leave out one")
     of_training = [*config.overrides(), *(name for name in ("init", "compiled", "recipe") if name in config.changed())]
     refuse_for_untrained(config.model, of_training)
     if config.compiled and method_class.adapts:
         raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")
     config = config.as_protocol()
     return replace(config, encoder=encoder, model_options=model_options, encoder_options=encoder_options)
+
+
+def has_pretrained_weights(encoder: str, weights: Path | None) -> bool:
+    """Whether the encoder gets weights from elsewhere."""
+    return weights is not None or issubclass(find_encoder(encoder), Lite0)
 
 
 def check_hardware(config: CommonConfig) -> None:
@@ -166,12 +181,14 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
         dataset = corrupted(dataset, config.damage)
     asked = _naming(config.as_protocol(), dataset)
     config = checked(asked)
+    assert config.encoder is not None
+    pretrained = find_weights(config.encoder, config.weights, config.encoder_data)
     runs = oneshot_runs(dataset) if config.protocol == RUNS else None  # refuses before anything is decoded
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     training = _training_plan(config, dataset, reporter)
     if not test:
-        return ResolvedRun(config, dataset, device, precision, None, training)
+        return ResolvedRun(config, dataset, device, precision, None, training, pretrained)
     sampler = runs or EpisodeSampler(
         _loaded(dataset, "test", reporter), _test_spec(config, training), config.episode_seed
     )
@@ -179,7 +196,7 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
     plan = EvaluationPlan(
         dataset, [sampler], num_episodes, precision, readouts_named(config.readout), asked.to_command()
     )
-    return ResolvedRun(config, dataset, device, precision, plan, training)
+    return ResolvedRun(config, dataset, device, precision, plan, training, pretrained)
 
 
 def _loaded(dataset: Dataset, split: Split, reporter: Reporter) -> ImageSet:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.experiments.config import RunConfig
-from fewshot.experiments.measure import Outcome, measure
-from fewshot.experiments.resolve import ResolvedRun, TrainingPlan, refuse_for_untrained, refuse_options_of_test
+from fewshot.experiments.measure import Outcome, measure, readouts_named
+from fewshot.experiments.resolve import (
+    PRETRAINED,
+    ResolvedRun,
+    TrainingPlan,
+    refuse_for_untrained,
+    refuse_options_of_test,
+)
+from fewshot.models.encoders.library import find_encoder
+from fewshot.models.encoders.pretrained import load_weights, own_side
 from fewshot.models.factory import TrainedMethod, build_method, implementation_of, load_trained, place, start_from
 from fewshot.models.methods import Method
+from fewshot.models.readouts import READOUTS
 from fewshot.models.tensor_files import save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit
@@ -29,6 +39,8 @@ from fewshot.training.recipes import Recipe
 from fewshot.training.sample_grid import draw_samples
 
 VAL_EPISODE_SEED = 1
+OWN_SPLITS = 500
+"""Random divisions of the user's own images into support and queries, where no number of episodes is said."""
 
 
 def run(
@@ -99,9 +111,54 @@ def _resolved(
 ) -> ResolvedRun:
     commit()  # looked up now: what is committed while this trains is not what trains
     config.checked()  # every word, before any data are looked for
-    if dataset is None:
-        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
-    return config.resolve(dataset, reporter, test=test)
+    return config.resolve(dataset or opened(config, root, reporter), reporter, test=test)
+
+
+def opened(config: RunConfig, root: Path | None, reporter: Reporter) -> Dataset:
+    """The data set of a configuration, its images as the encoder was made for where they may have any size."""
+    side = own_side(find_encoder(config.encoder)) if config.encoder else None
+    return open_dataset(
+        config.dataset,
+        root,
+        config.class_split,
+        reporter=reporter,
+        image_shape=(3, side, side) if side else None,
+        size=config.size,
+        own_split="test-only" if config.model == PRETRAINED else None,
+    )
+
+
+def suited(config: RunConfig, dataset: Dataset, said: Collection[str], reporter: Reporter) -> RunConfig:
+    """The configuration with what was not ``said`` made to fit the user's images: all classes, nearly all images.
+
+    A quarter of the smallest class, at least one image, are queries and the others are support. Where all read-outs
+    are asked for, those are left out that center on training images, of which there are none.
+    """
+    if dataset.name != "folder":
+        return config
+    photos = dataset.load("test", reporter.data_progress)
+    fewest = int(photos.class_sizes.min())
+    shot = config.shot if "shot" in said else max(1, fewest - max(1, fewest // 4))
+    shape: dict[str, Any] = {
+        "way": photos.num_classes,
+        "shot": shot,
+        "query": max(1, fewest - shot),
+        "episodes": OWN_SPLITS,
+    }
+    config = replace(config, **{name: value for name, value in shape.items() if name not in said})
+    reporter.note(
+        f"{config.episodes:,} random splits of the same {len(photos.images):,} images: {config.shot} of each class are "
+        f"support and {config.query} are queries"
+    )
+    words = (config.readout or "").split(",")
+    if "all" not in words:
+        return config
+    centered = [name for name in READOUTS if READOUTS.get(name).needs_train_mean and name not in words]
+    if not centered:
+        return config
+    reporter.note(f"left out, since they center on training images and there are none: {', '.join(centered)}")
+    kept = [name or "own" for name in readouts_named(config.readout) if name not in centered]
+    return replace(config, readout=",".join(kept))
 
 
 def write_untrained(resolved: ResolvedRun, out: Path) -> TrainedMethod:
@@ -155,7 +212,7 @@ def obtain_training(
 def _built(resolved: ResolvedRun, image_shape: tuple[int, int, int], num_classes: int = 1) -> Method:
     config = resolved.config
     assert config.encoder is not None
-    return build_method(
+    method = build_method(
         config.model,
         config.model_options,
         config.encoder,
@@ -164,6 +221,9 @@ def _built(resolved: ResolvedRun, image_shape: tuple[int, int, int], num_classes
         config.seed,
         num_classes,
     )
+    if resolved.pretrained is not None:
+        load_weights(method.encoder, resolved.pretrained)
+    return method
 
 
 def initial_method(resolved: ResolvedRun, training: TrainingPlan) -> Method:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from episodes.datasets.cards import DATASETS
 from fewshot.records.class_design import class_design
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.record import RunRecord, plain
@@ -34,7 +35,7 @@ SETTINGS: dict[Setting, str] = {
     "transductive": "queries of an episode see each other: not comparable with inductive rows",
     "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
     "self-supervised": "no label was used in training",
-    "external data": "embeddings made elsewhere, from other data than these: not comparable with other rows",
+    "external data": "embeddings or weights made elsewhere, from other data: not comparable with other rows",
 }
 
 
@@ -60,13 +61,26 @@ def cell_of(record: RunRecord) -> Cell:
 
 def setting_of(record: RunRecord) -> Setting:
     """What kind of information the record's method used."""
-    if record.embeddings is not None:
+    if data_elsewhere(record):
         return "external data"
     if record.uses_unlabeled:
         return "semi-supervised"
     if record.transductive:
         return "transductive"
     return "self-supervised" if record.self_supervised else "inductive"
+
+
+def data_elsewhere(record: RunRecord) -> str:
+    """What embeddings or weights from elsewhere were trained on; empty where nothing comes from elsewhere."""
+    elsewhere = record.embeddings or record.trained.pretrained
+    return elsewhere.trained_on if elsewhere is not None else ""
+
+
+def knows_the_classes(record: RunRecord) -> bool:
+    """Whether what comes from elsewhere was trained on the classes that are tested, as its data are described."""
+    dataset = record.test.dataset
+    classes_of = DATASETS.get(dataset).classes_of if dataset in DATASETS else ""
+    return bool(classes_of) and classes_of.lower() in data_elsewhere(record).lower()
 
 
 def is_ranked(record: RunRecord) -> bool:
@@ -155,9 +169,9 @@ class Entry:
         """Name and options: ``relation relation-loss=cross-entropy``."""
         trained = self.first.trained
         before = trained.trained_as
-        elsewhere = self.first.embeddings
-        if elsewhere is not None:
-            return f"{trained.model} (trained on {elsewhere.trained_on})"
+        if elsewhere := data_elsewhere(self.first):
+            seen = ", which has the tested classes" if knows_the_classes(self.first) else ""
+            return f"{trained.model}{_options(trained.model_options)} (trained on {elsewhere}{seen})"
         weights = f" (weights of {before.model}{_options(before.model_options)})" if before else ""
         return f"{trained.model}{_options(trained.model_options)}{weights}"
 
@@ -214,7 +228,8 @@ def configuration_of(record: RunRecord) -> bytes:
     """What the records of one row share: everything but the seed, the machine and the day."""
     trained, test = record.trained, record.test
     rule = (trained.model, trained.model_options, trained.trained_as, record.readout, record.transductive)
-    network = (trained.encoder, trained.encoder_options, trained.init)
+    weights = () if trained.pretrained is None else (trained.pretrained,)
+    network = (trained.encoder, trained.encoder_options, trained.init, *weights)
     images = (trained.dataset_id, trained.class_split, trained.shortened, test.unlabeled, test.distractors)
     of_source = replace(trained.recipe, source="")
     made_elsewhere = record.embeddings and (record.embeddings.sha256, record.embeddings.trained_on)

@@ -69,6 +69,14 @@ class Rule(Part, frozen=True, kw_only=True):
     model_options: Options
 
 
+class PretrainedEncoder(Part, frozen=True, kw_only=True):
+    """Weights from elsewhere, with which the encoder began."""
+
+    file: str
+    sha256: str
+    trained_on: str
+
+
 class Trained(Part, frozen=True, kw_only=True):
     """What was trained, on which images, and how: what the checkpoint says of itself, and where it was."""
 
@@ -92,6 +100,7 @@ class Trained(Part, frozen=True, kw_only=True):
     implementation: str | None = None  # of a method that has more than one
     packages: dict[str, dict[str, str]] = {}  # where what is none of ours comes from: model, encoder, readout, dataset
     init: str | None = None  # InitialWeights.description
+    pretrained: PretrainedEncoder | None = None
     version: Count | None = None  # TRAINING_VERSION
     trained_as: Rule | None = None
     commit: str

@@ -19,6 +19,7 @@ Matrix = npt.NDArray[np.float64]
 
 OVER_EPISODES = "another draw of episodes from these test classes and images; not other classes, not another training"
 OVER_CLASSES = "other classes and images of the same kind, and another draw of episodes; not another training"
+OVER_IMAGES = "other images of these classes; not other classes"
 OVER_SEEDS = "another training seed, on these episodes"
 OVER_BOTH = "another training seed and another draw of episodes from these test classes and images; not other classes"
 
@@ -90,6 +91,17 @@ def episode_interval(accuracies: Accuracies, unit: Unit = EPISODE, level: float 
 def seed_interval(means: Accuracies, level: float = 0.95) -> Interval:
     """Student's t interval over the mean accuracies of trainings that differ in their seed alone."""
     return _student(means, level, "training seeds", OVER_SEEDS)
+
+
+def image_interval(shares: Accuracies, level: float = 0.95) -> Interval:
+    """Student's t interval of the mean over images, from the share of its splits in which each was correct."""
+    return _student(shares, level, "images", OVER_IMAGES)
+
+
+def share_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Low and high of the share of successes in the long run (Wilson 1927), where trials are independent."""
+    found = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _student(values: Accuracies, level: float, unit: str, covers: str) -> Interval:

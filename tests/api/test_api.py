@@ -16,6 +16,7 @@ import fewshot as fs
 from episodes.errors import UserError
 from fewshot.api import catalog, methods, tables
 from fewshot.api import data as data_api
+from fewshot.evaluation.classifier import estimator
 from fewshot.records.record import read_record
 from toy_classes import FewStrokes
 
@@ -45,7 +46,7 @@ def test_every_name_is_listed_documented_and_there() -> None:
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    modules = (catalog, data_api, methods, tables)
+    modules = (catalog, data_api, methods, tables, estimator)
     results = [doctest.testmod(module, extraglobs={"fs": fs}) for module in modules]
     assert all(found.attempted for found in results)
     assert not any(found.failed for found in results)

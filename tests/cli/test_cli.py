@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 
@@ -64,7 +65,18 @@ def test_json_is_alone_on_standard_output_and_is_the_record(fewshot: Fewshot) ->
     assert outcome.status == 0
     content = json.loads(outcome.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     (path,) = Path("runs/records").glob("*.json")
+    predictions = content.pop("predictions")
     assert content == json.loads(path.read_text(encoding="utf-8")) == json.loads(record_bytes(read_record(path)))
+    confusion = np.array(predictions["confusion"])
+    assert confusion.sum() == 20 * 25  # episodes of 5 classes with 5 queries each
+    assert confusion.diagonal().sum() / confusion.sum() == pytest.approx(content["accuracy"])
+    assert predictions["per_class"] == pytest.approx(list(confusion.diagonal() / confusion.sum(1)))
+    first, second, count = predictions["most_confused"][0]
+    places = [predictions["classes"].index(name) for name in (first, second)]
+    assert count == confusion[places[0], places[1]] + confusion[places[1], places[0]]
+    assert count == np.triu(confusion + confusion.T, 1).max()
+    assert 0 <= predictions["calibration"]["expected_error"] <= 1
+    assert sum(queries for queries, _, _ in predictions["calibration"]["bins"]) == 500
 
 
 def test_the_same_command_finds_the_finished_training(fewshot: Fewshot) -> None:

@@ -45,6 +45,7 @@ CARD = Card(
     class_splits=("ravi",),
     image_shape=(3, 84, 84),
     family="photos",
+    classes_of="ImageNet",
     benchmarks=(Benchmark("ravi", 84, "miniImageNet", num_test_classes=20, ways=(5,), published_as="miniimagenet"),),
     location=location,
     is_present=is_present,

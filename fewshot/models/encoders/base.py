@@ -55,8 +55,11 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor([*mean]).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor([*std]).view(1, -1, 1, 1))
 
-    def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory."""
+    def normalize(self, images: Num[Tensor, "n c h w"]) -> Float[Tensor, "n channels h w"]:
+        """Pixels scaled to 0..1, less the mean, by the standard deviation; channels last in memory.
+
+        There are as many channels as there are means: one of the images meets three of them.
+        """
         if tuple(images.shape[1:]) != self.image_shape and not self._is_half_size(images):
             raise UserError(f"this encoder was made for images of {self.image_shape}, not {tuple(images.shape[1:])}")
         pixels = images.to(self.mean.dtype, memory_format=torch.channels_last)

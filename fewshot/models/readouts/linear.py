@@ -12,9 +12,10 @@ seen as one. Such tables are computed with in double precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,6 +64,19 @@ def fit_coefficients(
     return found, found_bias
 
 
+@dataclass(frozen=True, eq=False)
+class LinearScores:
+    """A linear classifier of each episode. Embeddings are moved by ``center`` before, where there is one."""
+
+    weights: Float[Tensor, "batch dim way"]
+    bias: Float[Tensor, "batch 1 way"]
+    center: Float[Tensor, "batch 1 dim"] | None = None
+
+    def __call__(self, query: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch queries way"]:
+        scores = (query if self.center is None else query - self.center) @ self.weights + self.bias
+        return (scores * _STEPS_OF_ONE).round() / _STEPS_OF_ONE
+
+
 class UnitLengthReadout(Readout):
     """A read-out of embeddings of length 1."""
 
@@ -93,8 +107,12 @@ class Logistic(UnitLengthReadout):
     def logits(
         self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        labels, way = support_labels(support), support.shape[1]
-        images = support.flatten(1, 2)
+        return self.fit(support.flatten(1, 2), support_labels(support), support.shape[1])(query)
+
+    def fit(
+        self, images: Float[Tensor, "batch images dim"], labels: Int64[Tensor, " images"], way: int
+    ) -> LinearScores:
+        """The classifier of labeled images, as many of each class as there are."""
         center = images.mean(dim=1, keepdim=True)
         images = images - center
         true = functional.one_hot(labels, way).to(images)
@@ -104,7 +122,7 @@ class Logistic(UnitLengthReadout):
 
         gram = images @ images.transpose(1, 2)
         found, bias = fit_coefficients(gram, slope, self.inverse_penalty / 2, way, self.steps, bias=True)
-        return _rounded((query - center) @ (images.transpose(1, 2) @ found) + bias)
+        return LinearScores(images.transpose(1, 2) @ found, bias, center)
 
 
 @READOUTS.register("svm")
@@ -121,8 +139,12 @@ class LinearSVM(UnitLengthReadout):
     def logits(
         self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
     ) -> Float[Tensor, "batch queries way"]:
-        labels, way = support_labels(support), support.shape[1]
-        images = support.flatten(1, 2)
+        return self.fit(support.flatten(1, 2), support_labels(support), support.shape[1])(query)
+
+    def fit(
+        self, images: Float[Tensor, "batch images dim"], labels: Int64[Tensor, " images"], way: int
+    ) -> LinearScores:
+        """The classifier of labeled images, as many of each class as there are."""
         signs = 2 * functional.one_hot(labels, way).to(images) - 1
 
         def slope(scores: Tensor) -> Tensor:
@@ -130,9 +152,4 @@ class LinearSVM(UnitLengthReadout):
 
         gram = images @ images.transpose(1, 2) + 1
         found, _ = fit_coefficients(gram, slope, 2 * self.inverse_penalty, way, self.steps, bias=False)
-        weights = images.transpose(1, 2) @ found  # (batch, dim, way)
-        return _rounded(query @ weights + found.sum(1, keepdim=True))
-
-
-def _rounded(scores: Tensor) -> Tensor:
-    return (scores * _STEPS_OF_ONE).round() / _STEPS_OF_ONE
+        return LinearScores(images.transpose(1, 2) @ found, found.sum(1, keepdim=True))

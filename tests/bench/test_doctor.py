@@ -8,14 +8,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from fewshot.cli import doctor
-from fewshot.cli.doctor import Finding, examine, render
+from fewshot.bench import doctor
+from fewshot.bench.doctor import Finding, examine, render
 
 
 @pytest.fixture(autouse=True)
 def no_learn2learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing learn2learn takes seconds; its own tests do it."""
-    monkeypatch.setattr("fewshot.cli.doctor.why_not", lambda: "gym not installed; `make setup` installs it")
+    monkeypatch.setattr("fewshot.bench.doctor.why_not", lambda: "gym not installed; `make setup` installs it")
     monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
 
 
@@ -70,7 +70,7 @@ def test_absent_learn2learn_is_no_problem_and_comes_with_advice(tmp_path: Path) 
 
 def test_an_absent_package_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        "fewshot.cli.doctor.importlib.metadata.requires",
+        "fewshot.bench.doctor.importlib.metadata.requires",
         lambda _: ["numpy>=2", 'no-such>=1; extra == "dev"', "nope>=1"],
     )
     found = named(examine(tmp_path), "packages")
@@ -83,7 +83,7 @@ def test_little_disk_and_a_folder_nobody_may_write_are_problems(
     class Little:
         free = 5e8
 
-    monkeypatch.setattr("fewshot.cli.doctor.shutil.disk_usage", lambda _: Little)
+    monkeypatch.setattr("fewshot.bench.doctor.shutil.disk_usage", lambda _: Little)
     found = named(examine(tmp_path), "array cache")
     assert (found.status, found.detail) == ("problem", f"{tmp_path / 'cache'}, 0.5 GB free")
     assert "FEWSHOT_CACHE" in found.advice
@@ -91,7 +91,7 @@ def test_little_disk_and_a_folder_nobody_may_write_are_problems(
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
 
-    monkeypatch.setattr("fewshot.cli.doctor.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("fewshot.bench.doctor.tempfile.TemporaryFile", refuse)
     found = named(examine(tmp_path), "array cache")
     assert (found.status, found.detail) == ("problem", f"{tmp_path / 'cache'}: Permission denied")
 

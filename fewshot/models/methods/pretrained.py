@@ -1,0 +1,20 @@
+"""No training here: an encoder that brings its weights along."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from fewshot.models.methods.base import METHODS, NearestMean
+
+
+@METHODS.register("pretrained")
+class Pretrained(NearestMean):
+    """An encoder with weights from elsewhere, read out by the nearest class mean.
+
+    What `fewshot run` tests where --encoder comes with weights and no --model is named. The contracts of methods build
+    it with random weights.
+    """
+
+    title = "No training here: an encoder with weights from elsewhere (lite0, or --weights), nearest class mean"
+    source = "after Chen, Liu, Xu, Darrell and Wang, Meta-Baseline, ICCV 2021"
+    trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

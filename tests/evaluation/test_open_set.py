@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics import roc_auc_score, roc_curve
+
+import fewshot as fs
+from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from episodes.errors import UserError
+from episodes.sampler import EpisodeSampler
+from episodes.spec import EpisodeSpec
+from fewshot.evaluation.evaluate import embed_all
+from fewshot.evaluation.open_set import separation, threshold_for
+from fewshot.models.factory import load_trained
+from fewshot.models.knownness import RULES
+from toy_classes import FewStrokes, toy_set
+
+IMAGES = toy_set(8, 6)
+RELATION = (*SMOKE, "--model", "relation")
+
+
+def table(spread: float) -> torch.Tensor:
+    """Embeddings of which a class is a direction of its own."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.eye(8)[IMAGES.class_ids] * 5 + 1
+    return directions + spread * torch.randn(len(directions), 8, generator=generator)
+
+
+def test_classes_of_their_own_direction_are_told_apart_and_noise_is_not() -> None:
+    shape: dict[str, Any] = {"way": 3, "shot": 2, "query": 3, "unknown": 2, "episodes": 40}
+    clear = fs.evaluate_open_set(table(0.01), IMAGES, **shape)
+    assert list(clear["rule"]) == list(RULES)
+    near = clear.set_index("rule")
+    for rule in ("max-cosine", "energy", "prototype-distance", "nearest-cosine"):
+        assert near.loc[rule, "auroc"] == 1
+        assert near.loc[rule, "fpr95"] == 0
+    noise = fs.evaluate_open_set(torch.randn(48, 8, generator=torch.Generator().manual_seed(1)), IMAGES, **shape)
+    assert ((noise["auroc"] - 0.5).abs() < 4 * noise["auroc_ci95"]).all()
+    assert (noise["fpr95"] > 0.7).all()
+
+
+def test_a_row_is_the_mean_over_episodes_of_scikit_learns_auroc() -> None:
+    rows = table(3.0)
+    found = fs.evaluate_open_set(rows, IMAGES, way=3, shot=2, query=3, unknown=2, episodes=5, rules=["max-cosine"])
+    sampler = EpisodeSampler(IMAGES, EpisodeSpec(5, 2, 3), 0)
+    aurocs = []
+    for number in range(5):
+        episode = sampler[number]
+        means = torch.nn.functional.normalize(rows)[episode.support[0, :3]].mean(1)
+        cosines = torch.nn.functional.cosine_similarity(rows[episode.query[0]][:, None], means[None], dim=-1)
+        aurocs.append(roc_auc_score(episode.labels[0] < 3, cosines.amax(1)))
+    assert found["auroc"][0] == pytest.approx(np.mean(aurocs))
+    assert found["auroc_ci95"][0] == pytest.approx(stats.t.ppf(0.975, 4) * np.std(aurocs, ddof=1) / 5**0.5)
+
+
+def test_fpr95_is_read_off_the_curve() -> None:
+    generator = np.random.default_rng(0)
+    known = np.arange(400) < 200
+    scores = generator.standard_normal(400) + 1.5 * known
+    false, true, _ = roc_curve(known, scores)
+    assert separation(scores, known)[1] == pytest.approx(false[np.argmax(true >= 0.95)], abs=0.011)
+    assert np.mean(scores[known] < threshold_for(scores[known], 0.05)) <= 0.05
+
+
+def test_an_unknown_rule_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"unknown rule 'enrgy'\. Did you mean 'energy'"):
+        fs.evaluate_open_set(table(1.0), IMAGES, way=3, shot=2, query=3, unknown=2, rules=["enrgy"])
+
+
+def test_a_checkpoint_is_measured_at_the_command_line(fewshot: Fewshot) -> None:
+    checkpoint = checkpoint_of(record_in(fewshot(*SMOKE)))
+    words = ("open-set", checkpoint, "--part", "val", "--way", "3", "--unknown", "2", "--episodes", "20")
+    outcome = fewshot(*words)
+    assert outcome.status == 0, outcome.err
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["rule", *RULES]
+    found = json.loads(fewshot(*words, "--json").out)
+    trained = load_trained(checkpoint, torch.device("cpu"))
+    images = FewStrokes().load("val")
+    rows = embed_all(trained.method, images.images, "fp32")
+    expected = fs.evaluate_open_set(rows, images, way=3, unknown=2, episodes=20)
+    assert [row["auroc"] for row in found["rules"]] == pytest.approx(list(expected["auroc"]), abs=0.02)
+    assert "compares feature maps" in fewshot("open-set", checkpoint_of(record_in(fewshot(*RELATION)))).error
