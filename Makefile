@@ -14,7 +14,7 @@ run: setup ## train Prototypical Networks, test 5-way 1-shot, print it beside th
 	$(BIN)/fewshot run --model proto --way 5 --shot 1 $(ARGS)
 
 test: setup ## run the whole test suite (ARGS="-k word" for a part)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: setup ## lint, formatting, types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

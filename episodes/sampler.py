@@ -144,11 +144,12 @@ class EpisodeSampler:
 
     def rows(self, num_episodes: int) -> Rows:
         """The rows that the first episodes draw, each once and in order."""
-        drawn: set[int] = set()
+        drawn = np.zeros(len(self.image_set.images), bool)
         for episode in self.batches(num_episodes, 1000):
             for rows in (episode.support, episode.query, episode.unlabeled):
-                drawn.update(() if rows is None else rows.unique().tolist())
-        return np.array(sorted(drawn), np.int64)
+                if rows is not None:
+                    drawn[rows.numpy()] = True
+        return np.flatnonzero(drawn)
 
     def digest(self, num_episodes: int) -> str:
         """SHA-256 over the rows of the first episodes and the pixels they point to: the identity of a test."""

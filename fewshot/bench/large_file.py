@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,10 @@ from episodes.images.mapped_files import machine_memory, map_images
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import Measurement, in_a_process, load_before
+from fewshot.bench.basics import Figure, about_here, figure, fresh_method, in_a_process, precision_here
 from fewshot.bench.loop import no_look
-from fewshot.models.factory import build_method, place
-from fewshot.models.hardware import choose_device, choose_precision, describe_machine, keep_freed_memory, peak_megabytes
+from fewshot.models.hardware import keep_freed_memory, peak_megabytes
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit, versions
 from fewshot.training.loop import Progress, train
 from fewshot.training.recipes import find_recipe
 
@@ -49,7 +47,7 @@ def measure_large_file(root: Path | None, reporter: Reporter, gigabytes: float, 
     A file of less than 3 million images is made as large as that: its fiftieth must hold an episode. Raises UserError
     where there is no room for it.
     """
-    load, fewest = load_before(), _SMALL_SHARE * _SPEC.way * _PER_CLASS
+    about, fewest = about_here(), _SMALL_SHARE * _SPEC.way * _PER_CLASS
     num_images = max(fewest, int(gigabytes * 1e9) // _IMAGE_BYTES) // _PER_CLASS * _PER_CLASS
     small = num_images // _SMALL_SHARE // _PER_CLASS * _PER_CLASS
     found = []
@@ -59,29 +57,21 @@ def measure_large_file(root: Path | None, reporter: Reporter, gigabytes: float, 
             reporter.say(f"training {steps} episodes from {size:.2f} GB ...")
             words = str(path), str(count), str(steps)
             found.append(in_a_process("fewshot.bench.large_file:train_from", *words) | {"file_gb": size})
-    content = {
-        "machine": describe_machine(choose_device()),
+    content = about | {
         "memory_gb": machine_memory() / 1e9,
-        "versions": versions(),
-        "commit": commit(),
-        "load": load,
         "setting": "proto, conv4, 60-way 1-shot 5-query, 28x28",
         "steps": steps,
         "small": found[0],
         "large": found[1],
     }
-    return {
-        "large_file": content,
-        "machine": content["machine"],
-        "measurements": [asdict(line) for line in _lines(content)],
-    }
+    return {"large_file": content, "machine": content["machine"], "measurements": [*_lines(content)]}
 
 
-def _lines(content: dict[str, Any]) -> Iterator[Measurement]:
+def _lines(content: dict[str, Any]) -> Iterator[Figure]:
     for part in (content["small"], content["large"]):
         name = f"training from a file of {part['file_gb']:.2f} GB"
-        yield Measurement(f"{name}: step", part["step_ms"], "ms", f"median over {content['steps']} steps")
-        yield Measurement(f"{name}: memory", part["own_mb"], "MB", "of the process, the file's pages not counted")
+        yield figure(f"{name}: step", part["step_ms"], "ms", f"median over {content['steps']} steps")
+        yield figure(f"{name}: memory", part["own_mb"], "MB", "of the process, the file's pages not counted")
 
 
 @contextmanager
@@ -113,12 +103,11 @@ def large_file(root: Path, num_images: int, reporter: Reporter) -> Iterator[Path
 def train_from(path: str, num_images: str, steps: str) -> dict[str, float]:
     """Median milliseconds of a training step on the first images of a file, and megabytes that the process holds."""
     keep_freed_memory()
-    device = choose_device()
     starts = np.arange(0, int(num_images) + 1, _PER_CLASS, dtype=np.int64)
     images = map_images(Path(path))[: int(num_images)]
     train_set = ImageSet(images, starts, ("",) * (len(starts) - 1), "large", "train")
     recipe = replace(find_recipe("fast", "omniglot", 1), train_episodes=int(steps), validate_every=int(steps) + 1)
-    method = place(build_method("proto", {}, "conv4", {}, (1, 28, 28), seed=0), device)
+    method = fresh_method("proto", (1, 28, 28))
     seconds, own, last = [], 0.0, time.perf_counter()
 
     def note(progress: Progress) -> None:  # noqa: ARG001
@@ -127,8 +116,8 @@ def train_from(path: str, num_images: str, steps: str) -> dict[str, float]:
         seconds.append((now - last) / _WARM_STEPS)
         own, last = max(own, own_megabytes()), now
 
-    sampler, precision = EpisodeSampler(train_set, _SPEC, seed=0), choose_precision("auto", device)
-    train(method, sampler, recipe, no_look, precision=precision, on_progress=note)
+    sampler = EpisodeSampler(train_set, _SPEC, seed=0)
+    train(method, sampler, recipe, no_look, precision=precision_here(), on_progress=note)
     return {"step_ms": 1000 * statistics.median(seconds[1:]), "own_mb": own}
 
 

@@ -1,7 +1,7 @@
-"""One training step and one test episode, as we, plain PyTorch, easyfsl and learn2learn make them.
+"""The same work by us, by plain PyTorch in both layouts, and by easyfsl and learn2learn: in one run, as ratios.
 
-All do the same work: Conv4-64, Prototypical Networks, Adam, everything in memory. Each is measured in a process of its
-own (`measure`), so that no allocator setting and no import of one reaches another.
+All do Conv4-64, Prototypical Networks, Adam, everything in memory. Each is measured in a process of its own, so that no
+allocator setting and no import of one reaches another.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,85 +21,111 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import Workload, image_set, setting_named, synchronized
+from fewshot.bench.basics import (
+    SETTINGS,
+    Action,
+    Figure,
+    Workload,
+    best_seconds,
+    figure,
+    fresh_method,
+    image_set,
+    in_a_process,
+    precision_here,
+    seconds,
+    setting_named,
+)
 from fewshot.evaluation.evaluate import embed_all, score_episodes
 from fewshot.models import learn2learn_adapter
 from fewshot.models.encoders.torchvision_import import import_torchvision
-from fewshot.models.factory import build_method, place
-from fewshot.models.hardware import choose_device, choose_precision, keep_freed_memory
+from fewshot.models.hardware import choose_device, keep_freed_memory
 from fewshot.progress import Reporter
 from fewshot.training.optimizers import optimizer_for
 from fewshot.training.recipes import find_recipe
 from fewshot.training.step import train_step
 
 TEST_EPISODES = 10_000
-_WARM_UP = 2
 _LEARNING_RATE = 1e-3
 _ENDLESS = 10**9  # tasks of a loader that is never read to its end
+_QUICK, _FULL = (1, 1.0), (3, 4.0)  # rounds, and seconds for the step, the test and the embedding in each
+_EMBEDDED, _AT_ONCE = 1024, 256  # images whose embedding is timed; how many plain networks take at a time
+_TIMES = ("step_ms", "test_s", "embedding_ms")
 
-Action = Callable[[], object]
+Following = Callable[[], tuple[Tensor, Tensor]]
+"""Logits and labels of the next episode."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who takes a step. ``step`` and ``episode`` make what is timed; our own test is timed as a whole instead."""
+    """Who takes a step. ``opponent`` gives its network and what it makes of episode after episode; None: it is us."""
 
     title: str
     training: str
     testing: str
-    step: Callable[[Workload, ImageSet], Action]
-    episode: Callable[[Workload, ImageSet], Action] | None
+    opponent: Callable[[Workload, ImageSet, EpisodeSpec], tuple[nn.Module, Following]] | None
     why_not: Callable[[], str] = str
 
 
+def measure_contenders(root: Path | None, reporter: Reporter, *, quick: bool = False) -> list[dict[str, Any]]:
+    """Every contender's times in every setting: the best of the rounds, in which all take turns."""
+    present = [name for name, contender in CONTENDERS.items() if not _left_out(name, contender.why_not(), reporter)]
+    rounds, budget = _QUICK if quick else _FULL
+    turns = [(setting.name, name) for setting in SETTINGS for _ in range(rounds) for name in present]
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for number, turn in enumerate(turns):
+        setting, name = turn
+        reporter.say(f"  {setting}: {CONTENDERS[name].title} ({number + 1} of {len(turns)})")
+        found = in_a_process("fewshot.bench.libraries:measure", name, setting, str(data_root(root)), str(budget))
+        before = best.get(turn, found)
+        best[turn] = found | {key: min(found[key], before[key]) for key in _TIMES}
+    return [*best.values()]
+
+
+def _left_out(name: str, reason: str, reporter: Reporter) -> bool:
+    if reason:
+        reporter.say(f"{name} is not compared with: {reason}")
+    return bool(reason)
+
+
 def measure(name: str, setting_name: str, root: str, budget: str) -> dict[str, Any]:
-    """Milliseconds of a training step and seconds of 10,000 test episodes; ``budget`` seconds are spent on each."""
+    """Milliseconds of a step and to embed 1,024 images, seconds of 10,000 test episodes; ``budget`` seconds on each."""
     contender, setting = CONTENDERS[name], setting_named(setting_name)
-    if name == "ours":
+    (train_set, pixels), (test_set, _) = (image_set(setting, Path(root), part) for part in ("train", "test"))
+    looked_at = test_set.images[:_EMBEDDED]
+    embed: Action
+    if contender.opponent is None:
         keep_freed_memory()  # part of what we do; the others keep the allocator as they find it
-    train_set, pixels = image_set(setting, Path(root), "train", Reporter())
-    step, steps = _median_seconds(contender.step(setting, train_set), float(budget))
-    test_set, _ = image_set(setting, Path(root), "test", Reporter())
-    if contender.episode is None:
-        test, episodes = _our_test(setting, test_set), TEST_EPISODES
+        step = best_seconds(our_step(setting, train_set), float(budget))
+        embed = partial(embed_all, fresh_method("proto", test_set.image_shape), looked_at, precision_here())
+        test = _our_test(setting, test_set)
     else:
-        one, episodes = _median_seconds(contender.episode(setting, test_set), float(budget))
-        test = one * TEST_EPISODES
+        step = best_seconds(stepping(*contender.opponent(setting, train_set, setting.train)), float(budget))
+        network, following = contender.opponent(setting, test_set, setting.test)
+        test = TEST_EPISODES * best_seconds(scoring(network, following), float(budget))
+        embed = _embedding(getattr(network, "backbone", network), looked_at)
     return {
         "name": name,
         "title": contender.title,
+        "version": metadata.version(name if name in ("easyfsl", "learn2learn") else "torch"),
         "training": contender.training,
         "testing": contender.testing,
         "setting": setting_name,
         "step_ms": 1000 * step,
-        "steps": steps,
         "test_s": test,
-        "test_episodes": episodes,
+        "embedding_ms": 1000 * best_seconds(embed, float(budget)),
         "pixels": pixels,
     }
 
 
-def _median_seconds(action: Action, budget: float) -> tuple[float, int]:
-    """Median time of an action, repeated for ``budget`` seconds and three times at least; and how often it was."""
-    for _ in range(_WARM_UP):
-        action()
-    times: list[float] = []
-    while sum(times) < budget or len(times) < 3:
-        start = time.perf_counter()
-        action()
-        synchronized()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times), len(times)
-
-
-def _our_step(setting: Workload, train_set: ImageSet) -> Action:
-    device = choose_device()
-    method = place(build_method("proto", {}, "conv4", {}, train_set.image_shape, seed=0), device)
+def our_step(setting: Workload, train_set: ImageSet) -> Action:
+    """From drawing the episode to the optimizer, as a training does it."""
+    method = fresh_method("proto", train_set.image_shape)
     optimizer = optimizer_for(method, find_recipe("fast", setting.dataset, setting.train.shot))
-    images, precision = train_set.images.to(device), choose_precision("auto", device)
+    images, precision = train_set.images.to(choose_device()), precision_here()
     episodes = EpisodeSampler(train_set, setting.train, seed=0).steps(0, _ENDLESS)
     method.train()
     return lambda: train_step(method, optimizer, images, next(episodes), precision)
@@ -107,32 +133,32 @@ def _our_step(setting: Workload, train_set: ImageSet) -> Action:
 
 def _our_test(setting: Workload, test_set: ImageSet) -> float:
     """Seconds for all test episodes, embedding and scoring."""
-    device = choose_device()
-    precision = choose_precision("auto", device)
-    method = place(build_method("proto", {}, "conv4", {}, test_set.image_shape, seed=0), device)
-    embed_all(method, test_set.images[:256], precision)
-    start = time.perf_counter()
-    table = embed_all(method, test_set.images, precision)
-    score_episodes(method, table, EpisodeSampler(test_set, setting.test, seed=0), TEST_EPISODES, precision)
-    synchronized()
-    return time.perf_counter() - start
+    method, precision = fresh_method("proto", test_set.image_shape), precision_here()
+    sampler = EpisodeSampler(test_set, setting.test, seed=0)
+    embed_all(method, test_set.images[:_AT_ONCE], precision)
+
+    def test() -> None:
+        table = embed_all(method, test_set.images, precision)
+        score_episodes(method, table, sampler, TEST_EPISODES, precision)
+
+    return seconds(test)
 
 
 def _plain_conv4(channels: int) -> nn.Module:
-    """Conv4-64 as the papers write it: convolution with bias, batch norm, ReLU, pooling; float32, channels first."""
+    """Conv4-64 as the papers write it: convolution with bias, batch norm, ReLU, pooling; float32."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise((channels, 64, 64, 64, 64)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten()).to(choose_device())
 
 
-def _stepping(network: nn.Module, loss_of_next: Callable[[], Tensor]) -> Action:
+def stepping(network: nn.Module, following: Following) -> Action:
     """A plain training step with Adam."""
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     network.train()
 
     def step() -> None:
-        loss = loss_of_next()
+        loss = functional.cross_entropy(*following())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -140,22 +166,36 @@ def _stepping(network: nn.Module, loss_of_next: Callable[[], Tensor]) -> Action:
     return step
 
 
-def _testing(network: nn.Module, logits_of_next: Callable[[], tuple[Tensor, Tensor]]) -> Action:
+def scoring(network: nn.Module, following: Following) -> Callable[[], float]:
     """The accuracy of the next test episode."""
     network.eval()
 
     def test() -> float:
         with torch.no_grad():
-            logits, labels = logits_of_next()
+            logits, labels = following()
             return float((logits.argmax(-1) == labels).float().mean())
 
     return test
 
 
-def _plain_logits(network: nn.Module, images: ImageSet, spec: EpisodeSpec) -> Callable[[], tuple[Tensor, Tensor]]:
-    """The next episode, drawn with PyTorch's permutations and embedded in one pass; labels follow from its order."""
-    generator = torch.Generator().manual_seed(0)
-    device = choose_device()
+def _embedding(network: nn.Module, images: Tensor) -> Action:
+    network.eval()
+
+    def embed() -> None:
+        with torch.no_grad():
+            for part in torch.split(images.to(choose_device()), _AT_ONCE):
+                network(part.float() / 255)
+
+    return embed
+
+
+def _plain(
+    setting: Workload, images: ImageSet, spec: EpisodeSpec, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[nn.Module, Following]:
+    """Episodes drawn with PyTorch's permutations and embedded in one pass; labels follow from their order."""
+    generator, device = torch.Generator().manual_seed(0), choose_device()
+    network = _plain_conv4(setting.image_shape[0]).to(memory_format=layout)  # type: ignore[call-overload]
+    network.register_forward_pre_hook(lambda _, given: (given[0].contiguous(memory_format=layout),))
     pixels = images.images.to(device)
     starts, sizes = images.class_starts.tolist(), images.class_sizes.tolist()
     labels = torch.arange(spec.way, device=device).repeat_interleave(spec.num_query)
@@ -168,18 +208,7 @@ def _plain_logits(network: nn.Module, images: ImageSet, spec: EpisodeSpec) -> Ca
         prototypes = embedded[:, : spec.shot].mean(1)
         return -torch.cdist(embedded[:, spec.shot :].flatten(0, 1), prototypes).square(), labels
 
-    return following
-
-
-def _plain_step(setting: Workload, train_set: ImageSet) -> Action:
-    network = _plain_conv4(setting.image_shape[0])
-    following = _plain_logits(network, train_set, setting.train)
-    return _stepping(network, lambda: functional.cross_entropy(*following()))
-
-
-def _plain_episode(setting: Workload, test_set: ImageSet) -> Action:
-    network = _plain_conv4(setting.image_shape[0])
-    return _testing(network, _plain_logits(network, test_set, setting.test))
+    return network, following
 
 
 class _InMemory(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -202,7 +231,7 @@ def _takes_a_data_source(sampler: object, data_source: object = None) -> None:
     """What easyfsl 1.5 hands to PyTorch's Sampler as it begins; PyTorch dropped it, and it was never used."""
 
 
-def _easyfsl_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
+def _easyfsl(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Following]:
     """easyfsl's Prototypical Networks behind its TaskSampler, in the order of its tutorials."""
     device = choose_device()
     held = _InMemory(images)
@@ -222,16 +251,7 @@ def _easyfsl_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> t
     return network, following
 
 
-def _easyfsl_step(setting: Workload, train_set: ImageSet) -> Action:
-    network, following = _easyfsl_logits(setting, train_set, setting.train)
-    return _stepping(network, lambda: functional.cross_entropy(*following()))
-
-
-def _easyfsl_episode(setting: Workload, test_set: ImageSet) -> Action:
-    return _testing(*_easyfsl_logits(setting, test_set, setting.test))
-
-
-def _learn2learn_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Any]:
+def _learn2learn(setting: Workload, images: ImageSet, spec: EpisodeSpec) -> tuple[nn.Module, Following]:
     """learn2learn's tasks, its CNN4Backbone, its partition of a task and its PrototypicalClassifier."""
     device, learn2learn = choose_device(), learn2learn_adapter.import_learn2learn()
     tasks = learn2learn_adapter.to_task_dataset(images, spec)
@@ -248,22 +268,14 @@ def _learn2learn_logits(setting: Workload, images: ImageSet, spec: EpisodeSpec) 
     return network, following
 
 
-def _learn2learn_step(setting: Workload, train_set: ImageSet) -> Action:
-    network, following = _learn2learn_logits(setting, train_set, setting.train)
-    return _stepping(network, lambda: functional.cross_entropy(*following()))
-
-
-def _learn2learn_episode(setting: Workload, test_set: ImageSet) -> Action:
-    return _testing(*_learn2learn_logits(setting, test_set, setting.test))
-
-
 def _why_no_easyfsl() -> str:
     if importlib.util.find_spec("easyfsl") is None:
         return "easyfsl is not installed: `pip install easyfsl` (or the extra `peers`) brings it"
     return ""
 
 
-_EACH_ALONE = "embeds the images of every episode anew; a sample of episodes is timed and scaled to 10,000"
+_EACH_ALONE = "embeds the images of every episode anew; the time of one is taken 10,000 times"
+_PLAIN = "float32, {}, convolution, batch norm, ReLU, pooling; drawn by randperm"
 
 CONTENDERS = {
     "ours": Contender(
@@ -271,30 +283,48 @@ CONTENDERS = {
         "drawn, gathered, channels-last, bf16 where the hardware has it, pooling before ReLU, "
         "the first block of gray images on patches, freed memory kept",
         "embeds every test image once, then scores all 10,000 episodes on the table",
-        _our_step,
         None,
     ),
-    "plain": Contender(
-        "plain PyTorch",
-        "float32, channels first, convolution, batch norm, ReLU, pooling; drawn by randperm",
+    "plain": Contender("plain PyTorch", _PLAIN.format("channels first"), _EACH_ALONE, _plain),
+    "plain-channels-last": Contender(
+        "plain PyTorch, channels-last",
+        _PLAIN.format("channels last"),
         _EACH_ALONE,
-        _plain_step,
-        _plain_episode,
+        partial(_plain, layout=torch.channels_last),
     ),
     "easyfsl": Contender(
         "easyfsl",
         "TaskSampler and DataLoader over float images in memory, PrototypicalNetworks on the plain Conv4",
         _EACH_ALONE,
-        _easyfsl_step,
-        _easyfsl_episode,
+        _easyfsl,
         _why_no_easyfsl,
     ),
     "learn2learn": Contender(
         "learn2learn",
         "Taskset over images in memory, CNN4Backbone, partition_task, PrototypicalClassifier",
         _EACH_ALONE,
-        _learn2learn_step,
-        _learn2learn_episode,
+        _learn2learn,
         learn2learn_adapter.why_not,
     ),
 }
+
+
+def ratios(measured: list[dict[str, Any]]) -> list[Figure]:
+    """How many times faster our step, our test and our embedding are than those of each other contender."""
+    ours = {line["setting"]: line for line in measured if line["name"] == "ours"}
+    kinds = {
+        "step_ms": ("step", "ms", "training"),
+        "test_s": ("10,000 test episodes", "s", "testing"),
+        "embedding_ms": ("embedding 1,024 images", "ms", "training"),
+    }
+    return [
+        figure(
+            f"{line['setting']}: {what} against {line['title']}",
+            line[key] / own[key],
+            "times faster",
+            f"{line['title']} {line[key]:,.0f} {unit}, ours {own[key]:,.1f} {unit}; {line[how]}",
+        )
+        for line in measured
+        if (own := ours[line["setting"]]) is not line
+        for key, (what, unit, how) in kinds.items()
+    ]

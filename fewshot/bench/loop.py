@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,23 @@ from torch import Tensor, nn
 
 from episodes.files import data_root
 from episodes.sampler import EpisodeSampler, TrainingSampler
-from episodes.types import ImageSet
-from fewshot.bench.basics import SETTINGS, Measurement, Workload, image_set, in_a_process, setting_named, synchronized
+from fewshot.bench.basics import (
+    SETTINGS,
+    Action,
+    Figure,
+    best_seconds,
+    figure,
+    fresh_method,
+    image_set,
+    in_a_process,
+    precision_here,
+    seconds,
+    setting_named,
+)
 from fewshot.evaluation.evaluate import embed_all
+from fewshot.models.batches import episode_images
 from fewshot.models.encoders.base import Encoder
-from fewshot.models.factory import build_method, place
-from fewshot.models.hardware import Precision, choose_device, choose_precision, keep_freed_memory
+from fewshot.models.hardware import Precision, choose_device, keep_freed_memory
 from fewshot.models.methods import Method
 from fewshot.progress import Reporter
 from fewshot.statistics.intervals import Interval
@@ -84,18 +96,35 @@ def measure_loops(root: Path | None, reporter: Reporter, *, quick: bool = False)
 def measure_one(setting_name: str, root: str, budget: str, rounds: str) -> dict[str, Any]:
     """Figures of one setting; bare steps and the loop take turns, ``budget`` seconds each, ``rounds`` times."""
     keep_freed_memory()
-    setting, device = setting_named(setting_name), choose_device()
-    precision = choose_precision("auto", device)
-    train_set, pixels = image_set(setting, Path(root), "train", Reporter())
-    method = place(build_method("proto", {}, "conv4", {}, train_set.image_shape, seed=0), device)
-    work = convolution_work(method.encoder)
-    bare = _bare_step(setting, method, train_set, precision)
-    bare_s, loop_s = _in_turns(setting, method, train_set, bare, precision, (float(budget), int(rounds)))
-    embedding_s = _embedding_seconds(method, train_set, precision)
-    images = setting.train.way * (setting.train.shot + setting.train.num_query)
-    looked_at = train_set.images[:_EMBEDDED]
+    setting, precision = setting_named(setting_name), precision_here()
+    train_set, pixels = image_set(setting, Path(root), "train")
+    method = fresh_method("proto", train_set.image_shape)
+    work, episodes = convolution_work(method.encoder), EpisodeSampler(train_set, setting.train, seed=0)
+    recipe = find_recipe("fast", setting.dataset, setting.train.shot)
+    optimizer = optimizer_for(method, recipe)
+    images, drawn = train_set.images.to(method.encoder.mean.device), episodes.batch(0, _DRAWN)
+    numbers = itertools.cycle(range(_DRAWN))
+
+    def bare() -> Tensor:
+        return train_step(method, optimizer, images, drawn.part(next(numbers), 1), precision)
+
+    def embed() -> Tensor:
+        return embed_all(method, train_set.images[:_EMBEDDED], precision)
+
+    def deliver() -> None:
+        for episode in episodes.steps(0, _DRAWN, images.device):
+            episode_images(images, episode)
+
     method.train()
-    training_shares = shares_of_time(lambda: [bare(number) for number in range(3)])
+    steps = max(3, round(float(budget) / best_seconds(bare, 0.0)))
+    whole = partial(training_seconds, method, episodes, replace(recipe, train_episodes=steps, turns=None), precision)
+    bare_s, loop_s = _in_turns(
+        int(rounds), lambda: seconds(lambda: [bare() for _ in range(steps)]) / steps, lambda: whole() / steps
+    )
+    method.train()
+    training_shares = shares_of_time(lambda: [bare() for _ in range(3)])
+    embedding_s = best_seconds(embed, float(budget)) / len(train_set.images[:_EMBEDDED])
+    per_step = setting.train.num_images
     return {
         "setting": setting_name,
         "pixels": pixels,
@@ -103,52 +132,20 @@ def measure_one(setting_name: str, root: str, budget: str, rounds: str) -> dict[
         "bare_ms": 1000 * bare_s,
         "loop_ms": 1000 * loop_s,
         "overhead_percent": 100 * (loop_s / bare_s - 1),
-        "training_images_per_s": images / loop_s,
-        "training_gflops": work.training * images / loop_s / 1e9,
+        "delivery_ms": 1000 * best_seconds(deliver, float(budget) / 4) / _DRAWN,
+        "training_images_per_s": per_step / loop_s,
+        "training_gflops": work.training * per_step / loop_s / 1e9,
         "training_shares": training_shares,
-        "embedding_images_per_s": len(looked_at) / embedding_s,
-        "embedding_gflops": work.embedding * len(looked_at) / embedding_s / 1e9,
-        "embedding_shares": shares_of_time(lambda: embed_all(method, looked_at, precision)),
+        "embedding_images_per_s": 1 / embedding_s,
+        "embedding_gflops": work.embedding / embedding_s / 1e9,
+        "embedding_shares": shares_of_time(embed),
     }
 
 
-def _bare_step(setting: Workload, method: Method, train_set: ImageSet, precision: Precision) -> Callable[[int], Tensor]:
-    """Forward, backward and optimizer on episodes that were drawn before."""
-    optimizer = optimizer_for(method, find_recipe("fast", setting.dataset, setting.train.shot))
-    images = train_set.images.to(method.encoder.mean.device)
-    drawn = EpisodeSampler(train_set, setting.train, seed=0).batch(0, _DRAWN)
-    return lambda number: train_step(method, optimizer, images, drawn.part(number % _DRAWN, 1), precision)
-
-
-def _in_turns(
-    setting: Workload,
-    method: Method,
-    train_set: ImageSet,
-    bare: Callable[[int], Tensor],
-    precision: Precision,
-    effort: tuple[float, int],
-) -> tuple[float, float]:
-    """Seconds of a bare step and of one within the loop: the medians over rounds in which both run as many steps."""
-    method.train()
-    for number in range(3):
-        bare(number)
-    one = _seconds(lambda: bare(0))
-    budget, rounds = effort
-    steps = max(3, round(budget / one))
-    episodes = EpisodeSampler(train_set, setting.train, seed=0)
-    bare_times, loop_times = [], []
-    for _ in range(rounds):
-        bare_times.append(_seconds(lambda: [bare(number) for number in range(steps)]) / steps)
-        loop_times.append(_loop_seconds(setting, method, episodes, precision, steps) / steps)
-    return statistics.median(bare_times), statistics.median(loop_times)
-
-
-def _loop_seconds(
-    setting: Workload, method: Method, episodes: EpisodeSampler, precision: Precision, steps: int
-) -> float:
-    """Seconds of so many steps within the training loop."""
-    recipe = find_recipe("fast", setting.dataset, setting.train.shot)
-    return training_seconds(method, episodes, replace(recipe, train_episodes=steps, turns=None), precision)
+def _in_turns(rounds: int, *clocks: Callable[[], float]) -> list[float]:
+    """The median of what each clock says, over rounds in which all take turns."""
+    told = [[clock() for clock in clocks] for _ in range(rounds)]
+    return [statistics.median(times) for times in zip(*told, strict=True)]
 
 
 def training_seconds(method: Method, sampler: TrainingSampler, recipe: Recipe, precision: Precision) -> float:
@@ -161,7 +158,7 @@ def training_seconds(method: Method, sampler: TrainingSampler, recipe: Recipe, p
         def loop() -> None:
             train(method, sampler, recipe, no_look, precision=precision, state_path=state, on_progress=report)
 
-        return _seconds(loop)
+        return seconds(loop)
 
 
 def no_look(method: Method) -> Interval:  # noqa: ARG001
@@ -169,24 +166,10 @@ def no_look(method: Method) -> Interval:  # noqa: ARG001
     return Interval(0.5, 0.0, 1)
 
 
-def _embedding_seconds(method: Method, train_set: ImageSet, precision: Precision) -> float:
-    """Seconds to embed ``_EMBEDDED`` images (or what there is): the best of five."""
-    images = train_set.images[:_EMBEDDED]
-    return min(_seconds(lambda: embed_all(method, images, precision)) for _ in range(5))
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    synchronized()
-    return time.perf_counter() - start
-
-
-def shares_of_time(action: Callable[[], object]) -> dict[str, float]:
+def shares_of_time(action: Action) -> dict[str, float]:
     """Percent of an action's time by kind of operation, as PyTorch's profiler sees it; ``other`` is the rest."""
     with torch.profiler.profile(acc_events=True) as profile:
-        action()
-        synchronized()
+        seconds(action)
     spent = dict.fromkeys([*_KINDS, "other"], 0.0)
     for operation in profile.key_averages():
         named = (kind for kind, words in _KINDS.items() if any(word in operation.key.lower() for word in words))
@@ -198,30 +181,31 @@ def shares_of_time(action: Callable[[], object]) -> dict[str, float]:
 def measure_peak(reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
     """The most floating-point operations a second of a large matrix product here, in both precisions."""
     reporter.say("  the machine's peak: large matrix products")
-    device, side = choose_device(), 1024 if quick else 4096
-    found: dict[str, Any] = {"side": side}
+    side, found = 1024 if quick else 4096, dict[str, Any]()
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right = (torch.ones(side, side, dtype=kind, device=device) for _ in range(2))
-        best = min(_seconds(lambda left=left, right=right: left @ right) for _ in range(3 if quick else 8))  # type: ignore[misc]
-        found[f"{name}_gflops"] = 2 * side**3 / best / 1e9
-    return found
+        left, right = (torch.ones(side, side, dtype=kind, device=choose_device()) for _ in range(2))
+        found[f"{name}_gflops"] = (
+            2 * side**3 / best_seconds(partial(torch.matmul, left, right), 0.1 if quick else 3) / 1e9
+        )
+    return found | {"side": side}
 
 
-def peak_figures(peak: dict[str, Any]) -> list[Measurement]:
-    """As lines of the table."""
-    what = f"a matrix product of {peak['side']}x{peak['side']}, the best of several"
-    return [Measurement(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in ("fp32", "bf16")]
-
-
-def loop_figures(loops: list[dict[str, Any]]) -> list[Measurement]:
+def loop_figures(loops: list[dict[str, Any]], peak: dict[str, Any]) -> list[Figure]:
     """As lines of the table."""
     figures = []
     for loop in loops:
-        what = f"train() {loop['loop_ms']:.1f} ms a step, the bare step {loop['bare_ms']:.1f} ms; {loop['pixels']}"
-        name, rate = loop["setting"], "in the convolutions alone counted"
+        name, what = loop["setting"], f"Conv4 ProtoNet, {loop['precision']}, {loop['pixels']}"
+        against = f"train() {loop['loop_ms']:.1f} ms a step, the bare step {loop['bare_ms']:.1f} ms"
+        rate, delivery = "in the convolutions alone counted", loop["delivery_ms"]
         figures += [
-            Measurement(f"{name}: overhead of the loop", loop["overhead_percent"], "%", what),
-            Measurement(f"{name}: training rate", loop["training_gflops"], "GFLOP/s", rate),
-            Measurement(f"{name}: embedding rate", loop["embedding_gflops"], "GFLOP/s", rate),
+            figure(f"{name}: delivery", 1000 / delivery, "episodes/s", f"drawn and gathered, {loop['pixels']}"),
+            figure(f"{name}: delivery share", 100 * delivery / loop["bare_ms"], "%", "delivery / training step"),
+            figure(f"{name}: training step", loop["loop_ms"], "ms", what),
+            figure(f"{name}: training", loop["training_images_per_s"], "images/s", what),
+            figure(f"{name}: overhead of the loop", loop["overhead_percent"], "%", against),
+            figure(f"{name}: training rate", loop["training_gflops"], "GFLOP/s", rate),
+            figure(f"{name}: embedding", loop["embedding_images_per_s"], "images/s", what),
+            figure(f"{name}: embedding rate", loop["embedding_gflops"], "GFLOP/s", rate),
         ]
-    return figures
+    what = f"a matrix product of {peak['side']}x{peak['side']}, the best of several"
+    return figures + [figure(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in ("fp32", "bf16")]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,24 @@ from episodes.files import data_root
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import SETTINGS, Measurement, Workload, image_set, in_a_process, load_before
+from fewshot.bench.basics import (
+    SETTINGS,
+    Figure,
+    Workload,
+    about_here,
+    figure,
+    fresh_method,
+    image_set,
+    in_a_process,
+    precision_here,
+    seconds,
+)
 from fewshot.bench.loop import training_seconds
 from fewshot.evaluation.evaluate import embed_all, score_episodes
-from fewshot.models.factory import build_method, place
-from fewshot.models.hardware import (
-    Precision,
-    choose_device,
-    choose_precision,
-    describe_machine,
-    keep_freed_memory,
-    peak_megabytes,
-)
+from fewshot.models.hardware import Precision, choose_device, keep_freed_memory, peak_megabytes
 from fewshot.models.methods import METHODS, Method
 from fewshot.models.methods.hausdorff import Hausdorff
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit
 from fewshot.training.recipes import Recipe, find_recipe
 
 _FEW, _MORE, _MANY = (5, 1), (20, 1), (20, 5)  # way and shot that are timed; that are looked at for memory
@@ -39,8 +41,8 @@ _WARM_UP, _STEPS = 5, 40  # training steps that are not timed, and that are
 
 def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
     """A training step, and seconds and memory of 10,000 Omniglot test episodes; of one method, or of ``all``."""
-    names, load = [*METHODS] if wanted == "all" else [wanted], load_before()
-    figures: list[Measurement] = []
+    about, names = about_here(), [*METHODS] if wanted == "all" else [wanted]
+    figures: list[Figure] = []
     for number, name in enumerate(names):
         if reason := _why_not(METHODS.get(name)):
             if wanted != "all":
@@ -49,17 +51,9 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
             continue
         reporter.test_progress(f"measuring {name}", number, len(names))
         words = (name, str(data_root(root)), *(("1000", "3") if quick else ("10000", str(_STEPS))))
-        measured = in_a_process("fewshot.bench.methods:measure_one", *words)
-        figures += [Measurement(**figure) for figure in measured]
+        figures += in_a_process("fewshot.bench.methods:measure_one", *words)
     reporter.test_progress("measuring", len(names), len(names))
-    measurements = [figure.__dict__ for figure in figures]
-    return {
-        "machine": describe_machine(choose_device()),
-        "commit": commit(),
-        "load": load,
-        "measurements": measurements,
-        "of_models": wanted,
-    }
+    return about | {"measurements": figures, "of_models": wanted}
 
 
 def _why_not(method_class: type[Method]) -> str:
@@ -69,45 +63,40 @@ def _why_not(method_class: type[Method]) -> str:
     return "it learns anew in every episode, and 10,000 take hours" if method_class.adapts else ""
 
 
-def measure_one(name: str, root: str, num_episodes: str, steps: str) -> list[dict[str, Any]]:
+def measure_one(name: str, root: str, num_episodes: str, steps: str) -> list[Figure]:
     """The figures of one method as plain data. Its weights are those it begins with: speed is the same."""
     keep_freed_memory()
-    test_set, pixels = image_set(SETTINGS[0], Path(root), "test", Reporter())
-    device = choose_device()
-    precision = choose_precision("auto", device)
-    method_class = METHODS.get(name)
-    method = place(build_method(name, {}, method_class.default_encoder, {}, test_set.image_shape, seed=0), device)
+    test_set, pixels = image_set(SETTINGS[0], Path(root), "test")
+    precision, method = precision_here(), fresh_method(name, test_set.image_shape)
     method.trained = True
-    start = time.perf_counter()
-    table = embed_all(method, test_set.images, precision)
-    embedding = time.perf_counter() - start
-    scoring, of_more = (_score(method, table, test_set, what, int(num_episodes), precision) for what in (_FEW, _MORE))
-    _score(method, table, test_set, _MANY, 256, precision)
+    tables: list[torch.Tensor] = []
+    embedding = seconds(lambda: tables.append(embed_all(method, test_set.images, precision)))
+    score = partial(_score, method, tables[0], test_set, precision)
+    scoring, of_more = score(_FEW, int(num_episodes)), score(_MORE, int(num_episodes))
+    score(_MANY, 256)
     peak = peak_megabytes() / 2**10
-    rest, count = f"{pixels}, {device.type} {precision}", f"{int(num_episodes):,} episodes"
-    few, more = (f"embedding {embedding:.1f} s + scoring {seconds:.1f} s, {rest}" for seconds in (scoring, of_more))
-    figures = (
-        Measurement(f"{name}: {count} 5w1s15q", embedding + scoring, "s", few),
-        Measurement(f"{name}: {count} 20w1s15q", embedding + of_more, "s", more),
-        Measurement(f"{name}: peak memory at 20w5s15q", peak, "GB", "resident, of the whole process"),
-    )
-    trained = () if method_class.trains_on == "nothing" else (_training_step(name, Path(root), int(steps), precision),)
-    return [figure.__dict__ for figure in (*figures, *trained)]
+    rest, count = f"{pixels}, {choose_device().type} {precision}", f"{int(num_episodes):,} episodes"
+    few, more = (f"embedding {embedding:.1f} s + scoring {spent:.1f} s, {rest}" for spent in (scoring, of_more))
+    trained = METHODS.get(name).trains_on != "nothing"
+    return [
+        figure(f"{name}: {count} 5w1s15q", embedding + scoring, "s", few),
+        figure(f"{name}: {count} 20w1s15q", embedding + of_more, "s", more),
+        figure(f"{name}: peak memory at 20w5s15q", peak, "GB", "resident, of the whole process"),
+        *([_training_step(name, Path(root), int(steps), precision)] if trained else []),
+    ]
 
 
-def _training_step(name: str, root: Path, steps: int, precision: Precision) -> Measurement:
+def _training_step(name: str, root: Path, steps: int, precision: Precision) -> Figure:
     """A step of the fast recipe within the training loop, on as many labeled images as the setting has for all."""
-    setting, method_class = SETTINGS[0], METHODS.get(name)
-    train_set, pixels = image_set(setting, root, "train", Reporter())
-    shape, num_classes = train_set.image_shape, train_set.num_classes
-    method = build_method(name, {}, method_class.default_encoder, {}, shape, seed=0, num_classes=num_classes)
-    place(method, choose_device())
+    setting = SETTINGS[0]
+    train_set, pixels = image_set(setting, root, "train")
+    method = fresh_method(name, train_set.image_shape, train_set.num_classes)
     recipe = find_recipe("fast", setting.dataset, setting.train.shot, name)
     sampler, images = _training_sampler(setting, method, train_set, recipe)
     training_seconds(method, sampler, replace(recipe, train_episodes=_WARM_UP), precision)
-    seconds = training_seconds(method, sampler, replace(recipe, train_episodes=steps), precision) / steps
-    rate = f"{images / seconds:,.0f} images/s, {images} a step, {precision}, {pixels}"
-    return Measurement(f"{name}: training step", 1000 * seconds, "ms", rate)
+    spent = training_seconds(method, sampler, replace(recipe, train_episodes=steps), precision) / steps
+    rate = f"{images / spent:,.0f} images/s, {images} a step, {precision}, {pixels}"
+    return figure(f"{name}: training step", 1000 * spent, "ms", rate)
 
 
 def _training_sampler(
@@ -128,14 +117,12 @@ def _score(
     method: Method,
     table: torch.Tensor,
     test_set: ImageSet,
+    precision: Precision,
     way_shot: tuple[int, int],
     num_episodes: int,
-    precision: Any,
 ) -> float:
     """Seconds that scoring takes."""
     unlabeled = _UNLABELED if method.uses_unlabeled else 0
     queries = min(_QUERIES, int(test_set.class_sizes.min()) - way_shot[1] - unlabeled)
     sampler = EpisodeSampler(test_set, EpisodeSpec(*way_shot, queries, unlabeled), seed=0)
-    start = time.perf_counter()
-    score_episodes(method, table, sampler, num_episodes, precision)
-    return time.perf_counter() - start
+    return seconds(lambda: score_episodes(method, table, sampler, num_episodes, precision))

@@ -21,13 +21,11 @@ from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
-from fewshot.bench.basics import Measurement, in_a_process, load_before
+from fewshot.bench.basics import Figure, about_here, figure, fresh_method, in_a_process, seconds
 from fewshot.evaluation.evaluate import score_episodes
 from fewshot.models.batches import episode_images
-from fewshot.models.factory import build_method
-from fewshot.models.hardware import choose_device, describe_machine, keep_freed_memory, peak_megabytes
+from fewshot.models.hardware import keep_freed_memory, peak_megabytes
 from fewshot.progress import Reporter
-from fewshot.records.provenance import commit, versions
 
 IMAGE_SHAPE = (1, 8, 8)
 FLAT_AXES = ("classes", "images", "episodes")
@@ -105,7 +103,7 @@ def points_of(sizes: Sizes) -> list[Point]:
 
 def measure_scaling(root: Path | None, reporter: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     """Every point, how flat each axis is, and what scoring takes of memory; as plain data."""
-    sizes, load = sizes or Sizes(), load_before()
+    sizes, about = sizes or Sizes(), about_here()
     points = points_of(sizes)
     with image_file(data_root(root), sizes.images[-1], reporter) as images:
         for number in range(sizes.rounds):
@@ -117,11 +115,7 @@ def measure_scaling(root: Path | None, reporter: Reporter, sizes: Sizes | None =
         reporter.say(f"memory of scoring {episodes:,} episodes, {way}-way {shot}-shot ...")
         scoring.append(in_a_process("fewshot.bench.scaling:scoring_memory", str(way), str(shot), str(episodes)))
     flat = {axis: _spread([point for point in points if point.axis == axis]) for axis in FLAT_AXES}
-    content = {
-        "machine": describe_machine(choose_device()),
-        "versions": versions(),
-        "commit": commit(),
-        "load": load,
+    content = about | {
         "image_shape": list(IMAGE_SHAPE),
         "file_mb": sizes.images[-1] * _ROW_BYTES / 1e6,
         "points": [asdict(point) | {"value": point.value} for point in points],
@@ -130,13 +124,13 @@ def measure_scaling(root: Path | None, reporter: Reporter, sizes: Sizes | None =
         "scoring": scoring,
         "scoring_ceiling_mb": SCORING_CEILING_MB,
     }
-    return content | {"measurements": [asdict(figure) for figure in figures(content)]}
+    return content | {"measurements": figures(content)}
 
 
-def figures(content: dict[str, Any]) -> list[Measurement]:
+def figures(content: dict[str, Any]) -> list[Figure]:
     """As lines of the table."""
     found = [
-        Measurement(
+        figure(
             f"{point['axis']} {point['value']:,}: an episode",
             point["drawing_us"] + point["gathering_us"],
             "µs",
@@ -145,14 +139,12 @@ def figures(content: dict[str, Any]) -> list[Measurement]:
         for point in content["points"]
     ]
     found += [
-        Measurement(f"along {axis}", ratio, "largest / smallest", f"flat means {content['flat_within']} at most")
+        figure(f"along {axis}", ratio, "largest / smallest", f"flat means {content['flat_within']} at most")
         for axis, ratio in content["largest_over_smallest"].items()
     ]
     ceiling = f"on top of what the process held before; the ceiling is {content['scoring_ceiling_mb']:,} MB"
     return found + [
-        Measurement(
-            f"scoring {line['episodes']:,} episodes {line['way']}w{line['shot']}s", line["added_mb"], "MB", ceiling
-        )
+        figure(f"scoring {line['episodes']:,} episodes {line['way']}w{line['shot']}s", line["added_mb"], "MB", ceiling)
         for line in content["scoring"]
     ]
 
@@ -216,19 +208,17 @@ def scoring_memory(way: str, shot: str, episodes: str) -> dict[str, Any]:
     starts = np.arange(num_classes + 1, dtype=np.int64) * per_class
     nothing = torch.zeros(len(table), 1, 1, 1, dtype=torch.uint8)
     test_set = ImageSet(nothing, starts, ("",) * num_classes, "scaling", "test")
-    method = build_method("proto", {}, "conv4", {}, (1, 28, 28), seed=0)
+    method = fresh_method("proto", (1, 28, 28))
     sampler = EpisodeSampler(test_set, EpisodeSpec(int(way), int(shot), 15), seed=0)
     score_episodes(method, table, sampler, 2)
     before = peak_megabytes()
-    start = time.perf_counter()
-    score_episodes(method, table, sampler, int(episodes))
-    seconds = time.perf_counter() - start
+    spent = seconds(lambda: score_episodes(method, table, sampler, int(episodes)))
     after = peak_megabytes()
     return {
         "way": int(way),
         "shot": int(shot),
         "episodes": int(episodes),
-        "seconds": seconds,
+        "seconds": spent,
         "process_mb": after,
         "added_mb": after - before,
     }

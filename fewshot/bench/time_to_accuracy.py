@@ -13,11 +13,10 @@ from typing import Any
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.files import data_root
-from fewshot.bench.basics import Measurement, load_before
+from fewshot.bench.basics import about_here, figure, precision_here
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.sweep.executors import Processes
 from fewshot.experiments.sweep.jobs import Job, Place, perform
-from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.models.methods import METHODS
 from fewshot.progress import Reporter
 from fewshot.records.published import published_target
@@ -41,25 +40,6 @@ class Goal:
     num_episodes: int = 10_000
 
 
-@dataclass(frozen=True)
-class Trained:
-    """One training from its first step to its last one, and its test.
-
-    ``training_seconds`` is the wall time of the whole recipe, first step and looks at the validation classes included;
-    ``command_seconds`` that of the whole command: process start, images, training, test, record.
-    """
-
-    seed: int
-    accuracy: float
-    ci95: float
-    training_seconds: float
-    validation_seconds: float
-    test_seconds: float
-    command_seconds: float
-    episodes: int
-    selected_episode: int
-
-
 Run = Callable[[Job, Place], tuple[RunRecord, float]]
 
 
@@ -75,15 +55,15 @@ def measure_time_to_accuracy(
     METHODS.get(goal.model)  # refused here, not in every process
     pixels = open_dataset(goal.dataset, root, reporter=reporter).protocol_name
     target = _published(goal, pixels) if goal.target is None else goal.target
-    trainings: list[Trained] = []
-    load = load_before()
+    trainings: list[dict[str, Any]] = []
+    about = about_here()
     for seed in range(goal.num_seeds):
         reporter.say(f"training {goal.model} on {goal.dataset}, seed {seed} ({seed + 1} of {goal.num_seeds}) ...")
         with tempfile.TemporaryDirectory(prefix="fewshot-bench-") as fresh:
             record, seconds = (run or _run_in_a_process)(_job(goal, seed), Place(Path(fresh), data_root(root)))
         trainings.append(_trained(record, seed, seconds))
-        reporter.say(f"  {100 * trainings[-1].accuracy:.2f} % after {trainings[-1].training_seconds:.1f} s of training")
-    return _summary(goal, target, pixels, trainings) | {"load": load}
+        reporter.say(f"  {100 * record.accuracy:.2f} % after {record.cost.training_seconds:.1f} s of training")
+    return about | _summary(goal, target, pixels, trainings)
 
 
 def _job(goal: Goal, seed: int) -> Job:
@@ -120,33 +100,38 @@ def _published(goal: Goal, pixels: str) -> float:
     return published.accuracy / 100
 
 
-def _trained(record: RunRecord, seed: int, command_seconds: float) -> Trained:
-    return Trained(
-        seed=seed,
-        accuracy=record.accuracy,
-        ci95=record.ci95,
-        training_seconds=record.cost.training_seconds,
-        validation_seconds=record.cost.validation_seconds or 0.0,
-        test_seconds=record.cost.test_seconds,
-        command_seconds=round(command_seconds, 1),
-        episodes=record.history.validations[-1].episode,
-        selected_episode=record.history.selected_episode or 0,
-    )
+def _trained(record: RunRecord, seed: int, command_seconds: float) -> dict[str, Any]:
+    """One training from its first step to its last one, and its test.
+
+    ``training_seconds`` is the wall time of the whole recipe, first step and looks at the validation classes included;
+    ``command_seconds`` that of the whole command: process start, images, training, test, record.
+    """
+    return {
+        "seed": seed,
+        "accuracy": record.accuracy,
+        "ci95": record.ci95,
+        "training_seconds": record.cost.training_seconds,
+        "validation_seconds": record.cost.validation_seconds or 0.0,
+        "test_seconds": record.cost.test_seconds,
+        "command_seconds": round(command_seconds, 1),
+        "episodes": record.history.validations[-1].episode,
+        "selected_episode": record.history.selected_episode or 0,
+    }
 
 
-def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[Trained]) -> dict[str, Any]:
+def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def median(name: str) -> float:
-        return float(statistics.median(getattr(trained, name) for trained in trainings))
+        return float(statistics.median(trained[name] for trained in trainings))
 
-    without = statistics.median(trained.training_seconds - trained.validation_seconds for trained in trainings)
-    accuracy, met = median("accuracy"), sum(trained.accuracy >= target for trained in trainings)
+    without = statistics.median(trained["training_seconds"] - trained["validation_seconds"] for trained in trainings)
+    accuracy, met = median("accuracy"), sum(trained["accuracy"] >= target for trained in trainings)
     setting = f"{goal.model} {pixels} {goal.way}w{goal.shot}s {goal.recipe}"
     over = f"median of {len(trainings)} seeds" if len(trainings) > 1 else "one seed"
     figures = [
-        Measurement(f"{setting}: training", median("training_seconds"), "s", f"the whole recipe, {over}"),
-        Measurement(f"{setting}: without validation", without, "s", f"the steps alone, {over}"),
-        Measurement(f"{setting}: whole command", median("command_seconds"), "s", f"process start to record, {over}"),
-        Measurement(
+        figure(f"{setting}: training", median("training_seconds"), "s", f"the whole recipe, {over}"),
+        figure(f"{setting}: without validation", without, "s", f"the steps alone, {over}"),
+        figure(f"{setting}: whole command", median("command_seconds"), "s", f"process start to record, {over}"),
+        figure(
             f"{setting}: accuracy",
             100 * accuracy,
             "%",
@@ -154,9 +139,9 @@ def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[Trained
         ),
     ]
     return {
-        "machine": describe_machine(choose_device()),
-        "measurements": [asdict(figure) for figure in figures],
+        "measurements": figures,
         "time_to_accuracy": {
+            "precision": precision_here(),
             **{name: value for name, value in asdict(goal).items() if name != "target"},
             "pixels": pixels,
             "target": target,
@@ -166,6 +151,6 @@ def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[Trained
             "median_command_seconds": median("command_seconds"),
             "target_met_by_median": accuracy >= target,
             "seeds_that_met_it": met,
-            "trainings": [asdict(trained) for trained in trainings],
+            "trainings": trainings,
         },
     }

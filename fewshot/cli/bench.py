@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     metavar="GB",
     help="Instead: train from an image file of so many gigabytes, made for it and removed.",
 )
+@click.option(
+    "--isa",
+    type=click.Choice(["avx2"]),
+    help="Compute as a processor with AVX2 and no more would: the page has a column for those without bf16, too.",
+)
 @click.option("--write", is_flag=True, help="Write what was measured, and the page about speed, into --docs.")
 @click.option(
     "--docs",
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
 def bench(**choices: Any) -> None:
     """Measure on the spot: episodes/s, training images/s, seconds for 10,000 test episodes, start-up, memory.
 
-    Beside us: plain PyTorch, and easyfsl and learn2learn where they are installed, on the same work.
+    Beside us: plain PyTorch in both layouts, and easyfsl and learn2learn where they are installed, on the same work.
 
     With --time-to-accuracy: wall time of the whole recipe of --model from nothing, test accuracy and target. With
     --scaling: what an episode costs with up to a million classes and ten million images. With --large-file 50: a
@@ -62,6 +68,8 @@ def bench(**choices: Any) -> None:
     from fewshot.models.hardware import keep_freed_memory
 
     _check_choices(choices)
+    if choices["isa"]:
+        use_avx2_at_most()
     keep_freed_memory()
     with TerminalReporter() as reporter:
         measured = _measured(choices, reporter)
@@ -104,8 +112,23 @@ def _check_choices(choices: Mapping[str, Any]) -> None:
     if len(asked) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
         raise UserError(f"{names} are {len(asked)} measurements: ask for one after the other")
+    if (
+        choices["write"]
+        and choices["isa"]
+        and (choices["scaling"] or choices["large_file"] or choices["model"] == "all")
+    ):
+        raise UserError("the page shows this of one kind of processor alone: leave out --isa, or --write")
     if choices["write"] and choices["model"] not in (None, "all") and not choices["time_to_accuracy"]:
         raise UserError("one model alone is not part of the page about speed: --model all, or leave out --write")
+
+
+def use_avx2_at_most() -> None:
+    """For this process and those that it starts. Raises UserError where PyTorch has chosen otherwise before."""
+    os.environ |= {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    from fewshot.models.hardware import has_avx2_at_most
+
+    if not has_avx2_at_most():
+        raise UserError("PyTorch computes otherwise than with AVX2 here: --isa avx2 needs an x86 processor")
 
 
 def _written(choices: Mapping[str, Any], measured: dict[str, Any]) -> list[Path]:

@@ -64,7 +64,7 @@ def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monk
         assert 50 < part["own_mb"] < 50_000
     page = write_speed(tmp_path, measured)[0].read_text()
     assert "Training from an image file of 0.0 GB" in page
-    later = write_speed(tmp_path, {"machine": found["machine"], "measurements": []})[0].read_text()
+    later = write_speed(tmp_path, found | {"of_models": "all", "measurements": []})[0].read_text()
     assert "Training from an image file" in later  # kept until it is measured anew
 
 

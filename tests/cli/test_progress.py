@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot import progress as told
 from fewshot.cli.progress import SweepReporter
 from fewshot.progress import LineReporter
 from fewshot.training.loop import Progress
@@ -14,7 +13,7 @@ from fewshot.training.loop import Progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, as the test sets it."""
     now = [0.0]
-    monkeypatch.setattr(told.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 

@@ -13,7 +13,6 @@ from fewshot.bench import basics as bench
 from fewshot.bench import libraries as contenders
 from fewshot.bench import loop as bench_loop
 from fewshot.bench import methods as bench_models
-from fewshot.bench import peers as bench_peers
 from fewshot.bench import suite as bench_suite
 
 TINY = bench.Workload(
@@ -30,13 +29,12 @@ def called_here(place_and_name: str, *words: str) -> Any:
 def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """One tiny setting, no images but random ones, three repetitions."""
     monkeypatch.setenv("FEWSHOT_DATA", str(folder))
-    for module in (bench, bench_suite, bench_models, bench_peers, bench_loop):
+    for module in (bench, bench_suite, bench_models, contenders, bench_loop):
         monkeypatch.setattr(module, "SETTINGS", (TINY,))
         monkeypatch.setattr(module, "in_a_process", called_here)
     for module in (bench_models, bench_loop, contenders):
         monkeypatch.setattr(module, "keep_freed_memory", lambda: True)  # it would last beyond the test
-    monkeypatch.setattr(bench_suite, "_TEST_EPISODES", 20)
     monkeypatch.setattr(contenders, "TEST_EPISODES", 20)
-    monkeypatch.setattr(bench_peers, "_QUICK", (1, 0.0))
+    monkeypatch.setattr(contenders, "_QUICK", (2, 0.0))
     monkeypatch.setattr(bench_loop, "_QUICK", ("0", "1"))
     monkeypatch.setattr(bench_loop, "_EMBEDDED", 8)

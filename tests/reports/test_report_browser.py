@@ -13,6 +13,7 @@ import pytest
 from fewshot.records.record import read_records
 from fewshot.reports.html.gallery import read_gallery
 from fewshot.reports.html.page import render
+from made_once import made_once
 from report_records import several
 
 if TYPE_CHECKING:
@@ -47,11 +48,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of made-up records, and that of the published ones with their closeups."""
-    folder = tmp_path_factory.mktemp("pages")
-    (folder / "several.html").write_text(render(several()), encoding="utf-8")
-    published = render(read_records([RESULTS / "runs"]), read_gallery(RESULTS / "closeups.json"))
-    (folder / "published.html").write_text(published, encoding="utf-8")
-    return {path.stem: path for path in folder.glob("*.html")}
+
+    def published() -> str:
+        return render(read_records([RESULTS / "runs"]), read_gallery(RESULTS / "closeups.json"))
+
+    return {
+        "several": made_once(tmp_path_factory, "several.html", lambda: render(several())),
+        "published": made_once(tmp_path_factory, "published.html", published),
+    }
 
 
 def opened(browser: Browser, path: Path, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Seen:

@@ -18,7 +18,8 @@ MACHINE = {"name": "a processor", "cores": 2, "device": "cpu"}
 
 def line(name: str, step_ms: float, test_s: float) -> dict[str, Any]:
     told = {"title": name, "training": "as it goes", "testing": "one by one", "version": "1.0"}
-    return told | {"name": name, "setting": "s", "pixels": "real images", "step_ms": step_ms, "test_s": test_s}
+    times = {"step_ms": step_ms, "test_s": test_s, "embedding_ms": step_ms / 4}
+    return told | times | {"name": name, "setting": "s", "pixels": "real images"}
 
 
 def measured(**more: Any) -> dict[str, Any]:
@@ -28,6 +29,9 @@ def measured(**more: Any) -> dict[str, Any]:
         loop |= {f"{kind}_images_per_s": 3000.0, f"{kind}_gflops": 150.0, f"{kind}_shares": shares}
     return {
         "machine": MACHINE,
+        "versions": {"torch": "2.9"},
+        "commit": "0123456789abcdef",
+        "precision": "bf16",
         "load": 0.1,
         "contenders": [line("ours", 100.0, 10.0), line("easyfsl", 430.0, 500.0)],
         "loops": [loop],
@@ -51,11 +55,23 @@ def test_the_committed_page_is_what_its_figures_generate() -> None:
 
 def test_ratios_and_shares_are_computed_from_the_figures(tmp_path: Path) -> None:
     page = write_speed(tmp_path, measured())[0].read_text(encoding="utf-8")
-    assert "| easyfsl 1.0 | 430 | 4.3 times | 500 | 50.0 times |" in page
+    assert "| easyfsl 1.0 | 430 (4.3 times) | 500 (50.0 times) | 108 (4.3 times) |" in page
     assert "50 % (bf16) | convolution 60 %, batch norm 25 %, pooling 10 % |" in page
-    assert "| s | 100 | 102 | +2.0 % |" in page
+    assert "| s (bf16) | 100 | 102 | +2.0 % |" in page
     assert "| peak memory | 1,234 | MB | resident |" in page
     assert "busy" not in page
+
+
+def test_processors_with_and_without_bf16_stand_side_by_side(tmp_path: Path) -> None:
+    write_speed(tmp_path, measured())
+    slower = [line("ours", 400.0, 20.0), line("easyfsl", 800.0, 600.0), line("plain", 600.0, 500.0)]
+    page = write_speed(tmp_path, measured(precision="fp32", contenders=slower))[0].read_text(encoding="utf-8")
+    assert "| who | step (ms) with bf16 |" in page
+    both = "| easyfsl 1.0 | 430 (4.3 times) | 500 (50.0 times) | 108 (4.3 times) "
+    assert both + "| 800 (2.0 times) | 600 (30.0 times) | 200 (2.0 times) |" in page
+    assert "| plain 1.0 | | | | 600 (1.5 times) |" in page
+    again = write_speed(tmp_path, measured(contenders=[line("ours", 90.0, 10.0)]))[0].read_text(encoding="utf-8")
+    assert "| ours | 90.0 | 10.0 | 22.5 | 400 | 20.0 | 100 |" in again
 
 
 def test_a_busy_machine_is_said_to_have_been_busy(tmp_path: Path) -> None:
@@ -70,7 +86,7 @@ def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) 
     write_speed(tmp_path, goal("proto", 0.989))
     page = write_speed(tmp_path, measured(load=0.2))[0].read_text(encoding="utf-8")
     assert page.count("proto on omniglot, 5-way 1-shot") == 1
-    assert "| fast | 98.80 % | 98.90 % | 2 of 3 seeds | 200 | 180 | 220 |" in page
+    assert "| fast | with bf16 | 98.80 % | 98.90 % | 2 of 3 seeds | 200 | 180 | 220 |" in page
     assert "matching on omniglot" in page
     assert "| easyfsl 1.0 |" in page
     assert [found["model"] for found in json.loads((tmp_path / "speed.json").read_text())["times_to_accuracy"]] == [

@@ -156,7 +156,7 @@ def in_validation(count):
 def at_a_random_moment():
     threading.Timer(0.01 + 0.05 * int.from_bytes(os.urandom(2), "little") / 65536, die).start()
 
-recipe = replace(QUICK, train_episodes=80)
+recipe = replace(QUICK, train_episodes=50)
 deaths = [
     lambda: in_step(2),
     lambda: in_step(11),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from fewshot.reports.rendering import render, table_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PROCESSORS = {"bf16": "with bf16", "fp32": "without bf16"}
+"""Kinds of processors by the precision that is chosen there, and what the page calls them."""
+_COLUMNS = {"step_ms": "step (ms)", "test_s": "10,000 episodes (s)", "embedding_ms": "embedding 1,024 images (ms)"}
 _BUSY = 0.5  # of the cores taken by other work before anything was measured
 
 
@@ -22,7 +25,8 @@ def write_speed(docs: Path, measured: dict[str, Any]) -> list[Path]:
     """Take up what was measured into speed.json under ``docs`` and write the page anew; the files.
 
     Times to accuracy are kept side by side, the newest of each goal; what training and testing cost model by model,
-    and training from a large file, are kept until they are measured anew; all else is replaced.
+    training from a large file, and what was measured on processors with and without bf16 are kept until they are
+    measured anew.
     """
     before = _read(docs / "speed.json")
     goals = {_goal_name(found): found for found in before.get("times_to_accuracy", [])}
@@ -34,7 +38,7 @@ def write_speed(docs: Path, measured: dict[str, Any]) -> list[Path]:
     elif "large_file" in measured:
         content = before | {"large_file": measured["large_file"]}
     else:
-        content = measured | {name: before[name] for name in ("models", "large_file") if name in before}
+        content = before | {"processors": before.get("processors", {}) | {measured["precision"]: measured}}
     content = content | {"times_to_accuracy": [goals[name] for name in sorted(goals)]}
     scaling = _read(docs / "scaling.json")
     return write_files({docs / "speed.md": _page(content, scaling), docs / "speed.json": _json(content)})
@@ -63,7 +67,10 @@ def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
 
 
 def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
-    optional = ("machine", "versions", "commit", "peak", "times_to_accuracy", "models", "large_file")
+    optional = ("times_to_accuracy", "models", "large_file")
+    processors = {
+        PROCESSORS[kind]: content["processors"][kind] for kind in PROCESSORS if kind in content.get("processors", {})
+    }
     return render(
         "speed.md",
         content=dict.fromkeys(optional) | content,
@@ -71,14 +78,18 @@ def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
         number=_number,
         busy=_busy,
         goal_warnings="".join(dict.fromkeys(_busy(goal) for goal in content.get("times_to_accuracy", []))),
-        against_others=_against_others(content.get("contenders", [])),
-        limits=_limits(content) if content.get("loops") and content.get("peak") else None,
+        processors=processors,
+        against_others=_against_others(processors),
+        limits=_limits(processors) if processors else None,
         goals=_goals(content.get("times_to_accuracy", [])),
         models=_models(content.get("models", {}).get("measurements", [])),
-        figures=table_of(
-            {"what": line["name"], "value": _number(line["value"]), "unit": line["unit"], "how": line["what"]}
-            for line in content.get("measurements", [])
-        ),
+        figures={
+            name: table_of(
+                {"what": line["name"], "value": _number(line["value"]), "unit": line["unit"], "how": line["what"]}
+                for line in processor["measurements"]
+            )
+            for name, processor in processors.items()
+        },
     )
 
 
@@ -92,7 +103,8 @@ def _json(content: dict[str, Any]) -> str:
 
 
 def _goal_name(goal: dict[str, Any]) -> str:
-    return f"{goal['pixels']} {goal['model']} {goal['way']:03}w{goal['shot']:03}s {goal['recipe']}"
+    on = goal.get("precision", "bf16")  # which older ones do not say
+    return f"{goal['pixels']} {goal['model']} {goal['way']:03}w{goal['shot']:03}s {goal['recipe']} {on}"
 
 
 def _busy(content: dict[str, Any]) -> str:
@@ -110,32 +122,26 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _against_others(lines: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """A table for each setting: every library's times, and how many times as fast ours is."""
-    tables = {}
-    for setting in dict.fromkeys(line["setting"] for line in lines):
-        here = [line for line in lines if line["setting"] == setting]
-        ours = next(line for line in here if line["name"] == "ours")
-        rows = []
-        for line in here:
-            ratios = ["" if line is ours else f"{line[key] / ours[key]:.1f} times" for key in ("step_ms", "test_s")]
-            row = {
-                "who": line["title"] if line is ours else f"{line['title']} {line['version']}",
-                "training step (ms)": _number(line["step_ms"]),
-                "ours is faster": ratios[0],
-                "10,000 test episodes (s)": _number(line["test_s"]),
-                "ours is faster by": ratios[1],
-            }
-            rows.append(row)
-        tables[f"{setting} ({ours['pixels']})"] = table_of(rows)
-    return tables
+def _against_others(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """A table for each setting: every library's times on each kind of processor, and how many times ours that is."""
+    lines = [(kind, line) for kind, processor in processors.items() for line in processor["contenders"]]
+    ours = {(kind, line["setting"]): line for kind, line in lines if line["name"] == "ours"}
+    settings: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, line in lines:
+        own = ours[kind, line["setting"]]
+        who = line["title"] if line is own else f"{line['title']} {line['version']}"
+        row = settings.setdefault(f"{line['setting']} ({own['pixels']})", {}).setdefault(who, {"who": who})
+        for key, column in _COLUMNS.items():
+            if key in line:  # older measurements lack the embedding
+                times = "" if line is own else f" ({line[key] / own[key]:.1f} times)"
+                row[f"{column} {kind}"] = f"{_number(line[key])}{times}"
+    return {setting: table_of(rows.values()).fillna("") for setting, rows in settings.items()}
 
 
-def _limits(content: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _limits(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
     """What the time goes into, and what the training loop adds to a bare step."""
-    loops, peak = content["loops"], content["peak"]
-    rows = []
-    for loop in loops:
+    rates, overheads = [], []
+    for loop, peak in ((loop, processor["peak"]) for processor in processors.values() for loop in processor["loops"]):
         best = peak[f"{loop['precision']}_gflops"]
         for kind in ("training", "embedding"):
             rate = loop[f"{kind}_gflops"]
@@ -147,17 +153,15 @@ def _limits(content: dict[str, Any]) -> dict[str, pd.DataFrame]:
                 "of the peak": f"{100 * rate / best:.0f} % ({loop['precision']})",
                 "most of the time goes into": ", ".join(f"{name} {share:.0f} %" for name, share in shares),
             }
-            rows.append(row)
-    overhead = (
-        {
-            "setting": loop["setting"],
+            rates.append(row)
+        overhead = {
+            "setting": f"{loop['setting']} ({loop['precision']})",
             "bare step (ms)": _number(loop["bare_ms"]),
             "step within train() (ms)": _number(loop["loop_ms"]),
             "overhead": f"{loop['overhead_percent']:+.1f} %",
         }
-        for loop in loops
-    )
-    return {"rates": table_of(rows), "overhead": table_of(overhead)}
+        overheads.append(overhead)
+    return {"rates": table_of(rates), "overhead": table_of(overheads)}
 
 
 def _goals(goals: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -165,6 +169,7 @@ def _goals(goals: Sequence[dict[str, Any]]) -> pd.DataFrame:
         {
             "what": f"{goal['model']} on {goal['pixels']}, {goal['way']}-way {goal['shot']}-shot",
             "recipe": goal["recipe"],
+            "processor": PROCESSORS[goal.get("precision", "bf16")],
             "target": f"{100 * goal['target']:.2f} %",
             "accuracy": f"{100 * goal['median_accuracy']:.2f} %",
             "target met": f"{goal['seeds_that_met_it']} of {len(goal['trainings'])} seeds",

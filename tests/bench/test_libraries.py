@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from fewshot.bench import libraries as contenders
-from fewshot.bench.libraries import CONTENDERS
+from fewshot.bench.libraries import CONTENDERS, our_step, ratios, scoring, stepping
 from fewshot.bench.loop import convolution_work
-from fewshot.bench.peers import ratios
 from fewshot.models import learn2learn_adapter
 from fewshot.models.encoders.conv import Conv4
 from toy_bench import TINY
@@ -28,7 +29,7 @@ def test_plain_conv4_gives_the_embeddings_of_ours_for_the_same_weights(training:
     assert torch.allclose(ours(images), plain(images.float() / 255), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "easyfsl", "learn2learn"])
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "ours"])
 def test_a_contender_labels_its_episodes_rightly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of a class are all alike here and the network is the identity: every query finds its class."""
     if reason := CONTENDERS[name].why_not():
@@ -37,9 +38,9 @@ def test_a_contender_labels_its_episodes_rightly(name: str, monkeypatch: pytest.
     if name == "learn2learn":
         models = learn2learn_adapter.import_learn2learn().vision.models
         monkeypatch.setattr(models, "CNN4Backbone", lambda **_: nn.Identity())
-    episode = CONTENDERS[name].episode
-    assert episode is not None
-    test = episode(TINY, toy_set(noise=0))
+    opponent = CONTENDERS[name].opponent
+    assert opponent is not None
+    test = scoring(*opponent(TINY, toy_set(noise=0), TINY.test))
     assert [test() for _ in range(5)] == [1.0] * 5
 
 
@@ -49,7 +50,8 @@ def test_a_step_of_every_contender_learns(name: str, monkeypatch: pytest.MonkeyP
         pytest.skip(reason)
     made: list[nn.Module] = []
     monkeypatch.setattr(torch.optim.Adam, "step", _noting_the_step(made))
-    step = CONTENDERS[name].step(TINY, toy_set())
+    opponent = CONTENDERS[name].opponent
+    step = stepping(*opponent(TINY, toy_set(), TINY.train)) if opponent else our_step(TINY, toy_set())
     step()
     step()
     assert len(made) == 2
@@ -71,14 +73,32 @@ def _noting_the_step(made: list[nn.Module]):  # type: ignore[no-untyped-def]
 
 
 def test_ratios_say_how_many_times_faster_we_are_at_the_same_work() -> None:
+    told = {"setting": TINY.name, "training": "one by one", "testing": "each alone"}
     lines = [
-        {"setting": TINY.name, "name": "ours", "step_ms": 100.0, "test_s": 10.0},
-        {"setting": TINY.name, "name": "easyfsl", "step_ms": 450.0, "test_s": 4000.0},
+        told | {"name": "ours", "title": "we", "step_ms": 100.0, "test_s": 10.0, "embedding_ms": 5.0},
+        told | {"name": "easyfsl", "title": "easyfsl", "step_ms": 450.0, "test_s": 4000.0, "embedding_ms": 20.0},
     ]
-    step, test = ratios(lines)
-    assert (step.value, test.value) == (4.5, 400.0)
-    assert "easyfsl 450 ms, ours 100 ms" in step.what
-    assert "scaled to 10,000" in test.what
+    step, test, embedding = ratios(lines)
+    assert (step["value"], test["value"], embedding["value"]) == (4.5, 400.0, 4.0)
+    assert step["what"] == "easyfsl 450 ms, ours 100.0 ms; one by one"
+    assert "each alone" in test["what"]
+
+
+def test_the_layout_of_a_plain_network_is_the_one_it_is_called_by() -> None:
+    """Of weights and images alike, where there is more than one channel; what is computed is the same."""
+    made, seen = [], list[bool]()
+    images = toy_set(image_shape=(3, 28, 28))
+    for name, last in (("plain", False), ("plain-channels-last", True)):
+        torch.manual_seed(0)
+        opponent = CONTENDERS[name].opponent
+        assert opponent is not None
+        network, following = opponent(replace(TINY, image_shape=(3, 28, 28)), images, TINY.test)
+        first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+        assert first.weight.is_contiguous(memory_format=torch.channels_last) == last
+        first.register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous()))
+        made.append(following()[0])
+        assert seen.pop() != last
+    torch.testing.assert_close(made[0], made[1], rtol=1e-3, atol=1e-3)
 
 
 def test_work_is_counted_from_the_sizes_of_the_maps() -> None:
