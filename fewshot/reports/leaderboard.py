@@ -20,6 +20,7 @@ from fewshot.reports.rendering import Bold, Section, render, table_of
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 _FRONT_ROWS = 6
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
+_MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {"model": lambda row: str(row.model), "trainings": seeds_words}
 _GROUP = ["dataset", "queries", "episodes", "episode_seed"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
@@ -54,12 +55,12 @@ def front(frame: pd.DataFrame) -> Section:
         inductive = rows[rows["setting"] == "inductive"]
         title = _TITLES.get(str(rows["dataset"].iloc[0]), "")
         if title and title not in wide and len(inductive):
-            table = _wide(_held_first(inductive), ["model"], {"model": lambda row: str(row.model)}, _beside_published)
+            table = _wide(_held_first(inductive), ["model"], _MODEL_AND_SEEDS, _beside_published)
             wide[title] = table.set_index("model").add_prefix(f"{title} ")
     if not wide:
         return _NOTHING
     table = pd.concat([*wide.values()], axis=1, sort=False).head(_FRONT_ROWS).fillna("").reset_index(names="method")
-    return Section(table=table, numbers=frozenset(table.columns[1:]))
+    return Section(table=table, numbers=frozenset(column for column in table.columns[1:] if column.endswith("shot")))
 
 
 def headline(frame: pd.DataFrame) -> list[Section]:
@@ -78,10 +79,9 @@ def headline(frame: pd.DataFrame) -> list[Section]:
         for setting, members in _by_setting(rows):
             if members["model"].nunique() == 1 and not is_first:
                 continue
-            labels = {"model": lambda row: str(row.model), "trainings": seeds_words}
-            table = _wide(_held_first(members), ["model"], labels, _beside_published, _otherwise)
+            table = _wide(_held_first(members), ["model"], _MODEL_AND_SEEDS, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
-            numbers = frozenset(table.columns[len(labels) :]) - {_OTHERWISE}
+            numbers = frozenset(table.columns[len(_MODEL_AND_SEEDS) :]) - {_OTHERWISE}
             sections.append(Section(text=text, table=table, numbers=numbers))
     return sections or [_NOTHING]
 

@@ -21,7 +21,6 @@ from fewshot.records.published import target_of, verdict
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.pages.recipe_costs import costs
-from fewshot.reports.results import END, START
 from omniglot_records import of_omniglot
 from records import changed
 
@@ -35,8 +34,8 @@ def committed() -> list[RunRecord]:
 
 
 def in_parentheses() -> Iterator[tuple[str, str, str, str, str, str]]:
-    """Images, queries, model, cell, our accuracy and the published number of every cell of README.md that has one."""
-    block = (ROOT / "README.md").read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    """Images, queries, model, cell, our accuracy and the published number of every cell of summary.md that has one."""
+    block = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
     heads: list[str] = []
     images = queries = ""
     for line in block.splitlines():
@@ -97,9 +96,9 @@ def test_every_other_published_number_stands_in_a_column_that_names_the_differen
     apart = with_number[with_number["published_difference"] != ""]
     assert apart["gap"].isna().all()
     assert with_number[with_number["published_difference"] == ""]["gap"].notna().all()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    summary = (ROOT / "results" / "summary.md").read_text(encoding="utf-8")
     for words in ("run by PaddleFSL, characters split 1100/100/423", "baseline of Vinyals et al.", "Lake's split"):
-        assert words in readme
+        assert words in summary
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_pages_and_readme_are_the_same_each_time_and_checked_byte_for_byte(resul
     assert text.endswith("after\n")
     assert "old" not in text
     (row,) = [line.split("|") for line in text.splitlines() if "| proto |" in line]
-    assert row[2].strip().endswith("(98.80)**"), "the best recipe of the model, and its paper's number"
+    assert row[3].strip().endswith("(98.80)**"), "the best recipe of the model, and its paper's number"
     check_results(results)
     for path in written:
         kept = path.read_bytes()
