@@ -7,6 +7,7 @@ import lzma
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from episodes.errors import UserError
+from episodes.images.decoding import first_few
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of
 from fewshot.experiments.measure import EvaluationPlan, Outcome, about_model, measurements, new_record, record_path
@@ -26,7 +28,7 @@ from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
 from fewshot.records.record import write_record
 
-_ARRAYS = ("embeddings", "fingerprint", "train_mean", "train_embeddings")
+_ARRAYS = ("embeddings", "files", "fingerprint", "train_mean", "train_embeddings")
 _MOST_BYTES = 8 << 30  # of one array once it is unpacked
 _UNREADABLE = (
     OSError,
@@ -72,15 +74,20 @@ class OwnEmbeddings:
         return self.mean
 
 
-def read_own_embeddings(path: Path, test_set: ImageSet, device: torch.device) -> OwnEmbeddings:
+def read_own_embeddings(
+    path: Path, test_set: ImageSet, device: torch.device, files: Sequence[str] = ()
+) -> OwnEmbeddings:
     """Embeddings from a NumPy archive (.npz), checked against the images they are said to be of.
 
     It holds ``embeddings`` (num_images, dim), row i for image i of the test split, and may hold ``fingerprint`` (as
-    exported: then it is compared), ``train_mean`` (dim,) or ``train_embeddings`` (images, dim). Nothing in the file is
-    executed. Raises EmbeddingsError when anything does not fit.
+    exported: then it is compared), ``train_mean`` (dim,) or ``train_embeddings`` (images, dim). With an array ``files``
+    the rows are found by the names of the images' ``files``, as the export has them, in whatever order they are.
+    Nothing in the file is executed. Raises EmbeddingsError when anything does not fit.
     """
     arrays = _read_arrays(path)
     rows = _numbers(path, "embeddings", arrays["embeddings"], 2)
+    if "files" in arrays and arrays["files"].size:  # an export of images that are no files of their own has none
+        rows = rows[_rows_by_name(path, [str(name) for name in arrays["files"].ravel()], len(rows), files)]
     where = f"{test_set.dataset} {test_set.split}"
     if len(rows) != len(test_set.images):
         raise EmbeddingsError(
@@ -101,6 +108,21 @@ def read_own_embeddings(path: Path, test_set: ImageSet, device: torch.device) ->
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return OwnEmbeddings(path, digest, rows.to(device), None if mean is None else mean.to(device))
+
+
+def _rows_by_name(path: Path, names: Sequence[str], num_rows: int, files: Sequence[str]) -> list[int]:
+    """For each of the ``files`` the row that is called so."""
+    if not files:
+        raise EmbeddingsError(f"{path} names files and these images are no files: leave out the array files")
+    if len(names) != num_rows or len({*names}) != num_rows:
+        raise EmbeddingsError(f"{path}: the array files must name each of the {num_rows:,} embeddings, each once")
+    row_of = {name: row for row, name in enumerate(names)}
+    if missing := [name for name in files if name not in row_of]:
+        raise EmbeddingsError(
+            f"{path} has no embedding of {len(missing):,} of {len(files):,} files: {first_few(missing)}; files are "
+            f"called as `fewshot data export` calls them, and one is called {names[0]} there"
+        )
+    return [row_of[name] for name in files]
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -172,7 +194,8 @@ def measure_external(
     path: Path, name: str, trained_on: str, plan: EvaluationPlan, device: torch.device, out: Path, reporter: Reporter
 ) -> list[Outcome]:
     """Test the user's embeddings as planned; the records, written under ``out``."""
-    own = read_own_embeddings(path, plan.dataset.load("test", reporter.data_progress), device)
+    test_set, files = plan.dataset.load("test", reporter.data_progress), plan.dataset.files("test")
+    own = read_own_embeddings(path, test_set, device, files)
     if any(READOUTS.get(readout).needs_train_mean for readout in plan.readouts):
         own.train_mean()  # said before anything is scored
     about = about_model(

@@ -23,6 +23,7 @@ from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, read_own_embeddings
 from fewshot.records.record import read_record
+from photo_builders import save_classes
 from toy_classes import FewStrokes, toy_method
 
 TEST = FewStrokes().load("test")
@@ -221,12 +222,43 @@ def test_a_name_may_hold_letters_digits_dots_and_dashes() -> None:
     assert check_name("CLIP-ViT-B.16+pca") == "CLIP-ViT-B.16+pca"
 
 
-def test_the_example_of_the_readme_makes_a_file_that_is_scored(fewshot: Fewshot) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (example,) = (block for block in re.findall(r"```py\n(.*?)```", readme, re.DOTALL) if "mine.npz" in block)
+def test_the_example_of_the_page_makes_a_file_that_is_scored(fewshot: Fewshot) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "readouts.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```py\n(.*?)```", page, re.DOTALL) if "mine.npz" in block)
     assert fewshot("data", "export", "strokes", "test.npz").status == 0
-    exec(compile(example, "README.md", "exec"), {"my_model": lambda images: images.reshape(len(images), -1)[:, :50]})
+    exec(
+        compile(example, "docs/readouts.md", "exec"),
+        {"my_model": lambda images: images.reshape(len(images), -1)[:, :50]},
+    )
     words = ("--way", "5,10", "--shot", "1,5", "--readout", "prototype,svm")
     outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words)
     assert outcome.status == 0, outcome.err
     assert len([*Path("runs/records").glob("*.json")]) == 8
+
+
+def test_rows_are_found_by_the_names_of_the_files(fewshot: Fewshot) -> None:
+    save_classes(Path("photos"), {"a": 6, "b": 7, "c": 6})
+    assert fewshot("data", "export", "photos", "photos.npz", "--size", "32").status == 0
+    with np.load("photos.npz") as archive:
+        images, files = archive["images"], archive["files"]
+    assert images.shape == (19, 3, 32, 32)
+    table = images.reshape(19, -1).astype(np.float32)
+    order = np.random.default_rng(0).permutation(19)
+    words = ("evaluate", "--dataset", "photos", "--size", "32", "--name", "mine", "--trained-on", "noise")
+    words = (*words, "--way", "3", "--query", "4", "--episodes", "30", "--json", "--embeddings")
+    accuracies = []
+    for rows, arrays in ((table, {}), (table[order], {"files": files[order]}), (table[order], {})):
+        np.savez("mine.npz", embeddings=rows, **arrays)
+        outcome = fewshot(*words, "mine.npz")
+        assert outcome.status == 0, outcome.err
+        accuracies.append(json.loads(outcome.out)["accuracy"])
+    assert accuracies[0] == accuracies[1] != accuracies[2]
+    for wrong, message in (
+        (files[:-1], "must name each of the 19 embeddings, each once"),
+        (np.repeat(files[:1], 19), "must name each of the 19 embeddings, each once"),
+        (np.char.add("photos/", files), "no embedding of 19 of 19 files: a/00.png, a/01.png"),
+    ):
+        np.savez("mine.npz", embeddings=table, files=wrong)
+        assert message in fewshot(*words, "mine.npz").error
+    np.savez("mine.npz", embeddings=embeddings(), files=np.array([f"{row}.png" for row in range(NUM_IMAGES)]))
+    assert "these images are no files" in fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS).error
