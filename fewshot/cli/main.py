@@ -16,7 +16,7 @@ from fewshot.cli.leaderboard import leaderboard, publish, verify
 from fewshot.cli.options import data_option
 from fewshot.cli.report import centers, damage, report
 from fewshot.cli.reproduce import reproduce
-from fewshot.cli.run import evaluate, hausdorff, run
+from fewshot.cli.run import evaluate, hausdorff, run, tune
 from fewshot.cli.sweep import sweep
 
 
@@ -41,6 +41,7 @@ def cli() -> None:
     \b
     fewshot run --model proto --way 5 --shot 1    train, select, test, record
     fewshot evaluate CHECKPOINT --way 20          test a trained model again
+    fewshot tune --model triplet                  try options on the validation classes
     fewshot show omniglot                         draw episodes into a picture
     fewshot leaderboard                           the table made from the records
     fewshot compare proto relation                on the same episodes, pair by pair
@@ -62,6 +63,7 @@ VERBS = (
     run,
     sweep,
     evaluate,
+    tune,
     fit,
     predict,
     export,

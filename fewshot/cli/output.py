@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fewshot.evaluation.result import Evaluation
+    from fewshot.experiments.comparison.tuning import Tuning
     from fewshot.experiments.measure import Outcome
     from fewshot.records.record import RunRecord, TrainingLog
     from fewshot.records.schema import Trained
@@ -126,6 +128,7 @@ def print_log(log: TrainingLog, as_json: bool) -> None:
                 "validation",
                 f"{click.style(log.percent(), bold=True)}  after training episode {history.selected_episode:,}",
             ),
+            ("images", f"{log.images:,} through the encoder"),
             ("test", "none: the test classes were not read"),
             *_files_of(log.trained.checkpoint),
             ("log", str(Path(log.trained.checkpoint).with_name(LOG))),
@@ -145,6 +148,25 @@ def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, 
         click.echo(frame.to_json(orient="records", indent=1, force_ascii=False))
     else:
         print_sections([*overview(frame), *unranked(frame)])
+
+
+def print_tuning(tuning: Tuning, as_json: bool) -> None:
+    """All trials, the best one, and how to train in full as it did."""
+    from fewshot.experiments.comparison.tuning import recipe_entry, words
+
+    command = None if tuning.best is None else tuning.config.to_command()
+    if as_json:
+        trials = [asdict(trial) for trial in tuning.trials]
+        best = None if tuning.best is None else tuning.best.number
+        print_json({"trials": trials, "best": best, "command": command, "file": str(tuning.path)})
+        return
+    for trial in tuning.trials:
+        mark = "best" if trial is tuning.best else ""
+        click.echo(f"{trial.number:>3}  {trial.percent():<16} {mark:<5} {words(trial.parameters)}")
+    _print_lines([("trials", str(tuning.path)), *([] if command is None else [("in full", command)])])
+    if command is not None:
+        click.echo(f"\nAs a recipe, in fewshot/training/recipes/{tuning.path.name.partition('_')[0]}.tuned.toml:\n")
+        click.echo(recipe_entry(tuning))
 
 
 def print_outcomes(outcomes: Sequence[Outcome], as_json: bool, evaluations: Sequence[Evaluation] | None = None) -> None:

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from episodes.errors import UserError
-from fewshot.cli.options import config_options, data_option, given, json_option, out_option, parse_model_options
-from fewshot.experiments.config import EvaluateConfig, RunConfig
+from fewshot.cli.options import (
+    config_options,
+    data_option,
+    given,
+    json_option,
+    out_option,
+    parse_model_options,
+    results_option,
+)
+from fewshot.experiments.config import EvaluateConfig, RunConfig, TuneConfig
 
 if TYPE_CHECKING:
     from fewshot.records.record import RunRecord, TrainingLog
+
+Run = TypeVar("Run", bound=RunConfig)
 
 note_option = click.option("--note", help="A sentence that the record keeps: what was tried, what is left.")
 model_options_argument = click.argument("model_options", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL OPTIONS]")
@@ -91,8 +101,45 @@ def _model_of(choices: Mapping[str, Any]) -> str:
     return PRETRAINED if has_pretrained_weights(choices["encoder"], choices["weights"]) else str(choices["model"])
 
 
+@click.command(
+    context_settings={"ignore_unknown_options": True}, short_help="Try options of a model on the validation classes."
+)
+@config_options(TuneConfig)
+@data_option
+@out_option
+@results_option
+@json_option
+@model_options_argument
+def tune(**choices: Any) -> None:
+    """Try learning rates, optimizers and an option of the model; validation alone judges, no test class is read.
+
+    The first trial is the recipe as it is. Every trial is a row of results/tuning/<data set>_<model>.csv, and the same
+    command goes on after the last one. What is said here, such as --optimizer adam, is not tried. At the end stand the
+    command that trains in full as the best trial did, and the entry that makes it the recipe.
+    """
+    from fewshot.cli.output import print_tuning
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.comparison.tuning import tune as tuned
+    from fewshot.models.hardware import keep_freed_memory
+
+    config = tune_config(choices)
+    keep_freed_memory()
+    with TerminalReporter() as reporter:
+        tuning = tuned(config, None, choices["out"], choices["results"], reporter, root=choices["data"])
+    print_tuning(tuning, choices["as_json"])
+
+
 def run_config(choices: Mapping[str, Any]) -> RunConfig:
     """The configuration that the options of `fewshot run` ask for. Raises UserError for words that do not fit."""
+    return _config(RunConfig, choices)
+
+
+def tune_config(choices: Mapping[str, Any]) -> TuneConfig:
+    """The configuration that the options of `fewshot tune` ask for. Raises UserError for words that do not fit."""
+    return _config(TuneConfig, choices)
+
+
+def _config(kind: type[Run], choices: Mapping[str, Any]) -> Run:
     from fewshot.experiments.resolve import divided_options
     from fewshot.models.encoders.library import find_encoder
     from fewshot.models.methods import METHODS
@@ -101,8 +148,9 @@ def run_config(choices: Mapping[str, Any]) -> RunConfig:
     method_class = METHODS.get(choices["model"])
     encoder_class = find_encoder(choices["encoder"] or method_class.default_encoder)
     known = {option.flag for target in (method_class, encoder_class) for option in options_of(target).values()}
-    words = parse_model_options(choices["model_options"], flags_of(run), known)
-    return RunConfig(**given(RunConfig, choices), **divided_options(choices["model"], choices["encoder"], words))
+    command = {"run": run, "tune": tune}[kind.verb]
+    words = parse_model_options(choices["model_options"], flags_of(command), known, kind.verb)
+    return kind(**given(kind, choices), **divided_options(choices["model"], choices["encoder"], words))
 
 
 def flags_of(command: click.Command) -> set[str]:

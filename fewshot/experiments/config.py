@@ -41,6 +41,8 @@ class CommonConfig:
 
     verb: ClassVar[str]
     always: ClassVar[tuple[str, ...]] = ("model", "way", "shot")  # in a command even where they are the default
+    of_test: ClassVar[tuple[str, ...]] = ("query", "episodes", "episode_seed", "protocol", "readout")  # of it alone
+    not_offered: ClassVar[tuple[str, ...]] = ()  # fields that are no option of this command
 
     dataset: str | None = option(
         None, "Name of a data set, or a folder (or CSV file) of your own images [default: omniglot].", rank=1
@@ -190,6 +192,16 @@ class RunConfig(CommonConfig):
     )
     weight_decay: float | None = option(None, "With muon: of the convolutions [default: the recipe's].", min=0)
     learning_rate: float | None = option(None, "The highest [default: the recipe's].", min=0, min_open=True)
+    budget: float | None = option(
+        None,
+        "Share of the training episodes, with warm-up and validations in proportion; kept apart [default: all].",
+        min=0,
+        max=1,
+        min_open=True,
+    )
+    terms: str | None = option(
+        None, "Keep the terms of a comparison, such as comparison@v1: its budget, its encoder, its final test."
+    )
     compiled: bool = option(
         False, "Compile the training step: CUDA graphs on a GPU; on a processor mostly slower.", flag="--compile"
     )
@@ -228,6 +240,23 @@ class RunConfig(CommonConfig):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class TuneConfig(RunConfig):
+    """Trials of one method on the validation classes: ``fewshot tune``. What is said here of the training is not tried.
+
+    What is None is as the comparison has it for these images (see `terms`), else 8 trials at a quarter of the recipe.
+    """
+
+    verb: ClassVar[str] = "tune"
+    not_offered: ClassVar[tuple[str, ...]] = CommonConfig.of_test
+
+    trials: int | None = option(None, "Trials in all, the present recipe the first [default: 8].", rank=0, min=1)
+
+    def of_run(self) -> RunConfig:
+        """The training that is tuned."""
+        return RunConfig(**{item.name: getattr(self, item.name) for item in dataclasses.fields(RunConfig)})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EvaluateConfig(CommonConfig):
     """A test of what was trained before: ``fewshot evaluate``. Exactly one of ``checkpoint`` and ``embeddings``.
 
@@ -256,7 +285,8 @@ class EvaluateConfig(CommonConfig):
 
 def option_fields(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
     """The fields that are options of the command line, in the order of help and command."""
-    found = [item for item in dataclasses.fields(config) if "help" in item.metadata]
+    offered = (item for item in dataclasses.fields(config) if item.name not in config.not_offered)
+    found = [item for item in offered if "help" in item.metadata]
     return sorted(found, key=lambda item: item.metadata["rank"])
 
 

@@ -19,6 +19,7 @@ from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
 from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import ImageSet, Split
+from fewshot.experiments.comparison.terms import terms_named
 from fewshot.experiments.measure import EvaluationPlan, readouts_named, refuse_unreadable
 from fewshot.models.encoders.library import find_encoder
 from fewshot.models.encoders.pretrained import Lite0, PretrainedWeights, find_weights
@@ -29,7 +30,7 @@ from fewshot.models.options import OptionError, check_choice, checked_options, n
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, short_hash
 from fewshot.training.optimizers import ADAM, OPTIMIZERS
-from fewshot.training.recipes import RECIPES, Recipe, find_recipe
+from fewshot.training.recipes import RECIPES, Recipe, find_recipe, images_encoded, recipe_options
 
 if TYPE_CHECKING:
     from fewshot.experiments.config import CommonConfig, RunConfig
@@ -46,7 +47,6 @@ NO_TRAINING = {"name": "none", "source": "nothing is trained", "train_episodes":
 PRETRAINED = "pretrained"
 """The model that is tested where an encoder comes with weights and none is named."""
 TRAINED_ON: tuple[Split, Split] = ("train", "val")
-_OF_TEST = ("query", "episodes", "episode_seed", "protocol", "readout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,15 @@ class ResolvedRun:
         }
         if config.compiled:  # named only where it is so: other weights, by rounding
             identity["compiled"] = True
+        if config.terms is not None:
+            identity["terms"] = config.terms
         return identity if training.initial is None else identity | {"init": training.initial.description}
+
+    def images(self) -> int:
+        """How many images the training sends through the encoder."""
+        assert self.training is not None
+        recipe = self.training.recipe
+        return recipe.train_episodes * images_encoded(recipe, self.config.model, self.config.model_options)
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says of where it comes from, its training history apart."""
@@ -127,6 +135,8 @@ class ResolvedRun:
 
 def checked(config: RunConfig) -> RunConfig:
     """See RunConfig.checked."""
+    if config.terms is not None:
+        config = terms_named(config.terms).held_by(config)
     method_class = METHODS.get(config.model)
     encoder = config.encoder or method_class.default_encoder
     if isinstance(config.recipe, str):
@@ -141,7 +151,8 @@ def checked(config: RunConfig) -> RunConfig:
         raise UserError("model pretrained needs weights: --encoder lite0, or --encoder timm:NAME with --weights FILE")
     if config.init is not None and config.weights is not None:
         raise UserError("--init and --weights both say how the encoder begins: leave out one")
-    of_training = [*config.overrides(), *(name for name in ("init", "compiled", "recipe") if name in config.changed())]
+    beside = ("init", "compiled", "recipe", "budget", "terms")
+    of_training = [*config.overrides(), *(name for name in beside if name in config.changed())]
     refuse_for_untrained(config.model, of_training)
     if config.compiled and method_class.adapts:
         raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")
@@ -169,7 +180,7 @@ def refuse_for_untrained(model: str, fields: Sequence[str]) -> None:
 
 def refuse_options_of_test(config: RunConfig) -> None:
     """Raises UserError where a run without a test is told how to test."""
-    if fields := [name for name in _OF_TEST if name in config.changed()]:
+    if fields := [name for name in config.of_test if name in config.changed()]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
         raise UserError(f"nothing is tested: leave out {flags}")
 
@@ -180,7 +191,7 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
     if not corrupted_share(dataset):
         dataset = corrupted(dataset, config.damage)
     asked = _naming(config.as_protocol(), dataset)
-    config = checked(asked)
+    config = checked(_with_options_of_recipe(asked, dataset.name))
     assert config.encoder is not None
     pretrained = find_weights(config.encoder, config.weights, config.encoder_data)
     runs = oneshot_runs(dataset) if config.protocol == RUNS else None  # refuses before anything is decoded
@@ -232,6 +243,10 @@ def _training_plan(config: RunConfig, dataset: Dataset, reporter: Reporter) -> T
     train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
     initial = None if config.init is None else initial_weights(config.init)
     recipe = fitted(recipe, METHODS.get(config.model), config.way, config.shot, train_set, val_set)
+    if config.terms is not None:
+        recipe = terms_named(config.terms).fitted(recipe, dataset, config.model, config.model_options)
+    if config.budget is not None:
+        recipe = recipe.lasting(max(1, round(config.budget * recipe.train_episodes)))
     return TrainingPlan(recipe, shortened, train_set, val_set, initial)
 
 
@@ -246,8 +261,8 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
     recipe = config.recipe
     if isinstance(recipe, str):
         name = check_choice("recipe", recipe, RECIPES)
-        recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder)
-    shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes
+        recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder, config.terms)
+    shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes or (config.budget or 1) < 1
     recipe = allowed(replace(recipe, **config.overrides()), config.model, method_class)
     encoder = config.encoder or method_class.default_encoder
     if recipe.half_size and not find_encoder(encoder).takes_half_size:
@@ -255,6 +270,15 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
             raise UserError(f"encoder {encoder} takes images of one size: leave out --half-size")
         recipe = replace(recipe, half_size=None)  # what a recipe says is for encoders that can
     return recipe, shortened
+
+
+def _with_options_of_recipe(config: RunConfig, dataset: str) -> RunConfig:
+    """The configuration with the method's options that belong to its recipe, where it does not say them itself."""
+    if not isinstance(config.recipe, str) or METHODS.get(config.model).trains_on == "nothing":
+        return config
+    name = check_choice("recipe", config.recipe, RECIPES)
+    options = recipe_options(name, dataset, config.shot, config.model, config.way, config.encoder, config.terms)
+    return replace(config, model_options={**options, **config.model_options})
 
 
 def allowed(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:

@@ -101,7 +101,7 @@ def run_without_test(
     resolved = _resolved(config, dataset, reporter, root, test=False)
     assert resolved.training is not None
     trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
-    log = training_log(trained.metadata, trained.checkpoint)
+    log = training_log(trained.metadata, trained.checkpoint, resolved.images())
     write_record(log, trained.checkpoint.with_name(LOG))
     return log
 

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
@@ -17,6 +17,18 @@ Choice = TypeVar("Choice", bound=str)
 
 class OptionError(UserError):
     """An option that does not exist or does not take this value. The message names what is valid."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of an option from ``low`` to ``high``, both above zero, to be searched on a logarithmic scale."""
+
+    low: float
+    high: float
+
+
+Search: TypeAlias = Mapping[str, Range | tuple[Any, ...]]
+"""What is tried of an option of a method, or of a field of its recipe: a range, or values to choose from."""
 
 
 @dataclass(frozen=True)

@@ -172,8 +172,9 @@ class TrainingLog(msgspec.Struct, frozen=True, kw_only=True):
 
     trained: Trained
     history: History
+    images: Count  # that went through the encoder, each view and each pass counted
     training_seconds: Number
-    validation_seconds: Number | None = None  # of these
+    validation_seconds: Number  # of these
 
     def percent(self) -> str:
         """The accuracy on the validation classes of the weights that they selected: ``98.81 ± 0.06 %``."""
@@ -182,12 +183,13 @@ class TrainingLog(msgspec.Struct, frozen=True, kw_only=True):
         return f"{100 * self.history.val_accuracy:.2f} ± {100 * self.history.val_ci95:.2f} %"
 
 
-def training_log(metadata: Mapping[str, Any], checkpoint: Path) -> TrainingLog:
+def training_log(metadata: Mapping[str, Any], checkpoint: Path, images: int) -> TrainingLog:
     """What the metadata of a checkpoint say of its training. Raises RecordError where they are none."""
     training = dict(metadata["training"])
     seconds = {"training_seconds": training.pop("seconds"), "validation_seconds": training.pop("validation_seconds")}
     history = msgspec.convert(history_fields(training), History)
-    return TrainingLog(trained=trained_of(metadata, str(checkpoint)), history=history, **seconds)
+    trained = trained_of(metadata, str(checkpoint))
+    return TrainingLog(trained=trained, history=history, images=images, **seconds)
 
 
 def plain(value: Any) -> str:

@@ -232,8 +232,9 @@ def configuration_of(record: RunRecord) -> bytes:
     network = (trained.encoder, trained.encoder_options, trained.init, *weights)
     images = (trained.dataset_id, trained.class_split, trained.shortened, test.unlabeled, test.distractors)
     of_source = replace(trained.recipe, source="")
+    terms = (trained.terms,) if trained.terms else ()
     made_elsewhere = record.embeddings and (record.embeddings.sha256, record.embeddings.trained_on)
-    return msgspec.json.encode((rule, network, images, of_source, made_elsewhere), order="sorted")
+    return msgspec.json.encode((rule, network, images, of_source, made_elsewhere, *terms), order="sorted")
 
 
 def entries_by_cell(records: Iterable[RunRecord]) -> dict[Cell, list[Entry]]:

@@ -101,6 +101,7 @@ class Trained(Part, frozen=True, kw_only=True):
     packages: dict[str, dict[str, str]] = {}  # where what is none of ours comes from: model, encoder, readout, dataset
     init: str | None = None  # InitialWeights.description
     pretrained: PretrainedEncoder | None = None
+    terms: str = ""  # those of the comparison that the training kept, such as comparison@v1
     version: Count | None = None  # TRAINING_VERSION
     trained_as: Rule | None = None
     commit: str

@@ -179,6 +179,7 @@ COLUMNS: list[Column] = [
     Column("recipe", lambda row: row.entry.first.recipe),
     Column("recipe_details", lambda row: row.entry.training, heading="recipe", tables=("overview",)),
     Column("training", lambda row: row.entry.schedule, heading="recipe", tables=_UNRANKED, text=_training_words),
+    Column("terms", lambda row: row.entry.first.trained.terms or None),
     Column("trained_on", lambda row: trained_on(row.entry.first)),
     Column(
         "accuracy",

@@ -113,6 +113,7 @@ def test_methods_and_losses_know_no_loop_and_no_data_set() -> None:
             "fewshot.models.encoders",
             "fewshot.models.dist",
             "fewshot.models.hard",
+            "fewshot.models.options",
         )
         assert all(name.startswith((*kinds, "episodes.errors", "episodes.registry")) for name in ours), module
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.cli.run import evaluate, evaluate_config, run, run_config
-from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, flag_of, option_fields
+from fewshot.cli.run import evaluate, evaluate_config, run, run_config, tune, tune_config
+from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, TuneConfig, flag_of, option_fields
 from fewshot.models.options import OptionError
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
@@ -64,6 +64,11 @@ def test_the_command_of_a_run_is_parsed_to_the_same_configuration(said: dict[str
     assert run_config(parsed(run, config)) == config
 
 
+def test_the_command_of_a_search_is_parsed_to_the_same_configuration() -> None:
+    config = TuneConfig(model="triplet", trials=3, budget=0.25, terms="comparison@v1", model_options={"margin": 0.5})
+    assert tune_config(parsed(tune, config)) == config
+
+
 @given(EVALUATIONS)
 def test_the_command_of_a_test_is_parsed_to_the_same_configuration(said: dict[str, Any]) -> None:
     config = EvaluateConfig(**said)
@@ -76,17 +81,18 @@ def parsed(command: click.Command, config: CommonConfig) -> dict[str, Any]:
     return command.make_context(verb, words).params
 
 
-@pytest.mark.parametrize(("command", "config"), [(run, RunConfig), (evaluate, EvaluateConfig)])
+@pytest.mark.parametrize(("command", "config"), [(run, RunConfig), (tune, TuneConfig), (evaluate, EvaluateConfig)])
 def test_every_field_is_an_option_of_its_command_and_none_is_read_by_nobody(
     command: click.Command, config: type[CommonConfig]
 ) -> None:
     flags = {parameter.name: parameter.opts[0] for parameter in command.params if isinstance(parameter, click.Option)}
     fields = {item.name: flag_of(item) for item in option_fields(config)}
     assert {name: flags.pop(name) for name in fields} == fields
-    of_training = {"fresh", "tensorboard", "no_test"} if config is RunConfig else set()
-    assert flags.keys() <= {"note", "data", "out", "as_json", "help"} | of_training
+    more = {"run": {"fresh", "tensorboard", "no_test", "note"}, "tune": {"results"}, "evaluate": {"note"}}[config.verb]
+    assert flags.keys() <= {"data", "out", "as_json", "help"} | more
     constructors = {"model_options", "encoder_options", "checkpoint"}
-    assert {item.name for item in dataclasses.fields(config)} - fields.keys() <= constructors
+    not_options = {item.name for item in dataclasses.fields(config)} - fields.keys()
+    assert not_options <= constructors | {*config.not_offered}
 
 
 def test_options_of_model_and_encoder_find_their_constructors() -> None:

@@ -198,7 +198,7 @@ def test_a_semi_supervised_model_is_trained_and_tested_with_unlabeled_images(tmp
     assert record.protocol == "strokes-standard-28-c50/4w1s/q5u2d1@v1"
 
 
-UNTESTED = replace(CONFIG, query=15, episodes=10_000)
+UNTESTED = replace(CONFIG, query=15, episodes=None)
 """CONFIG without what it says of its test."""
 
 

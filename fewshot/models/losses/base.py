@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from episodes.registry import Registry
+from fewshot.models.options import Search
 
 LOSSES: Registry[type[Loss]] = Registry("loss", "fewshot.losses", lambda: Loss)
 
@@ -26,6 +27,7 @@ class Loss(nn.Module, ABC):
     on_unit_sphere: ClassVar[bool] = False  # embeddings are normalized to length 1, in the test as well
     self_supervised: ClassVar[bool] = False  # a label is the number of the image that a view was made of
     views: ClassVar[int] = 1  # augmented copies of each image in a batch, one batch of copies after the other
+    search: ClassVar[Search] = {}  # what `fewshot tune` tries beside learning rate and optimizer: one option
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.losses.base import LOSSES, Loss
 from fewshot.models.losses.softmax import linear_classifier
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("center")
@@ -22,6 +25,7 @@ class Center(Loss):
 
     title = "Cross-entropy with center loss: each class is drawn to a learned center"
     source = "Wen, Zhang, Li and Qiao, ECCV 2016"
+    search: ClassVar[Search] = {"center_weight": Range(3e-4, 0.3)}
 
     centers: Tensor
 

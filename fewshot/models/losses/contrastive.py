@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.losses.base import LOSSES, Loss, mean_of, pairs_in
+from fewshot.models.options import Range, Search
 
 _SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
@@ -26,6 +27,7 @@ class Contrastive(Loss):
 
     title = "Contrastive loss on the pairs of a batch: alike near, others a margin apart"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
+    search: ClassVar[Search] = {"margin": Range(0.3, 1.8)}
     on_unit_sphere = True
 
     def __init__(

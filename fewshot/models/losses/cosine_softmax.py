@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.distances import cosine_similarity
 from fewshot.models.losses.base import LOSSES, Loss
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("cosine-softmax")
@@ -22,6 +25,7 @@ class CosineSoftmax(Loss):
 
     title = "Cosine classifier over the training classes, cross-entropy (Baseline++, normalized softmax)"
     source = "Chen et al., ICLR 2019, Baseline++"
+    search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, scale: float = 10.0, class_norm: bool = False) -> None:

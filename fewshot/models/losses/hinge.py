@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewshot.models.losses.base import LOSSES, Loss
 from fewshot.models.losses.softmax import linear_classifier
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("hinge")
@@ -24,6 +25,7 @@ class Hinge(Loss):
 
     title = "Multi-class hinge loss of a linear classifier (support vector machine)"
     source = "Weston and Watkins, ESANN 1999; Crammer and Singer, JMLR 2001"
+    search: ClassVar[Search] = {"margin": Range(0.3, 10.0)}
 
     def __init__(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.losses.base import LOSSES, Loss, mean_of, pairs_in
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("nca")
@@ -21,6 +24,7 @@ class NCA(Loss):
 
     title = "Neighborhood components analysis: the softmax over neighbors that falls on the own class"
     source = "Goldberger, Roweis, Hinton and Salakhutdinov, NeurIPS 2004"
+    search: ClassVar[Search] = {"scale": Range(0.1, 10.0)}
 
     def __init__(self, dim: int, num_classes: int, scale: float = 1.0) -> None:
         super().__init__(dim, num_classes)

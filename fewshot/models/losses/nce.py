@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.distances import cosine_similarity
 from fewshot.models.losses.base import LOSSES, Loss, mean_of, nothing, pairs_in
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("nce")
@@ -23,6 +26,7 @@ class NCE(Loss):
 
     title = "Noise-contrastive estimation: pairs of one class against pairs drawn at random"
     source = "Gutmann and Hyvarinen, AISTATS 2010"
+    search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, num_noise: int = 10, scale: float = 10.0) -> None:

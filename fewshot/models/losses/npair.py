@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from fewshot.models.losses.base import LOSSES, Loss, nothing
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("npair")
@@ -21,6 +24,7 @@ class NPair(Loss):
 
     title = "N-pair loss: one pair a class against the positives of all other classes"
     source = "Sohn, NeurIPS 2016"
+    search: ClassVar[Search] = {"norm_weight": Range(3e-4, 0.03)}
 
     def __init__(self, dim: int, num_classes: int, norm_weight: float = 0.003) -> None:
         super().__init__(dim, num_classes)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot.models.losses.base import LOSSES, Loss
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("proxy-anchor")
@@ -18,6 +21,7 @@ class ProxyAnchor(Loss):
 
     title = "Proxy-Anchor: each learned proxy against all images of the batch"
     source = "Kim, Kim, Cho and Kwak, CVPR 2020"
+    search: ClassVar[Search] = {"sharpness": Range(4.0, 64.0)}
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, margin: float = 0.1, sharpness: float = 32.0) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.losses.base import LOSSES, Loss, nothing
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("proxy-nca")
@@ -23,6 +26,7 @@ class ProxyNCA(Loss):
 
     title = "Proxy-NCA: one learned proxy a class, the positive out of the denominator"
     source = "Movshovitz-Attias et al., ICCV 2017"
+    search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, scale: float = 9.0, positive_in_denominator: bool = False) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot.models.losses.base import LOSSES, Loss
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("supcon")
@@ -19,6 +22,7 @@ class SupCon(Loss):
 
     title = "Supervised contrastive loss: all images of the class as positives, outside the logarithm"
     source = "Khosla et al., NeurIPS 2020"
+    search: ClassVar[Search] = {"temperature": Range(0.03, 0.5)}
     on_unit_sphere = True
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.1) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.losses.base import LOSSES, Loss, mean_of, pairs_in
+from fewshot.models.options import Range, Search
 
 
 @LOSSES.register("triplet")
@@ -25,6 +26,7 @@ class Triplet(Loss):
 
     title = "Triplet loss on the triplets of a batch of P classes with K images each"
     source = "Schroff, Kalenichenko and Philbin, CVPR 2015 (FaceNet)"
+    search: ClassVar[Search] = {"margin": Range(0.05, 1.0)}
     on_unit_sphere = True
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewshot.models.losses.base import LOSSES, Loss
+from fewshot.models.options import Range, Search
 
 
 class TwoViews(Loss):
@@ -47,6 +48,7 @@ class NTXent(TwoViews):
 
     title = "SimCLR's NT-Xent: two views of an image find each other among all views; no labels"
     source = "Chen, Kornblith, Norouzi and Hinton, ICML 2020 (SimCLR)"
+    search: ClassVar[Search] = {"temperature": Range(0.05, 1.0)}
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.5, projection: int = 64) -> None:
         super().__init__(dim, num_classes, temperature, projection)
@@ -68,6 +70,7 @@ class InfoNCE(TwoViews):
 
     title = "InfoNCE: the first view of an image finds its second among those of all images; no labels"
     source = "van den Oord, Li and Vinyals, 2018"
+    search: ClassVar[Search] = {"temperature": Range(0.05, 1.0)}
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.07, projection: int = 64) -> None:
         super().__init__(dim, num_classes, temperature, projection)

@@ -16,6 +16,7 @@ from episodes.registry import Registry
 from fewshot.models.batches import EpisodeImages, LabeledImages
 from fewshot.models.distances import UNMOVED, Invariance, full_precision, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
+from fewshot.models.options import Search
 
 METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
 
@@ -39,6 +40,7 @@ class Method(nn.Module, ABC):
     uses_unlabeled: ClassVar[bool] = False
     adapts: ClassVar[bool] = False  # learns anew in every episode, so that testing costs as much as training
     self_supervised: ClassVar[bool] = False  # no label is used in training
+    search: ClassVar[Search] = {}  # what `fewshot tune` tries beside learning rate and optimizer: one option
     network_head: ClassVar[bool] = False  # the rule is a network and runs in the precision of the encoder
     compares_maps: ClassVar[bool] = False  # the encoder must give feature maps; all others work on flat embeddings
     transductive: bool = False
@@ -64,6 +66,11 @@ class Method(nn.Module, ABC):
     def encoder_needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the encoder that follow from the method's own options."""
         return {}
+
+    @classmethod
+    def images_encoded(cls, options: Mapping[str, Any], support: int, others: int) -> int:
+        """Images that go through an encoder in a training step with so many in the support, and so many others."""
+        return cls.views * (support + others)
 
     def refuse_untrained(self) -> None:
         """Raises UntrainedError where a part of the rule that must be trained never was."""

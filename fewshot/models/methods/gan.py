@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,6 +17,7 @@ from fewshot.models.batches import EpisodeImages, LabeledImages
 from fewshot.models.distances import full_precision
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, NearestMean
+from fewshot.models.options import Range, Search
 
 _NUM_SAMPLES = 64  # pictured at every validation, always from the same noise
 _SMALLEST_MAP = 4  # pixels of the generator's first map
@@ -66,6 +68,7 @@ class GAN(NearestMean):
 
     title = "Generative adversarial network (DCGAN): the discriminator's features, no labels"
     source = "Goodfellow et al., NeurIPS 2014; Radford, Metz and Chintala, ICLR 2016"
+    search: ClassVar[Search] = {"learning_rate": Range(2e-5, 2e-3), "generator_loss": ("non-saturating", "saturating")}
     default_encoder: ClassVar[str] = "dcgan"
     trains_on: ClassVar[Literal["episodes", "images"]] = "images"
     self_supervised: ClassVar[bool] = True
@@ -88,6 +91,11 @@ class GAN(NearestMean):
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.02)  # Radford et al., section 4
         self.register_buffer("fixed_noise", torch.randn(_NUM_SAMPLES, noise))
+
+    @classmethod
+    def images_encoded(cls, options: Mapping[str, Any], support: int, others: int) -> int:
+        """The real ones, and as many made ones: once to tell them apart, once for the generator to learn."""
+        return 3 * (support + others)
 
     def loss(self, batch: EpisodeImages) -> Float[Tensor, ""]:
         """The loss of an episode taken as a batch of images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Search
 
 _SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
@@ -25,6 +26,7 @@ class GaussianPrototypical(Method):
 
     title = "Gaussian Prototypical Networks: prototypes weighted by the encoder's confidence"
     source = "Fort, arXiv 1708.02735, 2017"
+    search: ClassVar[Search] = {"form": ("softplus", "sigmoid", "sigmoid-4")}
     default_encoder = "conv4-gaussian"
 
     def __init__(

@@ -51,8 +51,8 @@ class MetricMethod(NearestMean):
 
 
 def _method_of(loss_class: type[Loss]) -> type[MetricMethod]:
-    words = ("title", "source", "self_supervised", "views", "__doc__", "__module__")  # the module tells whose it is
-    described = {name: getattr(loss_class, name) for name in words}
+    words = ("title", "source", "self_supervised", "views", "search", "__doc__")
+    described = {name: getattr(loss_class, name) for name in (*words, "__module__")}  # the module tells whose it is
     name = f"{loss_class.__name__}Method"
     return type(name, (MetricMethod,), described | {"loss_class": loss_class, "options_from": loss_class})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -15,6 +16,7 @@ from fewshot.models.encoders.base import Encoder
 from fewshot.models.encoders.conv import set_batch_statistics
 from fewshot.models.learn2learn_adapter import import_learn2learn, why_not
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Range, Search, options_of
 
 
 class AdaptedMethod(Method):
@@ -31,6 +33,7 @@ class AdaptedMethod(Method):
 
     adapts: ClassVar[bool] = True
     adapts_encoder: ClassVar[bool] = False
+    search: ClassVar[Search] = {"inner_learning_rate": Range(0.01, 0.5)}
 
     def __init__(
         self,
@@ -52,6 +55,14 @@ class AdaptedMethod(Method):
             set_batch_statistics(self)
         elif self.adapts_encoder:
             set_support_statistics(self)
+
+    @classmethod
+    def images_encoded(cls, options: Mapping[str, Any], support: int, others: int) -> int:
+        """With the encoder every step takes the support through it, and the last look does where it is the norm's."""
+        if not cls.adapts_encoder:
+            return super().images_encoded(options, support, others)
+        steps = options.get("inner_steps", options_of(cls)["inner_steps"].default)
+        return int((steps + (options.get("batch_norm") != "transductive")) * support + others)
 
     def logits(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,6 +15,7 @@ from episodes.errors import UserError
 from fewshot.models.distances import cosine_similarity, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Range, Search
 
 
 class FullContext(nn.Module):
@@ -62,6 +64,7 @@ class Matching(Method):
 
     title = "Matching Networks: attention over the support set"
     source = "Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra, NeurIPS 2016"
+    search: ClassVar[Search] = {"scale": Range(1.0, 100.0)}
 
     def __init__(
         self,
@@ -82,6 +85,10 @@ class Matching(Method):
             self.invariant_to = frozenset({"scale"})
         elif not separate_encoders:
             self.invariant_to = frozenset({"offset"})
+
+    @classmethod
+    def images_encoded(cls, options: Mapping[str, Any], support: int, others: int) -> int:
+        return super().images_encoded(options, support, others) * (2 if options.get("separate_encoders") else 1)
 
     def embed(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n numbers"]:
         """Embeddings for the support, (n, dim); with separate encoders those for the query behind them, (n, 2 dim)."""

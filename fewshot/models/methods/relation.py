@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, Num
@@ -14,6 +14,7 @@ from fewshot.models.batches import EpisodeImages
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.encoders.conv import running_affine, set_batch_statistics, uses_batch_statistics
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Search
 
 _MAPS_AT_ONCE = 1024
 _PAIRS_AT_ONCE = 4096  # in evaluation: their maps then fit into the processor's cache
@@ -182,6 +183,7 @@ class Relation(Method):
 
     title = "Relation Networks: a learned comparison of feature maps"
     source = "Sung, Yang, Zhang, Xiang, Torr and Hospedales, CVPR 2018"
+    search: ClassVar[Search] = {"relation_loss": ("mse", "cross-entropy")}
     default_encoder = "relation"
     network_head = True
     compares_maps = True

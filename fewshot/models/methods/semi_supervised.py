@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Range, Search
 
 
 class RefinedPrototypical(Method):
@@ -64,6 +65,7 @@ class ClusterPrototypical(RefinedPrototypical):
 
     title = "Semi-supervised prototypes: soft k-means with a distractor cluster of learned radius"
     source = "Ren et al., ICLR 2018"
+    search: ClassVar[Search] = {"initial_radius": Range(10.0, 1000.0)}
 
     def __init__(self, encoder: Encoder, initial_radius: float = 100.0) -> None:
         super().__init__(encoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +13,7 @@ from torch.nn import functional
 from fewshot.models.distances import UNMOVED, cosine_similarity, full_precision, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.options import Range, Search
 
 _SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
@@ -120,6 +122,7 @@ class SiameseContrastive(PairMethod):
 
     title = "Siamese network: contrastive loss on the Euclidean distance"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
+    search: ClassVar[Search] = {"margin": Range(3.0, 100.0)}
     invariant_to = UNMOVED
 
     def __init__(self, encoder: Encoder, margin: float = 20.0) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from episodes.errors import UserError
+from episodes.registry import UnknownNameError
 from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of, verdict
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import render, table_of
-from fewshot.training.recipes import find_recipe
+from fewshot.training.recipes import find_recipe, images_encoded
 
 _WITHIN = "within intervals"
 
@@ -103,18 +104,18 @@ def _images_of_paper(model: str, record: RunRecord) -> int | None:
 
 
 def images_seen(record: RunRecord) -> int | None:
-    """Images that went through the encoder in training, the two views of an image counted twice; None if unknown."""
-    recipe = record.trained.recipe
+    """Images that went through the encoder in training, each view and each pass counted; None if unknown."""
+    trained = record.trained
+    recipe = replace(trained.recipe, train_shot=trained.recipe.train_shot or record.test.shot)
+    rule = trained.trained_as or trained
     if not recipe.train_episodes:
         return 0
-    if recipe.batch_size:
-        views = 2 if record.self_supervised and record.model != "gan" else 1
-        return recipe.train_episodes * recipe.batch_size * views
-    if not recipe.train_way:
+    if not (recipe.batch_size or recipe.train_way):
         return None
-    shot, unlabeled = recipe.train_shot or record.test.shot, recipe.unlabeled or 0
-    of_classes = recipe.train_way * (shot + (recipe.train_query or 0) + unlabeled)
-    return recipe.train_episodes * (of_classes + unlabeled * (recipe.distractors or 0))
+    try:
+        return recipe.train_episodes * images_encoded(recipe, rule.model, rule.model_options)
+    except UnknownNameError:  # of a package that is not installed here
+        return None
 
 
 def _row(cost: RecipeCost) -> dict[str, str]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import msgspec
 
 from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
+
+if TYPE_CHECKING:
+    from fewshot.records.schema import StoredRecipe
 
 RecipeName = Literal["fast", "paper", "smoke"]
 SMOKE: RecipeName = "smoke"
@@ -57,6 +60,13 @@ class Recipe:
     half_size: float | None = None  # share of the training, from its start, on images of half the side
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
+    def lasting(self, train_episodes: int) -> Recipe:
+        """The same schedule over so many episodes: warm-up, halvings and validations in proportion."""
+        share = train_episodes / self.train_episodes
+        names = ("validate_every", "halve_every") if self.schedule == "halving" else ("validate_every",)
+        intervals = {name: max(1, round(getattr(self, name) * share)) for name in names}
+        return replace(self, train_episodes=train_episodes, warmup=round(self.warmup * share), **intervals)
+
     def learning_rate_at(self, episode: int) -> float:
         """The learning rate of training episode ``episode`` (from 0)."""
         if episode < self.warmup:
@@ -67,12 +77,27 @@ class Recipe:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def images_encoded(recipe: Recipe | StoredRecipe, model: str, options: Mapping[str, Any]) -> int:
+    """Images that go through the encoder in a training step: each view and each pass counts. No way or shot is open."""
+    from fewshot.models.methods import METHODS
+
+    encoded = METHODS.get(model).images_encoded
+    if recipe.batch_size:
+        return encoded(options, 0, recipe.batch_size)
+    assert recipe.train_way is not None
+    assert recipe.train_shot is not None
+    unlabeled = (recipe.unlabeled or 0) * (recipe.train_way + (recipe.distractors or 0))
+    queries = recipe.train_way * (recipe.train_query or 0)
+    return encoded(options, recipe.train_way * recipe.train_shot, queries + unlabeled)
+
+
 @dataclass(frozen=True)
 class _Entry:
-    """What a table says about the cases that fit."""
+    """What a table says about the cases that fit; ``log``: the trials that it came from (`fewshot tune`)."""
 
     conditions: Mapping[str, Any]
     fields: Mapping[str, Any]
+    log: str = ""
 
     @property
     def models(self) -> list[str]:
@@ -95,10 +120,12 @@ class _Table:
     entries: tuple[_Entry, ...]
 
 
-_CONDITIONS = ("recipe", "model", "trains_on", "shot", "min_shot", "way", "encoder")
-_KINDS = {name: kind for name, kind in get_type_hints(Recipe).items() if name != "name"} | {"images_per_class": int}
+_CONDITIONS = ("recipe", "model", "trains_on", "shot", "min_shot", "way", "encoder", "terms")
+_KINDS = {name: kind for name, kind in get_type_hints(Recipe).items() if name != "name"}
+_KINDS |= {"images_per_class": int, "options": dict[str, Any]}
+_FOR_READERS = ("note", "log")
 _UNSET = "unset"  # takes back what an entry above has said
-_SHARED = "shared"
+_SHARED, _TUNED = "shared", "tuned"
 
 
 class RecipeError(UserError):
@@ -108,8 +135,9 @@ class RecipeError(UserError):
 def read_table(path: Traversable) -> _Table:
     """One file of recipes. Raises RecipeError, which names file and key, for an unknown key or a value of another kind.
 
-    Besides the fields of a recipe an entry holds the conditions under which it counts and, for readers, a ``note``.
-    With ``images_per_class`` the queries are what the shots leave of so many.
+    Besides the fields of a recipe an entry holds the conditions under which it counts and, for readers, a ``note`` and
+    the ``log`` of the trials that it came from (a file in results/). With ``images_per_class`` the queries are what the
+    shots leave of so many; ``options`` are the method's own, where a user does not choose others.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -120,16 +148,16 @@ def read_table(path: Traversable) -> _Table:
     entries = []
     for number, entry in enumerate(content.get("entry", ()), 1):
         conditions = {name: value for name, value in entry.items() if name in _CONDITIONS}
-        fields = {name: value for name, value in entry.items() if name not in (*_CONDITIONS, "note")}
+        fields = {name: value for name, value in entry.items() if name not in (*_CONDITIONS, *_FOR_READERS)}
         for name, value in fields.items():
             if name not in _KINDS:
-                valid = ", ".join((*_CONDITIONS, *_KINDS, "note"))
+                valid = ", ".join((*_CONDITIONS, *_KINDS, *_FOR_READERS))
                 raise RecipeError(f"{path.name}, entry {number}: unknown key {name!r}; valid: {valid}")
             try:
                 fields[name] = value if value == _UNSET else msgspec.convert(value, _KINDS[name])
             except msgspec.ValidationError as error:
                 raise RecipeError(f"{path.name}, entry {number}: {name}: {error}") from None
-        entries.append(_Entry(conditions, fields))
+        entries.append(_Entry(conditions, fields, entry.get("log", "")))
     return _Table(content.get("family", ""), tuple(entries))
 
 
@@ -140,31 +168,65 @@ def _tables() -> dict[str, _Table]:
 
 
 def find_recipe(
-    name: RecipeName, dataset: str, shot: int, model: str = "proto", way: int = 5, encoder: str | None = None
+    name: RecipeName,
+    dataset: str,
+    shot: int,
+    model: str = "proto",
+    way: int = 5,
+    encoder: str | None = None,
+    terms: str | None = None,
 ) -> Recipe:
-    """The recipe of that name for a data set, a model and a test.
+    """The recipe of that name for a data set, a model and a test, within the ``terms`` of a comparison if any.
 
     A data set without a table of its own has the fast recipes of its family, and they say so. Raises UserError for an
     unknown data set, and where the papers have no recipe. Koch's encoder has a fast recipe of its own; for all others
     the encoder makes no difference.
     """
-    from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
-
-    table, source = _table_of(dataset)
-    on_images = model in METHODS and METHODS.get(model).trains_on == "images"
-    case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder}
-    case["trains_on"] = "images" if on_images else "episodes"
-    fields: dict[str, Any] = {}
-    for entry in (*table.entries, *_tables()[_SHARED].entries):
-        if entry.fits(case):
-            fields |= entry.fields
-            if "images_per_class" in entry.fields:
-                fields["train_query"] = max(1, fields.pop("images_per_class") - shot)
+    fields, source = _fields(name, dataset, shot, model, way, encoder, terms)
+    fields.pop("options", None)
     if "source" not in fields or (name == "paper" and source):
         raise UserError(f"no paper gives a whole recipe for {model} on {dataset}: use --recipe fast")
     if name == "fast" and source:
         fields["source"] = source
     return Recipe(**{"name": name, "train_way": None} | {key: val for key, val in fields.items() if val != _UNSET})
+
+
+def recipe_options(
+    name: RecipeName,
+    dataset: str,
+    shot: int,
+    model: str = "proto",
+    way: int = 5,
+    encoder: str | None = None,
+    terms: str | None = None,
+) -> dict[str, Any]:
+    """The options of the method that belong to the recipe of that name; those that a user gives go before them."""
+    return dict(_fields(name, dataset, shot, model, way, encoder, terms)[0].get("options", {}))
+
+
+def _fields(
+    name: str, dataset: str, shot: int, model: str, way: int, encoder: str | None, terms: str | None
+) -> tuple[dict[str, Any], str]:
+    """What the entries that fit say, later ones before earlier ones; what the source of a family's table is called."""
+    from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
+
+    table, source = _table_of(dataset)
+    on_images = model in METHODS and METHODS.get(model).trains_on == "images"
+    case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder, "terms": terms}
+    case["trains_on"] = "images" if on_images else "episodes"
+    fields: dict[str, Any] = {}
+    for entry in (*table.entries, *_tables()[_SHARED].entries, *_tuned(dataset)):
+        if entry.fits(case):
+            fields |= entry.fields
+            if "images_per_class" in entry.fields:
+                fields["train_query"] = max(1, fields.pop("images_per_class") - shot)
+    return fields, source
+
+
+def _tuned(dataset: str) -> tuple[_Entry, ...]:
+    """What came of tuning on a data set, in a file of its own (``omniglot.tuned.toml``): it is said last."""
+    table = _tables().get(f"{dataset}.{_TUNED}")
+    return () if table is None else table.entries
 
 
 def _table_of(dataset: str) -> tuple[_Table, str]:
