@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from episodes.philox import Words, random_words
 
-CLASSES, IMAGES, QUERY_ORDER, UNLABELED_ORDER, POOLS, SHUFFLE, AUGMENT = range(7)  # streams of random_words
+CLASSES, IMAGES, QUERY_ORDER, UNLABELED_ORDER, POOLS, SHUFFLE, AUGMENT, SHARES = range(8)  # streams of random_words
 
 _Numbers = npt.NDArray[np.int64]
 
@@ -35,6 +35,23 @@ def draw_distinct(words: Words, sizes: _Numbers | int, count: int) -> _Numbers:
         drawn[:, step] = np.where(taken, last, candidate)
     order = words[:, count:].argsort(axis=1, kind="stable")
     return np.take_along_axis(drawn, order, axis=1)
+
+
+def dirichlet_counts(seed: int, indices: _Numbers, way: int, total: int, concentration: int) -> _Numbers:
+    """How many of ``total`` queries each class of these episodes has, (len(indices), way); a class may have none.
+
+    The shares are of a symmetric Dirichlet distribution: every ``concentration``-th of ``way * concentration - 1``
+    sorted random numbers cuts the interval from 0 to 1 (Devroye 1986, chapter V, theorem 2.1). They are rounded by the
+    largest remainders, as in the code of Veilleux et al. (2021). Whole numbers only: the same on every machine.
+    """
+    words = random_words(seed, SHARES, indices, way * concentration - 1)
+    cuts = np.sort(words, axis=1)[:, concentration - 1 :: concentration].astype(np.int64)
+    shares = np.diff(cuts, axis=1, prepend=0, append=2**32) * total  # of total * 2**32
+    counts, rest = shares >> 32, shares & (2**32 - 1)
+    missing = total - counts.sum(axis=1, keepdims=True)
+    rank = (-rest).argsort(axis=1, kind="stable").argsort(axis=1)
+    found: _Numbers = counts + (rank < missing)
+    return found
 
 
 def episode_classes(seed: int, indices: _Numbers, num_classes: int, num_drawn: int) -> _Numbers:

@@ -21,6 +21,7 @@ from episodes.draws import (
     QUERY_ORDER,
     SHUFFLE,
     UNLABELED_ORDER,
+    dirichlet_counts,
     draw_distinct,
     episode_classes,
 )
@@ -95,7 +96,8 @@ class EpisodeSampler:
 
     def __repr__(self) -> str:
         spec = self.spec
-        shape = f"{spec.way}-way {spec.shot}-shot, {spec.num_query} queries a class"
+        mean = "" if spec.dirichlet is None else f" in the mean (Dirichlet, {spec.dirichlet})"
+        shape = f"{spec.way}-way {spec.shot}-shot, {spec.num_query} queries a class{mean}"
         return f"{type(self).__name__}({shape}, seed {self.seed}, of {self.image_set!r})"
 
     def __getitem__(self, index: int) -> Episode:
@@ -107,12 +109,11 @@ class EpisodeSampler:
         spec, indices = self.spec, np.arange(first, first + count)
         num_drawn = spec.way + spec.num_distractor
         classes = episode_classes(self.seed, indices, self.image_set.num_classes, num_drawn)  # (batch, num_drawn)
-        num_labeled = spec.shot + spec.num_query
+        num_labeled = spec.shot + spec.most_query
         joint = spec.num_unlabeled if self.unlabeled is None else 0
         images = self._images(self.labeled, classes, num_labeled + joint, indices, first_word=0)
         support = images[:, : spec.way, : spec.shot]
-        query = images[:, : spec.way, spec.shot : num_labeled].reshape(count, spec.num_queries)
-        labels = np.broadcast_to(np.repeat(np.arange(spec.way), spec.num_query), query.shape)
+        query, labels = self._queries(images[:, : spec.way, spec.shot : num_labeled], indices)
         order = random_words(self.seed, QUERY_ORDER, indices, query.shape[1]).argsort(axis=1, kind="stable")
         unlabeled = images[:, :, num_labeled:]
         if self.unlabeled is not None and spec.num_unlabeled:
@@ -160,6 +161,16 @@ class EpisodeSampler:
                     sha.update(rows.numpy().astype("<i8").tobytes())
         return sha.hexdigest()
 
+    def _queries(self, images: Rows, indices: Rows) -> tuple[Rows, Rows]:
+        """Rows and labels of the queries, class after class, (batch, queries) each."""
+        spec, shape = self.spec, (len(indices), self.spec.num_queries)
+        if spec.dirichlet is None:
+            return images.reshape(shape), np.broadcast_to(np.repeat(np.arange(spec.way), spec.num_query), shape)
+        counts = dirichlet_counts(self.seed, indices, spec.way, spec.num_queries, spec.dirichlet)
+        taken = np.arange(images.shape[2]) < counts[..., None]  # (batch, way, most)
+        labels = np.broadcast_to(np.arange(spec.way)[:, None], taken.shape)
+        return images[taken].reshape(shape), labels[taken].reshape(shape)
+
     def _images(self, pool: Pool, classes: Rows, count: int, indices: Rows, first_word: int) -> Rows:
         """``count`` distinct rows of each class, (batch, classes, count)."""
         flat = classes.reshape(-1)
@@ -184,8 +195,8 @@ def _check_fit(image_set: ImageSet, spec: EpisodeSpec, labeled: Pool, unlabeled:
             f"{wanted} needs {spec.way + spec.num_distractor} classes and {where} has {image_set.num_classes}: {advice}"
         )
     joint = spec.num_unlabeled if unlabeled is None else 0
-    what = f"{spec.shot} shot + {spec.num_query} query" + (f" + {joint} unlabeled" if joint else "")
-    _check_sizes(image_set, labeled, spec.shot + spec.num_query + joint, what, "lower shot or query")
+    what = f"{spec.shot} shot + {spec.most_query} query" + (f" + {joint} unlabeled" if joint else "")
+    _check_sizes(image_set, labeled, spec.shot + spec.most_query + joint, what, "lower shot or query")
     if unlabeled is not None:
         advice = "lower the number of unlabeled images or the labeled share"
         _check_sizes(image_set, unlabeled, spec.num_unlabeled, f"{spec.num_unlabeled} unlabeled", advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from episodes.errors import EpisodeError
@@ -13,18 +13,25 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class EpisodeSpec:
-    """Classes and images per class of an episode. ``num_query`` and ``num_unlabeled`` count per class."""
+    """Classes and images per class of an episode. ``num_query`` and ``num_unlabeled`` count per class.
+
+    With ``dirichlet`` the queries are unbalanced: ``num_query`` is their mean number in a class, and what share of them
+    each class of an episode has is drawn from a Dirichlet distribution of this concentration (Veilleux et al. 2021).
+    """
 
     way: int
     shot: int
     num_query: int
     num_unlabeled: int = 0
     num_distractor: int = 0
+    dirichlet: int | None = field(default=None, repr=False)  # balanced episodes are called as ever: digests hash it
 
     def __post_init__(self) -> None:
         for name, least in (("way", 1), ("shot", 1), ("num_query", 1), ("num_unlabeled", 0), ("num_distractor", 0)):
             if getattr(self, name) < least:
                 raise EpisodeError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.dirichlet is not None and self.dirichlet < 1:
+            raise EpisodeError(f"dirichlet must be a whole number of 1 or more, not {self.dirichlet}")
         if self.num_distractor and not self.num_unlabeled:
             raise EpisodeError("distractor classes need unlabeled images: set num_unlabeled to 1 or more")
 
@@ -32,6 +39,11 @@ class EpisodeSpec:
     def num_queries(self) -> int:
         """Queries of the whole episode."""
         return self.way * self.num_query
+
+    @property
+    def most_query(self) -> int:
+        """The most queries that a class can have."""
+        return self.num_query if self.dirichlet is None else self.num_queries
 
     @property
     def num_images(self) -> int:

@@ -20,6 +20,7 @@ from episodes.types import ImageSet, Rows
 from fewshot.evaluation.evaluate import embed_all, embed_drawn
 from fewshot.models.hardware import Precision
 from fewshot.models.methods import Method
+from fewshot.models.readouts import READOUTS
 from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import short_hash
@@ -65,7 +66,8 @@ class Embeddings:
         if self._train_mean is None:
             train_set = self._dataset.load("train", self._reporter.data_progress)
             if not len(train_set.images):
-                raise UserError(f"{self._dataset.name} has no training images to center on: leave out simpleshot")
+                centered = ", ".join(name for name in READOUTS if READOUTS.get(name).needs_train_mean)
+                raise UserError(f"{self._dataset.name} has no training images to center on: leave out {centered}")
             self._train_mean = self._found("mean", train_set, lambda: self._mean(train_set))
         return self._train_mean
 

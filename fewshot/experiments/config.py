@@ -41,7 +41,14 @@ class CommonConfig:
 
     verb: ClassVar[str]
     always: ClassVar[tuple[str, ...]] = ("model", "way", "shot")  # in a command even where they are the default
-    of_test: ClassVar[tuple[str, ...]] = ("query", "episodes", "episode_seed", "protocol", "readout")  # of it alone
+    of_test: ClassVar[tuple[str, ...]] = (
+        "query",
+        "dirichlet",
+        "episodes",
+        "episode_seed",
+        "protocol",
+        "readout",
+    )  # of it alone
     not_offered: ClassVar[tuple[str, ...]] = ()  # fields that are no option of this command
 
     dataset: str | None = option(
@@ -55,6 +62,12 @@ class CommonConfig:
         "episodes", "episodes (drawn here), or runs (Lake's 20 published runs of 20-way 1-shot; with --split lake)."
     )
     query: int = option(15, "Test queries per class.", min=1)
+    dirichlet: int | None = option(
+        None,
+        "Unbalanced test queries: their shares of the classes are of a Dirichlet distribution of this concentration "
+        "(Veilleux et al. 2021 take 2) [default: as many queries in each class].",
+        min=1,
+    )
     unlabeled: int | None = option(None, "Unlabeled images per class, for semi-supervised models.", min=1)
     distractors: int | None = option(None, "Classes of an episode with unlabeled images only.", min=1)
     episodes: int | None = option(None, "Test episodes [default: 10,000; 200 with the recipe smoke].", min=2)
@@ -117,7 +130,7 @@ class CommonConfig:
         if self.damage:
             raise UserError("Lake's runs are tested as they were published: leave out --damage")
         settings = {"way": WAY, "shot": 1}
-        theirs: dict[str, Any] = {"query": 1, "episodes": NUM_RUNS, "episode_seed": 0}
+        theirs: dict[str, Any] = {"query": 1, "episodes": NUM_RUNS, "episode_seed": 0, "dirichlet": None}
         theirs |= {name: (value,) for name, value in settings.items()} if self.verb == "evaluate" else settings
         changed = self.changed()
         if wrong := [name for name, value in theirs.items() if changed.get(name, value) != value]:

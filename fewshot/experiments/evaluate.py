@@ -117,7 +117,11 @@ def _of_embeddings(
     if dataset is None:
         dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
     dataset = corrupted(dataset, config.damage)
-    specs = [EpisodeSpec(way, shot, config.query) for way in config.way or (5,) for shot in config.shot or (1,)]
+    specs = [
+        EpisodeSpec(way, shot, config.query, dirichlet=config.dirichlet)
+        for way in config.way or (5,)
+        for shot in config.shot or (1,)
+    ]
     samplers = _samplers(config, dataset, specs, reporter)
     plan = EvaluationPlan(dataset, samplers, config.num_episodes(""), "fp32", readouts, command)
     return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
@@ -165,7 +169,7 @@ def episode_shapes(config: EvaluateConfig, recipe: Mapping[str, Any], *, uses_un
     elif not unlabeled:
         unlabeled = DEFAULT_UNLABELED
     return [
-        EpisodeSpec(way, shot, config.query, unlabeled, distractors)
+        EpisodeSpec(way, shot, config.query, unlabeled, distractors, config.dirichlet)
         for way in config.way or (5,)
         for shot in config.shot or (recipe.get("train_shot") or 1,)
     ]

@@ -67,9 +67,10 @@ class OwnEmbeddings:
     def train_mean(self) -> Float[Tensor, " dim"]:
         """The mean embedding of the training images. Raises EmbeddingsError where the file does not tell it."""
         if self.mean is None:
+            centered = ", ".join(name for name in READOUTS if READOUTS.get(name).needs_train_mean)
             raise EmbeddingsError(
-                f"simpleshot centers on the training images and {self.path} holds neither train_mean (dim,) nor "
-                "train_embeddings (images, dim): add one of them, or leave simpleshot out"
+                f"some read-outs ({centered}) center on the training images and {self.path} holds neither train_mean "
+                "(dim,) nor train_embeddings (images, dim): add one of them, or leave these read-outs out"
             )
         return self.mean
 

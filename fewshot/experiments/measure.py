@@ -95,6 +95,7 @@ class ScoredEpisodes:
             "query": spec.num_query,
             "unlabeled": spec.num_unlabeled,
             "distractors": spec.num_distractor,
+            "dirichlet": spec.dirichlet or 0,
             "test_pixels": self.dataset.protocol_name,
             "num_test_classes": self.sampler.image_set.num_classes,
             "test_damage": corrupted_share(self.dataset),

@@ -70,7 +70,7 @@ class PaperCell:
         published, ours, column = self.published, self.ours, self.column
         return {
             "row": self.row.name,
-            "column": {"way": column.way, "shot": column.shot, "distractors": column.distractors},
+            "column": {name: getattr(column, name) for name in ("way", "shot", "distractors", "dirichlet")},
             "published": published
             and {
                 "accuracy": published.accuracy,
@@ -154,7 +154,7 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) 
     return (
         (trained.encoder, trained.encoder_options) == (ours.encoder_name, dict(ours.encoder_options))
         and all(getattr(trained.recipe, name) == value for name, value in training.items())
-        and (test.unlabeled, test.distractors) == (unlabeled, distractors)
+        and (test.unlabeled, test.distractors, test.dirichlet) == (unlabeled, distractors, column.dirichlet)
         and trained.corruption == ours.damage
         and (trained.trained_as.model if trained.trained_as else record.model) == ours.model
     )
@@ -186,6 +186,7 @@ def run_of(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> RunConfig:
         way=column.way,
         shot=column.shot,
         query=_query_of(ours, column),
+        dirichlet=column.dirichlet or None,
         protocol=column.protocol or "episodes",
         encoder=ours.encoder or None,
         damage=ours.damage or None,
@@ -210,6 +211,7 @@ def tests_of(cell: PaperCell) -> list[EvaluateConfig]:
         as_model=ours.test.get("as"),
         damage=ours.test.get("damage"),
         query=_query_of(ours, column),
+        dirichlet=column.dirichlet or None,
         unlabeled=unlabeled or None,
         distractors=distractors or None,
         model_options=ours.test_options(column.shot),

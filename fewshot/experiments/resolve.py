@@ -338,7 +338,8 @@ def _fitted_batches(recipe: Recipe, train_set: ImageSet) -> Recipe:
 def _test_spec(config: RunConfig, training: TrainingPlan | None) -> EpisodeSpec:
     """The shape of a test episode: unlabeled images and distractors are those of the training."""
     counts = (training.recipe.unlabeled, training.recipe.distractors) if training is not None else (0, 0)
-    return EpisodeSpec(config.way, config.shot, config.query, *(number or 0 for number in counts))
+    unlabeled, distractors = (number or 0 for number in counts)
+    return EpisodeSpec(config.way, config.shot, config.query, unlabeled, distractors, config.dirichlet)
 
 
 def divided_options(model: str, encoder: str | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) ->
 
 def _spec(record: RunRecord) -> EpisodeSpec:
     test = record.test
-    return EpisodeSpec(test.way, test.shot, test.query, test.unlabeled, test.distractors)
+    return EpisodeSpec(test.way, test.shot, test.query, test.unlabeled, test.distractors, test.dirichlet or None)
 
 
 def _changed_splits(record: RunRecord, dataset: Dataset, reporter: Reporter) -> tuple[Split, ...]:

@@ -32,11 +32,13 @@ class PaperColumn:
     query: int = 15
     distractors: int = 0
     protocol: str = ""  # empty: episodes drawn here
+    dirichlet: int = 0  # concentration of unbalanced queries
 
     @property
     def title(self) -> str:
         """``5-way 1-shot``, and what else is particular."""
-        return f"{self.way}-way {self.shot}-shot" + (", with distractors" if self.distractors else "")
+        particular = ", with distractors" if self.distractors else ", unbalanced queries" if self.dirichlet else ""
+        return f"{self.way}-way {self.shot}-shot{particular}"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class PaperTable:
         """The printed number of a cell; None where numbers.csv has none. Raises PaperTableError where it has two."""
         wanted = dict(row.printed)
         variant = wanted.pop("variant", "").replace("{distractors}", "with" if column.distractors else "no")
+        variant = variant.replace("{queries}", "Dirichlet" if column.dirichlet else "balanced")
         source, table = wanted.pop("source"), wanted.pop("table")
         found = [
             number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from episodes.datasets.cards import benchmarks
@@ -18,7 +18,7 @@ by Lanczos."""
 
 _NAME = re.compile(
     r"(?P<dataset_id>[^/]+)/(?P<way>[1-9]\d*)w(?P<shot>[1-9]\d*)s/"
-    r"(?:q(?P<query>[1-9]\d*)(?:u(?P<unlabeled>\d+))?(?:d(?P<distractors>\d+))?|(?P<published_as>[a-z]+))@v(?P<version>\d+)"
+    r"(?:q(?P<query>[1-9]\d*)(?:dirichlet(?P<dirichlet>[1-9]\d*))?(?:u(?P<unlabeled>\d+))?(?:d(?P<distractors>\d+))?|(?P<published_as>[a-z]+))@v(?P<version>\d+)"
 )
 
 
@@ -36,11 +36,12 @@ class ProtocolName:
     dataset_id: str  # Dataset.protocol_name
     way: int
     shot: int
-    query: int = 0  # of a class; 0 where somebody published the episodes
+    query: int = 0  # of a class, or in the mean of the classes; 0 where somebody published the episodes
     unlabeled: int = 0  # images of a class
     distractors: int = 0  # classes
     published_as: str = ""
     version: int = VERSION
+    dirichlet: int = 0  # concentration of the queries' distribution over classes; 0 where all have the same number
 
     @classmethod
     @cache
@@ -58,10 +59,12 @@ class ProtocolName:
 
     @property
     def episodes(self) -> str:
-        """``q14u5d5``: queries, unlabeled images, distractor classes; or what published episodes are called."""
+        """``q14u5d5``: queries, unlabeled images, distractor classes; ``q15dirichlet2``: unbalanced queries; or what
+        published episodes are called."""
+        dirichlet = f"dirichlet{self.dirichlet}" if self.dirichlet else ""
         unlabeled = f"u{self.unlabeled}" if self.unlabeled else ""
         distractors = f"d{self.distractors}" if self.distractors else ""
-        return self.published_as or f"q{self.query}{unlabeled}{distractors}"
+        return self.published_as or f"q{self.query}{dirichlet}{unlabeled}{distractors}"
 
     @property
     def is_current(self) -> bool:
@@ -84,7 +87,8 @@ class Protocol:
         """``omniglot-vinyals-28/5w1s/q15@v1``; Lake's runs are ``omniglot-lake-105/20w1s/runs@v1``."""
         spec, drawn = self.spec, not self.published_as
         counts = (spec.num_query, spec.num_unlabeled, spec.num_distractor) if drawn else (0, 0, 0)
-        return str(ProtocolName(self.dataset_id, spec.way, spec.shot, *counts, self.published_as))
+        name = ProtocolName(self.dataset_id, spec.way, spec.shot, *counts, self.published_as)
+        return str(replace(name, dirichlet=spec.dirichlet or 0))
 
 
 def standard_protocols() -> list[Protocol]:

@@ -120,7 +120,7 @@ def _targets() -> tuple[_Target, ...]:
 
 def target_of(record: RunRecord) -> Published | None:
     """The number a record is held against and its difference; None where no paper has one for what was trained."""
-    if record.readout or record.trained.corruption or record.embeddings is not None:
+    if record.readout or record.trained.corruption or record.test.dirichlet or record.embeddings is not None:
         return None
     target = next((target for target in _targets() if target.is_of(record)), None)
     return None if target is None else replace(target.number, difference=target.difference_from(record))

@@ -265,12 +265,14 @@ def _parsed(content: bytes) -> Any:
 def _contradiction(record: RunRecord) -> str:
     """What a record says of itself that cannot be, in a few words; empty where all is well."""
     counts, test, name = record.counts, record.test, record.protocol_name
-    drawn = (test.query, test.unlabeled, test.distractors)
-    stated = (name.query, name.unlabeled, name.distractors)
+    drawn = (test.query, test.unlabeled, test.distractors, test.dirichlet)
+    stated = (name.query, name.unlabeled, name.distractors, name.dirichlet)
     if (name.dataset_id, name.way, name.shot) != (test.dataset_id, test.way, test.shot):
         return f"protocol is {name} and test is {test.way}-way {test.shot}-shot of {test.dataset_id}"
     if stated != drawn and not name.published_as:
-        return f"protocol is {name} and test has {drawn} queries, unlabeled images and distractor classes"
+        return (
+            f"protocol is {name} and test has {drawn} queries, unlabeled images, distractor classes and concentration"
+        )
     if record.num_queries != test.way * test.query:
         return f"num_queries is {record.num_queries}, which is not {test.way} times {test.query}"
     if len(counts) != record.num_episodes or counts.max(initial=0) > record.num_queries:

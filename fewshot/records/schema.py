@@ -121,6 +121,7 @@ class EpisodeSettings(Part, frozen=True, kw_only=True):
     query: Positive
     unlabeled: Count = 0
     distractors: Count = 0  # classes of which only unlabeled images are there
+    dirichlet: Count = 0  # ProtocolName.dirichlet
     dataset: str
     class_split: str
     dataset_id: str
@@ -196,7 +197,7 @@ _OF_TEST = {
     "test_dataset": "dataset",
     "test_class_split": "class_split",
 }
-_OF_EPISODES = ("way", "shot", "query", "unlabeled", "distractors")
+_OF_EPISODES = ("way", "shot", "query", "unlabeled", "distractors", "dirichlet")
 _TWICE = ("model", "seed", "shortened", "commit")
 
 

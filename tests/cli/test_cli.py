@@ -100,7 +100,7 @@ def test_every_option_of_run_reaches_the_record(fewshot: Fewshot) -> None:
         "--unlabeled": 2,
         "--distractors": 1,
     }
-    test = {"--way": 3, "--shot": 1, "--query": 4, "--episodes": 11, "--episode-seed": 8, "--seed": 9}
+    test = {"--way": 3, "--shot": 1, "--query": 4, "--episodes": 11, "--episode-seed": 8, "--seed": 9, "--dirichlet": 2}
     words = [str(word) for pair in (recipe | test).items() for word in pair]
     more = ("--model", "cluster-proto", "--initial-radius", "50", "--precision", "fp32", "--device", "cpu")
     record = record_in(
@@ -108,7 +108,7 @@ def test_every_option_of_run_reaches_the_record(fewshot: Fewshot) -> None:
     )
     for flag, value in recipe.items():
         assert getattr(record.trained.recipe, flag[2:].replace("-", "_")) == value, flag
-    assert record.protocol == "strokes-standard-28-c50/3w1s/q4u2d1@v1"
+    assert record.protocol == "strokes-standard-28-c50/3w1s/q4dirichlet2u2d1@v1"
     assert (record.num_episodes, record.episode_seed, record.seed) == (11, 8, 9)
     assert (record.model, record.recipe, record.shortened) == ("cluster-proto", "smoke", True)
     assert record.trained.model_options == {"initial_radius": 50}

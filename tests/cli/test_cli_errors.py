@@ -22,7 +22,7 @@ WRONG_WORDS = [
     (("run", "--encoder", "conv5"), r"unknown encoder 'conv5'\. Did you mean 'conv4'\? Valid: "),
     (("run", "--recipe", "fats"), r"unknown recipe 'fats'\. Did you mean 'fast'\? Valid: fast, paper, smoke"),
     (("run", "--device", "cdua"), r"unknown device 'cdua'\. Did you mean 'cuda'\? Valid: auto, cpu, cuda"),
-    (("run", "--readout", "svn"), r"unknown read-out 'svn'\. Did you mean 'svm'\? Valid: cosine, finetune, .*svm"),
+    (("run", "--readout", "svn"), r"unknown read-out 'svn'\. Did you mean 'svm'\? Valid: alpha-tim, .*svm"),
     (("run", "--model", "relation", "--readout", "svm"), r"relation compares feature maps .* leave out --readout"),
     (("evaluate", "model.safetensors", "--readout", "all,svn"), r"unknown read-out 'svn'\. Did you mean 'svm'"),
     (("evaluate", "model.safetensors", "--way", "5,1"), r"'--way': 1 is not in the range x>=2"),

@@ -222,6 +222,7 @@ def test_without_a_test_the_test_classes_are_never_read_and_no_record_is_written
     ("changed", "flags"),
     [
         ({"query": 3, "readout": "svm"}, "--query, --readout"),
+        ({"dirichlet": 2}, "--dirichlet"),
         ({"episodes": 50, "episode_seed": 1}, "--episodes, --episode-seed"),
         ({"protocol": "runs"}, "--protocol"),
     ],

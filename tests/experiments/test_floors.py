@@ -14,6 +14,7 @@ from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.models.encoders.pixels import Pixels
 from fewshot.models.factory import build_method
+from fewshot.models.readouts import READOUTS
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record
 from toy_classes import GRAY, FewStrokes, toy_set
@@ -53,7 +54,7 @@ def test_pixels_are_read_out_in_every_way_and_their_checkpoint_serves_every_test
     words = ("--encoder", "pixels", "--readout", "all")
     assert fewshot(*UNTRAINED, *words).status == fewshot(*UNTRAINED, *words, "--way", "3", "--shot", "2").status == 0
     records = [read_record(path) for path in Path("runs/records").glob("untrained_*.json")]
-    assert len(records) == 2 * 7
+    assert len(records) == 2 * len(READOUTS)
     (checkpoint,) = {checkpoint_of(record) for record in records}
     outcome = fewshot("evaluate", checkpoint, "--dataset", "strokes", "--episodes", "20", "--query", "5", "--way", "3")
     assert record_in(outcome).protocol == "strokes-standard-28-c50/3w1s/q5@v1"

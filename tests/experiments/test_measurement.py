@@ -35,7 +35,9 @@ def test_words_name_readouts() -> None:
     assert readouts_named("own") == (OWN_RULE,)
     assert readouts_named("svm, logistic,svm") == ("svm", "logistic")
     assert readouts_named("own,all") == (OWN_RULE, *READOUTS)
-    with pytest.raises(UnknownNameError, match=r"unknown read-out 'logistics'\. Did you mean 'logistic'\? Valid: cos"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown read-out 'logistics'\. Did you mean 'logistic'\? Valid: alpha"
+    ):
         readouts_named("svm,logistics")
 
 

@@ -22,6 +22,7 @@ from fewshot.evaluation.evaluate import embed_all, evaluate
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, read_own_embeddings
+from fewshot.models.readouts import READOUTS
 from fewshot.records.record import read_record
 from photo_builders import save_classes
 from toy_classes import FewStrokes, toy_method
@@ -80,9 +81,9 @@ def test_every_readout_and_setting_is_scored_from_one_file(fewshot: Fewshot) -> 
     words = ("--readout", "all", "--way", "3,5", "--shot", "1,2")
     outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS, *words)
     assert outcome.status == 0, outcome.err
-    assert len(re.findall(r"^strokes-standard", outcome.out, re.MULTILINE)) == 4 * 7
+    assert len(re.findall(r"^strokes-standard", outcome.out, re.MULTILINE)) == 4 * len(READOUTS)
     assert "embeddings  mine.npz" in outcome.out
-    assert len([*Path("runs/records").glob("mine_*.json")]) == 4 * 7
+    assert len([*Path("runs/records").glob("mine_*.json")]) == 4 * len(READOUTS)
 
 
 def test_other_numbers_under_the_same_name_are_another_record(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_file_that_does_not_fit_is_answered_in_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--readout", "simpleshot"), r"neither train_mean \(dim,\) nor train_embeddings .* leave simpleshot out"),
+        (("--readout", "simpleshot"), r"neither train_mean \(dim,\) nor train_embeddings .* leave these read-outs out"),
         (("--readout", "own"), r"no rule of their own: name a read-out"),
         (("--readout", "svn"), r"unknown read-out 'svn'\. Did you mean 'svm'"),
         (("--as", "proto"), r"no meaning for --embeddings"),

@@ -84,11 +84,13 @@ def test_of_several_records_the_one_that_cannot_be_verified_is_named(fewshot: Fe
     assert outcome.out.endswith("1 of 2 numbers stand\n")
 
 
-def test_readouts_and_unlabeled_images_are_part_of_what_is_measured_again(fewshot: Fewshot) -> None:
+def test_readouts_unlabeled_images_and_unbalanced_queries_are_part_of_what_is_measured_again(fewshot: Fewshot) -> None:
     read_out = fewshot(*SMOKE, "--readout", "prototype")
     assert record_in(read_out).readout != OWN_RULE
     semi = fewshot(*SMOKE, "--model", "masked-proto", "--unlabeled", "3", "--distractors", "1")
-    for outcome in (read_out, semi):
+    unbalanced = fewshot(*SMOKE, "--query", "3", "--dirichlet", "2")
+    assert record_in(unbalanced).test.dirichlet == record_in(unbalanced).protocol_name.dirichlet == 2
+    for outcome in (read_out, semi, unbalanced):
         assert fewshot("verify", path_in(outcome.out)).status == 0
 
 

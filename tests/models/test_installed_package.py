@@ -20,7 +20,11 @@ from torch import nn
 from fewshot.models.encoders import Encoder
 from fewshot.models.losses import Loss
 from fewshot.models.methods import Method
-from toy_readouts import SoftKMeans
+from fewshot.models.readouts.soft_kmeans import SoftKMeans
+
+class MovedMeans(SoftKMeans):
+    title = "class means, moved by the queries"
+    source = "a test of entry points, 2026"
 
 class Nearest(Method):
     """The class of the support image that is nearest by the city-block distance."""
@@ -54,7 +58,7 @@ class Rows(Encoder):
 ENTRY_POINTS = {
     "fewshot.methods": "city-block = somebodys_methods:Nearest",
     "fewshot.losses": "pull = somebodys_methods:Pull",
-    "fewshot.readouts": "soft-kmeans = somebodys_methods:SoftKMeans",
+    "fewshot.readouts": "moved-means = somebodys_methods:MovedMeans",
     "fewshot.encoders": "rows = somebodys_methods:Rows",
 }
 COMMANDS = """
@@ -99,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(folder: Path) -> tuple[dict[str, str], str]:
     lists = [["list", what] for what in ("models", "encoders", "readouts")]
     runs = [
-        [*SMOKE, "--model", "city-block", "--power", "2", "--encoder", "rows", "--readout", "own,soft-kmeans"],
+        [*SMOKE, "--model", "city-block", "--power", "2", "--encoder", "rows", "--readout", "own,moved-means"],
         [*SMOKE, "--model", "pull", "--width", "8", "--train-episodes", "2"],
     ]
     records = "runs/records/*_5w1s_*_smoke_*.json"
@@ -136,7 +140,7 @@ def test_its_records_name_the_package_its_version_and_its_source(folder: Path) -
     assert records["pull"].trained.packages["model"] == origin
     assert records["pull"].trained.model_options == {}
     assert records["city-block"].trained.model_options == {"power": 2.0}
-    assert "readout" in records["city-block soft-kmeans"].trained.packages
+    assert "readout" in records["city-block moved-means"].trained.packages
     assert "readout" not in packages
 
 
@@ -144,7 +148,7 @@ def test_its_records_name_the_package_its_version_and_its_source(folder: Path) -
 def test_a_transductive_readout_is_ranked_in_a_setting_of_its_own(folder: Path) -> None:
     records = records_in(folder)
     assert not records["city-block"].transductive
-    assert records["city-block soft-kmeans"].transductive
+    assert records["city-block moved-means"].transductive
     rows = {row.entry.first.readout: row.setting for row in ranked_rows(records.values(), smoke=True)}
-    assert rows["soft-kmeans"] == "transductive"
+    assert rows["moved-means"] == "transductive"
     assert rows[""] == "inductive"

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from fewshot.experiments.config import RunConfig
 
 Positive = Annotated[int, Meta(ge=1)]
-_SAID_BY_THE_TERMS = ("recipe", "train_episodes", "init", "weights", "protocol", "query", "episodes", "episode_seed")
+_SAID_BY_THE_TERMS = (
+    "recipe",
+    "train_episodes",
+    "init",
+    "weights",
+    "protocol",
+    "query",
+    "dirichlet",
+    "episodes",
+    "episode_seed",
+)
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

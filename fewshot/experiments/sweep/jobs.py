@@ -21,7 +21,7 @@ from fewshot.progress import LineReporter, Reporter
 from fewshot.records.schema import StoredRecipe
 from fewshot.training.recipes import Recipe
 
-_OF_TEST = {"way", "shot", "query", "episodes", "episode_seed", "protocol", "readout"}
+_OF_TEST = {"way", "shot", "query", "dirichlet", "episodes", "episode_seed", "protocol", "readout"}
 _OPEN: dict[str, Any] = {
     item.name: item.default
     for item in fields(RunConfig)

@@ -8,12 +8,14 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from episodes.errors import UserError
 from episodes.registry import Registry
-from fewshot.models.distances import Invariance, conditioned
+from fewshot.models.distances import UNMOVED, Invariance, conditioned, unit_length
 
 READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lambda: Readout)
+_CLOSE = 0.05  # the farthest that unit vectors are from their mean where single precision no longer tells them apart
 
 
 class UnfitEmbeddingsError(UserError):
@@ -53,7 +55,45 @@ class Readout(ABC):
         return (way * shot + queries) * (dim + way * shot)
 
 
+class UnitLengthReadout(Readout):
+    """A read-out of embeddings of length 1.
+
+    Unit vectors may be so close together that what tells them apart is below the digits of single precision (one large
+    column that is constant does that). Such tables are computed with in double precision.
+    """
+
+    invariant_to = frozenset({"scale"})
+
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
+        rows = unit_length(table.double())
+        farthest = torch.linalg.vector_norm(rows - rows.mean(0), dim=-1).max()
+        return rows if farthest < _CLOSE else rows.float()
+
+
+class CenteredReadout(Readout):
+    """A read-out of embeddings less the mean of the training images, then of length 1 (CL2N of Wang et al. 2019)."""
+
+    needs_train_mean = True
+    invariant_to = UNMOVED
+
+    def prepare(
+        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
+    ) -> Float[Tensor, "num_images dim"]:
+        if train_mean is None:
+            raise ValueError(f"{type(self).__name__} needs the mean embedding of the training images")
+        rows, mean = conditioned(table, self.invariant_to, train_mean)
+        assert mean is not None
+        return unit_length(rows - mean)
+
+
 def support_labels(support: Float[Tensor, "batch way shot dim"]) -> Int64[Tensor, " images"]:
     """The label of every support image once way and shot are one axis, (way * shot,)."""
     _, way, shot, _ = support.shape
     return torch.arange(way, device=support.device).repeat_interleave(shot)
+
+
+def support_shares(support: Float[Tensor, "batch way shot dim"]) -> Float[Tensor, "way images"]:
+    """1 where a support image is of a class, else 0, once way and shot are one axis."""
+    return functional.one_hot(support_labels(support), support.shape[1]).T.to(support)

@@ -4,9 +4,7 @@ Both minimize a loss over the scores of the support images plus half the squared
 combination of the support embeddings, so what is sought are its coefficients: as many as there are support images,
 however long an embedding is.
 
-Unit vectors may be so close together that what tells them apart is below the digits of single precision (one large
-column that is constant does that), and where nothing tells classes apart, their scores must be equal, so that a tie is
-seen as one. Such tables are computed with in double precision.
+Where nothing tells classes apart, their scores must be equal, so that a tie is seen as one: they are rounded.
 """
 
 from __future__ import annotations
@@ -19,11 +17,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.distances import unit_length
-from fewshot.models.readouts.base import READOUTS, Readout, support_labels
+from fewshot.models.readouts.base import READOUTS, UnitLengthReadout, support_labels
 
 _STEPS_OF_ONE = 2**46  # of scores, which are of order 1: what is below is the rounding of double precision
-_CLOSE = 0.05  # the farthest that unit vectors are from their mean where single precision no longer does
 
 Slope = Callable[[Tensor], Tensor]
 """Scores of the support images (batch, images, way) -> derivative of the loss by each of them."""
@@ -77,24 +73,15 @@ class LinearScores:
         return (scores * _STEPS_OF_ONE).round() / _STEPS_OF_ONE
 
 
-class UnitLengthReadout(Readout):
-    """A read-out of embeddings of length 1."""
-
-    invariant_to = frozenset({"scale"})
+class LinearReadout(UnitLengthReadout):
+    """A linear classifier of embeddings of length 1."""
 
     def __init__(self, inverse_penalty: float = 1.0, steps: int = 50) -> None:
         self.inverse_penalty, self.steps = inverse_penalty, steps
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
-        rows = unit_length(table.double())
-        farthest = torch.linalg.vector_norm(rows - rows.mean(0), dim=-1).max()
-        return rows if farthest < _CLOSE else rows.float()
-
 
 @READOUTS.register("logistic")
-class Logistic(UnitLengthReadout):
+class Logistic(LinearReadout):
     """Multinomial logistic regression on embeddings of unit length (Tian et al. 2020, section 3.1).
 
     Minimizes ``inverse_penalty * sum of cross-entropies + squared weights / 2`` with a free bias: the defaults of
@@ -126,7 +113,7 @@ class Logistic(UnitLengthReadout):
 
 
 @READOUTS.register("svm")
-class LinearSVM(UnitLengthReadout):
+class LinearSVM(LinearReadout):
     """Linear support vector machines, one class against the rest, on embeddings of unit length.
 
     Minimizes ``inverse_penalty * sum of squared hinges + squared weights / 2``; the bias is the weight of a constant 1

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.distances import UNMOVED, conditioned, nearest_mean_logits, squared_euclidean, unit_length
-from fewshot.models.readouts.base import READOUTS, Readout
+from fewshot.models.distances import UNMOVED, nearest_mean_logits, squared_euclidean
+from fewshot.models.readouts.base import READOUTS, CenteredReadout, Readout
 
 
 @READOUTS.register("prototype")
@@ -45,7 +45,7 @@ class Cosine(Readout):
 
 
 @READOUTS.register("simpleshot")
-class SimpleShot(Readout):
+class SimpleShot(CenteredReadout):
     """CL2N: less the mean of the training images, then unit length, then the nearest class mean (Wang et al. 2019).
 
     The class mean is that of unit vectors and has no unit length itself.
@@ -53,17 +53,6 @@ class SimpleShot(Readout):
 
     title = "centered on the training images, L2-normalized, nearest class mean (CL2N)"
     source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
-    needs_train_mean = True
-    invariant_to = UNMOVED
-
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
-        if train_mean is None:
-            raise ValueError("simpleshot needs the mean embedding of the training images")
-        rows, mean = conditioned(table, self.invariant_to, train_mean)
-        assert mean is not None
-        return unit_length(rows - mean)
 
     def logits(
         self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]

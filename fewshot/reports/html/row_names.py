@@ -95,6 +95,7 @@ class Board:
             counts = {"unlabeled a class": name.unlabeled, "distractor classes": name.distractors}
             queries = "query a class" if name.query == 1 else "queries a class"
             said = [f"{count} {words}" for words, count in {**counts, queries: name.query}.items() if count]
+            said += [f"unbalanced by Dirichlet({name.dirichlet})"] if name.dirichlet else []
         if self.num_episodes != _USUAL_EPISODES:
             said.append(f"{self.num_episodes:,} episodes")
         return f" ({', '.join(said)})" if said else ""

@@ -64,7 +64,8 @@ def costs(records: Iterable[RunRecord]) -> list[RecipeCost]:
 
 def _counts(record: RunRecord) -> bool:
     trained = record.trained
-    plain = not record.readout and not trained.corruption and trained.trained_as is None
+    usual = not (record.readout or trained.corruption or record.test.dirichlet)
+    plain = usual and trained.trained_as is None
     on_episodes = trained.recipe.train_way is not None
     known = record.pixels_way_shot[0] in COMPARABLE_PIXELS and not record.protocol_name.published_as
     return plain and on_episodes and known and record.recipe == "fast" and not record.shortened

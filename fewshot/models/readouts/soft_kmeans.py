@@ -1,0 +1,31 @@
+"""Soft k-means of the queries, from the class means."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fewshot.models.distances import squared_euclidean
+from fewshot.models.readouts.base import READOUTS, Readout
+
+
+@READOUTS.register("soft-kmeans")
+class SoftKMeans(Readout):
+    """One step of soft k-means (Ren et al. 2018, eq. 3-4), the queries in the place of the paper's unlabeled images.
+
+    Each query belongs to the classes in proportion to the softmax of minus its squared distances to their means. The
+    embeddings are taken as they are, at the scale at which Prototypical Networks were trained.
+    """
+
+    title = "class means moved by one step of soft k-means on the queries"
+    source = "Ren et al., ICLR 2018"
+    transductive = True
+    invariant_to = frozenset({"offset"})
+
+    def logits(
+        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
+    ) -> Float[Tensor, "batch queries way"]:
+        shares = (-squared_euclidean(query, support.mean(2))).softmax(-1)  # (batch, queries, way)
+        moved = support.sum(2) + shares.transpose(1, 2) @ query
+        prototypes: Tensor = moved / (support.shape[2] + shares.sum(1).unsqueeze(-1))
+        return -squared_euclidean(query, prototypes)
