@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
             (result,) = engine.submit(perform, [job], place).result()
         if isinstance(result, UserError):
             raise result
-    except (UserError, *Processes.died) as error:
+    except (UserError, BrokenExecutor) as error:
         raise UserError(f"`{job.config.to_command()}` failed: {error}") from error
     return result[0][0], time.perf_counter() - start
 

@@ -125,7 +125,7 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
 @click.command(short_help="Measure a record again and say whether its number stands.")
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @results_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
     "--precision",
     default="auto",
@@ -138,10 +138,10 @@ def verify(records: tuple[Path, ...], results: Path, device: str, precision: str
 
     The weights are where the record says, or in results/weights. Exit status 1 where a number does not stand.
     """
-    from fewshot.models.hardware import DEVICES, PRECISIONS, keep_freed_memory
+    from fewshot.models.hardware import PRECISIONS, check_device, keep_freed_memory
     from fewshot.models.options import check_choice
 
-    check_choice("device", device, DEVICES)
+    check_device(device)
     check_choice("precision", precision, PRECISIONS)
     keep_freed_memory()
     where = {"device": device, "precision": precision}

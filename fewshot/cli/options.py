@@ -83,13 +83,6 @@ results_option = click.option(
     show_default=True,
     help="Folder of the published records (runs/), weights (weights/) and tables.",
 )
-jobs_option = click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Trainings at a time, where one does not fill the machine.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 
 
@@ -119,3 +112,22 @@ def parse_model_options(
             raise UserError(f"unknown option --{name}. Did you mean {near[0]}? (see `fewshot {command} --help`)")
         options[name.replace("-", "_")] = value
     return options
+
+
+def workers_options(command: Command) -> Command:
+    """Who makes several runs, and how many at a time; fewshot.experiments.sweep.workers reads what was chosen."""
+    executors = click.Choice(("local", "ray", "slurm"))
+    of_ray = "Of ray: auto on a machine of a cluster [default: a Ray of this machine alone]."
+    of_time = "Of slurm: minutes for a run; one that needs more goes on in another [default: 1440]."
+    gpus = click.FloatRange(0, min_open=True)
+    options = (
+        click.option("--executor", type=executors, default="local", show_default=True, help="Who makes the runs."),
+        click.option("--jobs", type=click.IntRange(1), help="Runs at a time [default: 1; of slurm: 256]."),
+        click.option("--address", help=of_ray),
+        click.option("--gpus-per-run", type=gpus, help="Of ray and slurm; ray takes parts, such as 0.25."),
+        click.option("--partition", help="Of slurm."),
+        click.option("--time", type=click.IntRange(1), help=of_time),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -18,6 +18,7 @@ from fewshot.progress import LineReporter, duration
 
 if TYPE_CHECKING:
     from fewshot.experiments.sweep.jobs import Job, Place
+    from fewshot.experiments.sweep.workers import Workers
     from fewshot.records.record import RunRecord
     from fewshot.training.loop import Progress as TrainingProgress
 
@@ -108,10 +109,13 @@ class SweepReporter(TerminalReporter):
 
 
 def carry_out(
-    jobs: Sequence[Job], place: Place, records: Iterable[RunRecord], count: int = 1
+    jobs: Sequence[Job], place: Place, records: Iterable[RunRecord], workers: Workers | None = None
 ) -> tuple[list[RunRecord], list[str]]:
-    """Make what of these jobs is not among the records, ``count`` at a time; all their records, and why some failed."""
-    from fewshot.experiments.sweep.executors import InThisProcess, Processes
+    """Make what of these jobs is not among the records; all their records, and why some failed.
+
+    Without ``workers`` one after another in this process.
+    """
+    from fewshot.experiments.sweep.executors import InThisProcess
     from fewshot.experiments.sweep.jobs import perform, work_of
     from fewshot.experiments.sweep.loop import sweep
     from fewshot.experiments.sweep.survey import survey
@@ -123,15 +127,14 @@ def carry_out(
         click.echo(f"{finished} of {len(jobs)} are finished", err=True)
     refused = [f"{one.job.name}: {one.why}" for one in found if one.state == "refused"]
     keep_freed_memory()
-    if count == 1:
+    if workers is None or workers.in_this_process:
         with SweepReporter(work_of(left)) as reporter:
             act = partial(perform, place=place, reporter=reporter)
             outcomes, failures = sweep(left, InThisProcess(), act, reporter.say)
     else:
-        with Processes(count) as engine:
-            outcomes, failures = sweep(
-                left, engine, partial(perform, place=place), lambda line: click.echo(line, err=True)
-            )
+        engine, perform_there = workers.engine(left, place)
+        with engine:
+            outcomes, failures = sweep(left, engine, perform_there, lambda line: click.echo(line, err=True))
     records = [record for one in found for record in one.records] + [record for record, _ in outcomes]
     return records, refused + failures
 

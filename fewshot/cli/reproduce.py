@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewshot.cli.options import SEED, data_option, jobs_option, json_option, out_option, results_option
+from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option, workers_options
 
 if TYPE_CHECKING:
     from fewshot.experiments.paper_plan import OurNumber, PaperCell
@@ -24,7 +24,7 @@ _STYLES = {"matches": "green", "above": "green", "below": "red"}
 @click.option("--run", "train", is_flag=True, help="Train what is missing; Ctrl-C loses nothing.")
 @click.option("--recipe", default="fast", show_default=True, help="Of --run: fast or paper.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of --run: the training seed.")
-@jobs_option
+@workers_options
 @results_option
 @data_option
 @out_option
@@ -64,10 +64,11 @@ def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, 
     from fewshot.cli.progress import carry_out
     from fewshot.experiments.sweep.jobs import Place
     from fewshot.experiments.sweep.plan import jobs_of_cells
+    from fewshot.experiments.sweep.workers import Workers
 
     place = Place(choices["out"], choices["data"])
     jobs = jobs_of_cells(missing, recipe, choices["seed"])
-    return carry_out(jobs, place, readable_records(*_folders(choices)), choices["jobs"])[1]
+    return carry_out(jobs, place, readable_records(*_folders(choices)), Workers.of(choices))[1]
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[PaperCell]:

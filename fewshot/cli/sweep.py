@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, jobs_option, json_option, out_option, parse_model_options, results_option
+from fewshot.cli.options import (
+    data_option,
+    json_option,
+    out_option,
+    parse_model_options,
+    results_option,
+    workers_options,
+)
 from fewshot.cli.reproduce import reproduce
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--table", help="The runs of a paper's table (see `fewshot reproduce`).")
 @click.option("--leaderboard", help="The runs of this data set in leaderboard.toml of --results.")
 @click.option("--dry-run", is_flag=True, help="Print the runs, what is finished, and about how long the others take.")
-@jobs_option
+@workers_options
 @results_option
 @data_option
 @out_option
@@ -43,14 +50,15 @@ def sweep(**choices: Any) -> None:
     from fewshot.cli.output import print_json, print_leaderboard
     from fewshot.cli.progress import carry_out, end
     from fewshot.experiments.sweep.jobs import Place
+    from fewshot.experiments.sweep.workers import Workers
     from fewshot.records.record import as_stored
 
     jobs, place = _jobs(choices), Place(choices["out"], choices["data"])
-    records = _records(choices["results"], place)
+    workers, records = Workers.of(choices), _records(choices["results"], place)
     if choices["dry_run"]:
-        _print_plan(jobs, place, records, choices["jobs"], choices["as_json"])
+        _print_plan(jobs, place, records, workers.at_once, choices["as_json"])
         return
-    made, failures = carry_out(jobs, place, records, choices["jobs"])
+    made, failures = carry_out(jobs, place, records, workers)
     if choices["as_json"]:
         print_json([as_stored(record) for record in made])
     elif choices["table"]:

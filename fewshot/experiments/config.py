@@ -83,7 +83,7 @@ class CommonConfig:
         "How frozen embeddings are classified: one, several with commas, or all (see `fewshot list readouts`) "
         "[default: the model's own rule].",
     )
-    device: str = option("auto", "auto, cpu or cuda.")
+    device: str = option("auto", "auto, cpu, cuda or cuda:1.")
     precision: str = option("auto", "auto, bf16 or fp32, for the encoder.")
     model_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -24,7 +24,7 @@ from fewshot.experiments.measure import EvaluationPlan, readouts_named, refuse_u
 from fewshot.models.encoders.library import find_encoder
 from fewshot.models.encoders.pretrained import Lite0, PretrainedWeights, find_weights
 from fewshot.models.factory import InitialWeights, initial_weights
-from fewshot.models.hardware import DEVICES, PRECISIONS, Precision, choose_device, choose_precision
+from fewshot.models.hardware import PRECISIONS, Precision, check_device, choose_device, choose_precision
 from fewshot.models.methods import METHODS, Method
 from fewshot.models.options import OptionError, check_choice, checked_options, non_default_options, options_of
 from fewshot.progress import Reporter
@@ -167,7 +167,7 @@ def has_pretrained_weights(encoder: str, weights: Path | None) -> bool:
 
 def check_hardware(config: CommonConfig) -> None:
     """Raises UserError for a device or a precision that there is not."""
-    check_choice("device", config.device, DEVICES)
+    check_device(config.device)
     check_choice("precision", config.precision, PRECISIONS)
 
 

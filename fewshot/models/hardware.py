@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import torch
 
 from episodes.errors import UserError
+from fewshot.models.options import check_choice
 
 Precision = Literal["bf16", "fp32"]
 DEVICES = ("auto", "cpu", "cuda")
@@ -33,7 +34,20 @@ def choose_device(wanted: str = "auto") -> torch.device:
     has_gpu = torch.cuda.is_available()
     if wanted.startswith("cuda") and not has_gpu:
         raise HardwareError("--device cuda: PyTorch sees no CUDA GPU on this machine; use --device cpu or auto")
+    if (number := check_device(wanted)) and number >= torch.cuda.device_count():
+        raise HardwareError(
+            f"--device {wanted}: the GPUs of this machine are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+        )
     return torch.device(("cuda" if has_gpu else "cpu") if wanted == "auto" else wanted)
+
+
+def check_device(wanted: str) -> int:
+    """The number of the GPU in ``cuda:1``, else 0. Raises UserError for a word that names no device."""
+    kind, colon, number = wanted.partition(":")
+    if colon and kind == "cuda" and number.isdigit():
+        return int(number)
+    check_choice("device", wanted, DEVICES)
+    return 0
 
 
 def take_gpu(number: int) -> None:

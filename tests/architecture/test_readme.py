@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fewshot.cli.main import cli
+from fewshot.experiments.sweep.plan import known_flags
 from fewshot.models.encoders.library import find_encoder
 from fewshot.models.methods import METHODS
 from fewshot.models.options import options_of
@@ -50,6 +51,7 @@ def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
     for words in shown:
         command = cli.commands[words[1]]
         known = {flag for parameter in command.params for flag in parameter.opts}
+        known |= known_flags() if words[1] == "sweep" else set()
         if any(parameter.name == "model_options" for parameter in command.params):
             known |= _options_of_the_model(words)
         assert {word for word in words if word.startswith("--")} <= known, words

@@ -61,7 +61,7 @@ def _tested(config: RunConfig, test: EvaluateConfig | None) -> set[Key]:
                 recipe and recipe.distractors,
             ),
             *(model, str(sorted(options.items())), readout),
-            *(way, shot, (test or config).query, unlabeled, distractors, (test or config).episodes),
+            *(way, shot, (test or config).query, unlabeled, distractors, (test or config).episodes or 10_000),
         )
         for way in ways
         for shot in shots

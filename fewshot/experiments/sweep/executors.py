@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import LifoQueue
 from typing import Any, ClassVar, TypeVar
 
@@ -24,13 +24,16 @@ T = TypeVar("T")
 
 
 class Engine(Executor):
-    """An executor of Python's that can also be stopped.
+    """An executor of Python's that can also be stopped; ``at_once`` where it makes several runs at a time.
 
-    ``at_once``: several runs are made at a time. ``died``: what a future raises whose worker ended without an answer.
+    A future raises BrokenExecutor where its worker ended without an answer: it is worth another try.
     """
 
     at_once: ClassVar[bool] = True
-    died: ClassVar[tuple[type[BaseException], ...]] = ()
+
+    def batch(self) -> AbstractContextManager[object]:
+        """What is submitted within may be handed on together when it ends."""
+        return nullcontext()
 
     @abstractmethod
     def stop(self) -> None:
@@ -61,8 +64,6 @@ class Processes(Engine):
 
     So the end of one process breaks no other run. Threads are divided among them, and GPUs are dealt out.
     """
-
-    died = (BrokenProcessPool,)
 
     def __init__(self, count: int) -> None:
         self._threads, self._count, self._stopped = ThreadPoolExecutor(count), count, False

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -32,7 +32,7 @@ def sweep(
     the others from being made. Raises Interrupted on Ctrl-C, with every training saved.
     """
     sweeping = _Sweep(chains_of(jobs), engine, perform, say)
-    with _stopping(engine):
+    with _stopping(sweeping.stop):
         sweeping.make_all()
     if sweeping.stopped:
         raise Interrupted("stopped; the same command goes on from there")
@@ -67,15 +67,21 @@ class _Sweep:
     def make_all(self) -> None:
         """Where several are made at once the longest come first, so that none is left alone."""
         order = sorted(range(len(self.chains)), key=lambda index: -self.works[index] if self.engine.at_once else index)
-        for index in order:
-            self._begin(index)
-            while not self._ended.empty():
-                self._take(*self._ended.get())
+        with self.engine.batch():
+            for index in order:
+                self._begin(index)
+                while not self._ended.empty():
+                    self._take(*self._ended.get())
         while len(self.results) < len(self.chains):
             try:
                 self._take(*self._ended.get(timeout=1.0))
             except Empty:
                 continue  # signals are heard in between
+
+    def stop(self) -> None:
+        """Let what runs save what it has; what comes back from now on may be cut off."""
+        self.stopped = True
+        self.engine.stop()
 
     def _begin(self, index: int) -> None:
         self._attempts[index] += 1
@@ -84,10 +90,10 @@ class _Sweep:
 
     def _take(self, index: int, future: Future[list[Result]]) -> None:
         error, chain = future.exception(), self.chains[index]
-        if isinstance(error, Interrupted | KeyboardInterrupt):
+        if isinstance(error, Interrupted | KeyboardInterrupt) or (error and self.stopped):
             self.stopped, self.results[index] = True, []
             return
-        if isinstance(error, self.engine.died):
+        if isinstance(error, BrokenExecutor):
             if self._attempts[index] < ATTEMPTS:
                 self._begin(index)
                 return
@@ -117,12 +123,12 @@ def _reason(error: BaseException) -> UserError:
 
 
 @contextmanager
-def _stopping(engine: Engine) -> Iterator[None]:
+def _stopping(stop_runs: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C or a termination signal stops the runs, instead of this process alone."""
     before: Mapping[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        engine.stop()
+        stop_runs()
 
     for number in before:
         signal.signal(number, stop)

@@ -59,9 +59,9 @@ def survey(
     return [surveyor.look(job) for job in jobs]
 
 
-def in_memory(dataset: Dataset) -> Dataset:
-    """The same data set, which loads every split once."""
-    kept: dict[Split, ImageSet] = {}
+def in_memory(dataset: Dataset, kept: dict[Split, ImageSet] | None = None) -> Dataset:
+    """The same data set, which loads every split once, or not at all where it is among those that are ``kept``."""
+    kept = {} if kept is None else kept
 
     def load(split: Split, progress: Progress = silent) -> ImageSet:
         if split not in kept:
@@ -70,6 +70,7 @@ def in_memory(dataset: Dataset) -> Dataset:
 
     loaded = copy.copy(dataset)
     loaded.load = load  # type: ignore[method-assign]
+    loaded.what_fits = lambda image_set: ""  # type: ignore[method-assign]  # it may look at files that are not here
     return loaded
 
 
@@ -94,15 +95,17 @@ class _Surveyor:
             resolved = self._resolved(job.config)
         except UserError as error:
             return Surveyed(job, "refused", why=str(error))
-        folder = resolved.folder(self._place.out) if resolved else Path(job.training())
-        records = self._records(job, resolved, folder) if resolved else ()
-        if records:
-            return Surveyed(job, "finished", records)
-        if (folder / CHECKPOINT).exists() and not (folder / "state.safetensors").exists():
-            return Surveyed(job, "trained")
-        if folder.name in self._seen:
+        training = job.training()
+        if resolved:
+            folder = resolved.folder(self._place.out)
+            if records := self._records(job, resolved, folder):
+                return Surveyed(job, "finished", records)
+            if (folder / CHECKPOINT).exists() and not (folder / "state.safetensors").exists():
+                return Surveyed(job, "trained")
+            training = folder.name
+        if training in self._seen:
             return Surveyed(job, "shared")
-        self._seen.add(folder.name)
+        self._seen.add(training)
         images, seconds = self._cost(job, resolved)
         return Surveyed(job, "to train", images=images, seconds=seconds)
 

@@ -1,0 +1,161 @@
+"""A sweep on a Ray cluster of two nodes of this machine, as if their disks were their own; and what dies there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from episodes.errors import Interrupted, UserError
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
+from fewshot.experiments.sweep.loop import sweep
+from fewshot.experiments.sweep.ray_cluster import RayCluster
+from fewshot.models.tensor_files import load_tensors
+from fewshot.progress import Reporter
+from fewshot.records.record import read_records
+from running_processes import ancestors, processes, wait_until
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+    pytest.mark.xdist_group("ray"),
+]
+
+TINY = RunConfig(
+    dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20, train_episodes=150
+)
+WORKER = "ray::_checked"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with the driver, and two nodes for a run each."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - else whatever runs beside the tests goes first
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def states(out: Path) -> list[Path]:
+    return [*out.glob("checkpoints/*/state.safetensors")]
+
+
+def same_weights(job: Job, out: Path, folder: Path) -> bool:
+    """Whether a training ended as one that nothing disturbed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as Ray's workers have
+    try:
+        (undisturbed,) = perform([job], Place(folder), Reporter())
+    finally:
+        torch.set_num_threads(threads)
+    assert not isinstance(undisturbed, UserError)
+    name = Path(undisturbed[0][0].trained.checkpoint).relative_to(folder)
+    one, other = (load_tensors(place / name)[0] for place in (out, folder))
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def ended(future: Future[list[Result]], out: Path) -> Result:
+    """What came of it; the states that came back meanwhile never went back to an earlier episode."""
+    episodes = []
+    while not future.done():
+        for path in states(out):
+            try:
+                episodes.append(load_tensors(path)[1]["episode"])
+            except Exception:  # it is gone, the training has ended
+                break
+    assert episodes == sorted(episodes)
+    (result,) = future.result()
+    return result
+
+
+def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(cluster: Any, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    jobs = [Job("first", TINY), Job("second", replace(TINY, seed=1))]
+    engine = RayCluster()
+    act = engine.performing(jobs, Place(out), shared_disk=False)
+
+    def interrupt() -> None:
+        wait_until(lambda: states(out))
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Interrupted, match="goes on from there"):
+        sweep(jobs[:1], engine, act, lambda _: None)
+    wait_until(lambda: not processes(WORKER, os.getpid()))
+    assert len(states(out)) == 1
+    before = load_tensors(states(out)[0])[1]["episode"]
+
+    future = engine.submit(act, jobs[:1])
+    wait_until(lambda: load_tensors(states(out)[0])[1]["episode"] > before)
+    for pid in processes(WORKER, os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    assert not isinstance(ended(future, out), UserError)
+
+    future = engine.submit(act, jobs[1:])
+    wait_until(lambda: states(out))
+    (pid,) = processes(WORKER, os.getpid())
+    (node,) = [
+        node
+        for node in cluster.list_all_nodes()
+        if any(process.process.pid in ancestors(pid) for process in node.all_processes["raylet"])
+    ]
+    cluster.remove_node(node, allow_graceful=False)
+    assert not isinstance(ended(future, out), UserError)
+    engine.shutdown()
+
+    records = read_records([out / "records"])
+    assert sorted(record.seed for record in records) == [0, 1]
+    assert all(Path(record.trained.checkpoint).is_relative_to(out) for record in records)
+    assert all(Path(record.trained.checkpoint).is_file() for record in records)
+    assert states(out) == []
+    assert all(same_weights(job, out, tmp_path / "undisturbed") for job in jobs)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for number in range(12):
+        (images / f"class{number}").mkdir(parents=True)
+        for index in range(8):
+            pixels = np.full((28, 28), 20 * number + index, np.uint8)
+            Image.fromarray(pixels).save(images / f"class{number}" / f"{index}.png")
+    config = RunConfig(model="untrained", encoder="pixels", dataset=str(images), size=28, way=2, query=2, episodes=20)
+    engine = RayCluster()
+    act = engine.performing([Job("own images", config)], Place(tmp_path / "runs"), shared_disk=False)
+    shutil.rmtree(images)
+    outcomes, failures = sweep([Job("own images", config)], engine, act, lambda _: None)
+    assert failures == []
+    assert [record.num_episodes for record, _ in outcomes] == [20]
+
+    engine.release = "fewshot-bench 0.0.9"
+    _, failures = sweep([Job("own images", config)], engine, act, lambda _: None)
+    (failure,) = failures
+    assert " has fewshot-bench " in failure
+    assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_the_cluster_has_not_is_refused() -> None:
+    with pytest.raises(UserError, match="no machine of this cluster has a GPU"):
+        RayCluster(gpus_per_run=0.25)
+    with pytest.raises(UserError, match="with --address auto"):
+        RayCluster("ray://somewhere:10001")

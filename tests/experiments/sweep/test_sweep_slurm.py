@@ -1,0 +1,59 @@
+"""A sweep through submitit, whose local executor stands for SLURM."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.sweep import slurm
+from fewshot.experiments.sweep.jobs import Job, Place
+from fewshot.experiments.sweep.loop import sweep
+from fewshot.experiments.sweep.slurm import Slurm, perform_at_node
+from fewshot.records.record import read_records
+from running_processes import processes, wait_until
+
+pytest.importorskip("submitit")
+pytestmark = pytest.mark.slow
+
+TINY = RunConfig(
+    dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20, train_episodes=60
+)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_killed_job_is_begun_again_and_a_node_without_the_images_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    jobs = [Job("killed", TINY), Job("elsewhere", replace(TINY, dataset="miniimagenet", train_episodes=10))]
+
+    def kill() -> None:
+        wait_until(lambda: [*out.glob("checkpoints/proto-strokes*/state.safetensors")])
+        for pid in processes("submitit.core._submit"):
+            os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    said: list[str] = []
+    with Slurm(out, cluster="local") as engine:
+        outcomes, failures = sweep(jobs, engine, partial(perform_at_node, place=Place(out, tmp_path)), said.append)
+    assert [record.model for record, _ in outcomes] == ["proto"]
+    assert len(read_records([out / "records"])) == 1
+    (failure,) = failures
+    assert failure.startswith(f"elsewhere: miniimagenet is not on {platform.node()} in {tmp_path}: put it on a disk")
+    assert len(said) == 2
+    assert len([*(out / "slurm").glob("*_submitted.pkl")]) == 3, "the killed one twice"
+
+
+def test_a_node_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "release", lambda: "fewshot-bench 0.0.9")  # of the driver
+    with Slurm(tmp_path, cluster="local") as engine:
+        _, failures = sweep([Job("old", TINY)], engine, partial(perform_at_node, place=Place(tmp_path)), lambda _: None)
+    (failure,) = failures
+    assert f"{platform.node()} has fewshot-bench " in failure
+    assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
