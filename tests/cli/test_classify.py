@@ -14,10 +14,16 @@ import pytest
 from PIL import Image
 
 from command_line import Fewshot, record_in
+from episodes.datasets.folder.dataset import Folder
 from fewshot.evaluation.classifier.model import load_classifier, photos_of
+from fewshot.experiments.config import RunConfig
+from fewshot.experiments.run import suited
+from fewshot.models.readouts import READOUTS
+from fewshot.progress import Reporter
 from fewshot.records.record import read_records
 from photo_builders import save, save_classes
 from toy_checkpoint import color_checkpoint
+from toy_classes import FewStrokes
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
@@ -135,3 +141,17 @@ def test_what_cannot_be_used_is_one_line(fewshot: Fewshot, checkpoint: Path) -> 
         (("fit", photos, "-o", "a.safetensors", "--encoder", checkpoint, "--readout", "x"), "unknown read-out"),
     ):
         assert message in fewshot(*words).error
+
+
+def test_all_readouts_are_those_that_need_no_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    save_classes(tmp_path / "photos", {"a": 9, "b": 8})
+    reporter = Reporter()
+    config = RunConfig(model="pretrained", encoder="lite0", dataset="photos", readout="all,own", episodes=40)
+    dataset = Folder(tmp_path / "photos", "test-only", image_size=32)
+    suitable = suited(config, dataset, {"episodes"}, reporter)
+    assert (suitable.way, suitable.shot, suitable.query, suitable.episodes) == (2, 6, 2, 40)
+    kept = [name for name in READOUTS if not READOUTS.get(name).needs_train_mean]
+    assert (suitable.readout or "").split(",") == [*kept, "own"]
+    assert "simpleshot" in reporter.notes[1]
+    assert suited(config, FewStrokes(), (), reporter) is config

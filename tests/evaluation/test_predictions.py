@@ -119,3 +119,18 @@ def test_a_method_that_sees_the_whole_episode_keeps_predictions_too() -> None:
     found = evaluate_images(method, IMAGES, way=4, shot=2, query=3, episodes=3)
     assert found.confusion().trace() == found.correct.sum()
     assert torch.is_grad_enabled()
+
+
+def test_images_and_pairs_of_classes_are_counted(found: Evaluation) -> None:
+    frame = found.to_frame()
+    shares = found.per_image()
+    assert len(shares) == len(IMAGES.images)
+    expected = frame.groupby("image")["correct"].mean()
+    assert shares[expected.index.to_numpy()] == pytest.approx(expected.to_numpy())
+    assert np.isnan(shares).sum() == len(IMAGES.images) - frame["image"].nunique()
+    wrong = frame[~frame["correct"]]
+    pairs = Counter(tuple(sorted(pair)) for pair in zip(wrong["class_name"], wrong["predicted_name"], strict=True))
+    confused = found.confused(3)
+    assert [count for *_, count in confused] == [count for _, count in pairs.most_common(3)]
+    assert all(pairs[tuple(sorted(pair))] == count for *pair, count in confused)
+    assert len(found.confused(1000)) == len(pairs)

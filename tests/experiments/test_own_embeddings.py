@@ -246,11 +246,11 @@ def test_rows_are_found_by_the_names_of_the_files(fewshot: Fewshot) -> None:
     table = images.reshape(19, -1).astype(np.float32)
     order = np.random.default_rng(0).permutation(19)
     words = ("evaluate", "--dataset", "photos", "--size", "32", "--name", "mine", "--trained-on", "noise")
-    words = (*words, "--way", "3", "--query", "4", "--episodes", "30", "--json", "--embeddings")
+    shape = ("--way", "3", "--query", "4", "--episodes", "30", "--json", "--embeddings")
     accuracies = []
     for rows, arrays in ((table, {}), (table[order], {"files": files[order]}), (table[order], {})):
         np.savez("mine.npz", embeddings=rows, **arrays)
-        outcome = fewshot(*words, "mine.npz")
+        outcome = fewshot(*words, *shape, "mine.npz")
         assert outcome.status == 0, outcome.err
         accuracies.append(json.loads(outcome.out)["accuracy"])
     assert accuracies[0] == accuracies[1] != accuracies[2]
@@ -260,6 +260,6 @@ def test_rows_are_found_by_the_names_of_the_files(fewshot: Fewshot) -> None:
         (np.char.add("photos/", files), "no embedding of 19 of 19 files: a/00.png, a/01.png"),
     ):
         np.savez("mine.npz", embeddings=table, files=wrong)
-        assert message in fewshot(*words, "mine.npz").error
+        assert message in fewshot(*words, *shape, "mine.npz").error
     np.savez("mine.npz", embeddings=embeddings(), files=np.array([f"{row}.png" for row in range(NUM_IMAGES)]))
     assert "these images are no files" in fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS).error

@@ -17,7 +17,9 @@ from fewshot.statistics.intervals import (
     combined_interval,
     episode_interval,
     formula,
+    image_interval,
     seed_interval,
+    share_interval,
     spread,
     unit_means,
 )
@@ -134,3 +136,18 @@ def test_percentiles_and_the_worst_decile_are_those_of_the_sorted_episodes() -> 
 def test_percent_shows_two_decimals() -> None:
     assert Interval(0.988149, 0.00055, 10_000).percent() == "98.81 ± 0.06 %"
     assert Interval(0.9, math.inf, 1).percent() == "90.00 ± inf %"
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    z, share, n = 1.959964, 0.7, 90
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    assert share_interval(63, 90) == pytest.approx((center - half, center + half), abs=1e-5)
+    low, high = share_interval(8, 8)
+    assert 0.6 < low < high == 1
+
+
+def test_the_interval_over_images_names_its_unit() -> None:
+    found = image_interval(np.array([0.0, 0.5, 1.0, 0.9]))
+    assert (found.n, found.unit, found.mean) == (4, "images", 0.6)
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 3) * np.std([0, 0.5, 1, 0.9], ddof=1) / 2)
