@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fewshot.models.encoders.library import find_encoder
 from fewshot.models.encoders.module import ModuleEncoder, as_encoder
+from fewshot.models.encoders.resnet12 import released_weights
 from fewshot.models.methods import METHODS, Method
 from fewshot.models.options import OptionError, checked_options, options_of
 from fewshot.models.tensor_files import CheckpointError, load_tensors
@@ -112,15 +113,19 @@ def load_trained(checkpoint: Path, device: torch.device) -> TrainedMethod:
 
 
 def initial_weights(checkpoint: Path) -> InitialWeights:
-    """The encoder's weights of a checkpoint. Raises CheckpointError when it is none of ours."""
-    tensors, metadata = load_tensors(checkpoint)
-    encoder = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-    if "image_shape" not in metadata or not encoder:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+    """The encoder's weights of a checkpoint, or of a .pth file in FEAT's layout. Raises CheckpointError otherwise."""
+    if checkpoint.suffix == ".pth":
+        model, encoder = checkpoint.name, released_weights(checkpoint)
+    else:
+        tensors, metadata = load_tensors(checkpoint)
+        encoder = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+        if "image_shape" not in metadata or not encoder:
+            raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+        model = metadata["model"]
     sha = hashlib.sha256()
     for name in sorted(encoder):
         sha.update(name.encode() + encoder[name].numpy().tobytes())
-    return InitialWeights(f"{metadata['model']} {sha.hexdigest()[:12]}", encoder)
+    return InitialWeights(f"{model} {sha.hexdigest()[:12]}", encoder)
 
 
 def start_from(method: Method, initial: InitialWeights) -> None:
