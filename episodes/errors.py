@@ -1,5 +1,15 @@
 """Errors that are meant for the user: one line that says what is wrong and what to do, no traceback."""
 
+import re
+
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal, or turn the direction of text around, so that it is not what it looks like."""
+
+
+def visible(text: str) -> str:
+    """The text with such characters written out: ``\\x1b``. File names may hold any."""
+    return HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class UserError(ValueError):
     """Something the user can mend. The command line prints the message and exits with status 2."""

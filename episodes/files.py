@@ -6,12 +6,19 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 
 from episodes.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no such locks: nothing is swept there
+    fcntl = None  # type: ignore[assignment]
+
+_PARTIAL = ".partial-"
 
 
 def data_root(chosen: Path | str | None = None) -> Path:
@@ -36,20 +43,60 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def scratch_file(directory: Path) -> Iterator[Path]:
-    """An empty file in ``directory`` to write into and then rename; what is left of it at the end is removed."""
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing into an open file do not say which: here they do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def scratch_file(target: Path) -> Iterator[Path]:
+    """An empty file beside ``target`` to write into and then rename; what is left of it at the end is removed.
+
+    While it is open here it is locked, and so told from those that a killed process left: these are removed first.
+    """
+    directory = target.parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=directory, prefix=".partial-")
+        remove_left_behind(directory)
+        path, handle = _locked_file(directory)
     except OSError as error:
         raise DataError(f"cannot write into {directory}: {error.strerror}") from error
-    os.close(handle)
-    path = Path(name)
-    path.chmod(0o644)
     try:
-        yield path
+        path.chmod(0o644)
+        with naming(target):
+            yield path
     finally:
+        if handle is not None:
+            os.close(handle)
         path.unlink(missing_ok=True)
+
+
+def _locked_file(directory: Path) -> tuple[Path, int | None]:
+    """A new file, and the handle that keeps it locked where there are such locks."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=directory, prefix=_PARTIAL)
+        if fcntl is None:
+            os.close(handle)
+            return Path(name), None
+        with suppress(OSError):  # some network folders know no locks; nothing is swept there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if Path(name).exists():  # else it was swept away before it was locked
+            return Path(name), handle
+        os.close(handle)
+
+
+def remove_left_behind(directory: Path) -> None:
+    """Remove the half-written files in a folder whose writers were killed; those of living ones are locked."""
+    for path in directory.glob(f"{_PARTIAL}*"):
+        with suppress(OSError), path.open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def put_in_place(written: Path, target: Path) -> None:
@@ -68,7 +115,7 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         finished = []
         for target, content in contents.items():
-            scratch = stack.enter_context(scratch_file(target.parent))
+            scratch = stack.enter_context(scratch_file(target))
             scratch.write_bytes(content)
             _sync(scratch)  # a full disk may be noticed here, before any file has got its name
             finished.append((scratch, target))

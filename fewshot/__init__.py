@@ -6,10 +6,10 @@ itself takes no time and loads no PyTorch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the module typing takes longer than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from episodes.spec import EpisodeSpec as EpisodeSpec
     from episodes.types import Episode as Episode
     from episodes.types import ImageSet as ImageSet
@@ -78,6 +78,8 @@ def __getattr__(name: str) -> Any:
         return version("fewshot-bench")
     if name not in _HOME_OF:
         raise AttributeError(f"fewshot has no {name!r}: dir(fewshot) lists what there is")
+    from importlib import import_module
+
     value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value  # the next use costs nothing
     return value

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from episodes.errors import visible
 from episodes.progress import Listener
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LineReporter(Reporter):
         self._first.clear()
 
     def say(self, text: str) -> None:
-        print(f"[{self.name}] {text}" if self.name else text, file=sys.stderr, flush=True)
+        print(visible(f"[{self.name}] {text}" if self.name else text), file=sys.stderr, flush=True)
 
     def data_progress(self, what: str, done: int, total: int) -> None:
         self.show(what, done, total)

@@ -65,6 +65,10 @@ class Dataset(ABC):
             )
         return self
 
+    def here_in_part(self) -> str:
+        """What is here and what is not, where a part is kept in a way that a download would not go on from."""
+        return ""
+
     def download(self, progress: Progress = silent) -> None:
         """Fetch the raw files. Raises DataError where there is nothing to fetch them from."""
         raise DataError(f"{self.name} has no download: {self.how_to_get()}")
@@ -77,9 +81,16 @@ class Dataset(ABC):
         """Which way, shot and query a split allows, in a sentence; empty where everybody knows the data set."""
         return ""
 
+    def summary(self) -> list[str]:
+        """What ``check`` has to say where nothing is wrong, besides that."""
+        return []
+
     @abstractmethod
     def check(self, progress: Progress = silent) -> list[str]:
-        """Read everything through; the problems found, one line each, none when the data are whole."""
+        """Read everything through; the problems found, one line for each kind, none when the data are whole.
+
+        A line may be a ``episodes.images.decoding.Problem``, which knows the names of all that it is about.
+        """
 
 
 def dataset_class(name: str) -> type[Dataset]:

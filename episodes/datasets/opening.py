@@ -43,6 +43,8 @@ def open_dataset(
         raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
     dataset = dataset_class(name)(root, class_split)
     if not dataset.is_present():
+        if said := dataset.here_in_part():
+            raise DataError(said)
         if not dataset.downloadable:
             raise DataError(f"{name} is not on this machine: {dataset.how_to_get()}")
         reporter.say(f"{name} is not in {dataset.root} and is downloaded now")
@@ -59,6 +61,8 @@ def _sized(dataset: Dataset, image_shape: tuple[int, int, int] | None, size: int
 
 
 def _is_path(name: str) -> bool:
+    if not name.strip():
+        raise DataError("the data set has no name: is a variable of a script not set? A dot is the current folder")
     if name in DATASETS:
         return False
     if Path(name).exists():

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from episodes.errors import DataError
-from episodes.files import put_in_place, scratch_file, sha256_of, write_atomically
+from episodes.files import put_in_place, remove_left_behind, scratch_file, sha256_of, write_atomically
 from episodes.images.decoding import Images
 from episodes.images.mapped_files import map_images
 from episodes.progress import Progress, silent
@@ -124,7 +124,7 @@ def _build(directory: Path, key: str, decoder: Decoder, progress: Progress) -> _
     """Decode into place, filling the file through memory-mapping so that memory stays small."""
     shape = (int(decoder.class_starts[-1]), *decoder.image_shape)
     num_bytes = int(np.prod(shape))
-    with scratch_file(directory) as scratch:
+    with scratch_file(directory / f"{key}.npy") as scratch:
         with _room_wanted(directory, num_bytes):
             offset = _allocate(scratch, shape)
         pixels: np.memmap[tuple[int, ...], np.dtype[np.uint8]]
@@ -161,6 +161,7 @@ def cached_image_set(
     """
     if not re.fullmatch(r"[\w.@-]+", key):
         raise ValueError(f"cache key {key!r} must be usable as a file name")
+    remove_left_behind(directory)
     index = _read_index(directory, key) or _build(directory, key, make_decoder(), progress)
     return ImageSet(
         map_images(directory / index.array),

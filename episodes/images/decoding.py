@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from episodes.errors import DataError
+from episodes.errors import DataError, visible
 from episodes.progress import Progress
 
 Images = npt.NDArray[np.uint8]
@@ -184,16 +184,28 @@ class UnreadableImage:
 def first_few(names: Sequence[str], limit: int = 5) -> str:
     """``a, b, c and 17 more``."""
     rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    return visible(", ".join(names[:limit])) + (f" and {rest} more" if rest > 0 else "")
 
 
-def unreadable_lines(unreadable: Sequence[UnreadableImage]) -> list[str]:
+class Problem(str):
+    """A line that says what is wrong, and ``names`` of all that is meant, of which the line shows the first few."""
+
+    what: str
+    names: Sequence[str]
+
+    def __new__(cls, what: str, names: Sequence[str]) -> Problem:
+        made = super().__new__(cls, f"{what}: {first_few(names)}")
+        made.what, made.names = what, names
+        return made
+
+
+def unreadable_lines(unreadable: Sequence[UnreadableImage]) -> list[Problem]:
     """A line for each kind: how many images, and the names of the first few."""
     lines = []
     for kind in ("missing", "empty", "undecodable"):
         if found := [image for image in unreadable if image.kind == kind]:
             names = [f"{image.name} ({image.reason})" if image.reason else image.name for image in found]
-            lines.append(f"{len(found)} {kind} image{'s' * (len(found) > 1)}: {first_few(names)}")
+            lines.append(Problem(f"{len(found)} {kind} image{'s' * (len(found) > 1)}", names))
     return lines
 
 

@@ -33,6 +33,7 @@ from episodes.progress import Progress, silent
 log = logging.getLogger(__name__)
 
 UNCHECKED = "unchecked"  # in place of a checksum that nobody has published
+MOST_UNPACKED = 8 << 30  # bytes of all files of an archive together
 _CHUNK = 1 << 16
 _BLOCK = 4096  # bytes: what a small file takes on most disks
 _SILENCE = 20.0  # seconds without a byte after which a connection counts as lost
@@ -279,6 +280,8 @@ def _safe_members(archive: zipfile.ZipFile, folder: PurePosixPath) -> list[tuple
             members.append((member, path.relative_to(folder)))
     if not members:
         raise DataError(f"{archive.filename} is not unpacked: it holds no files in {folder}/")
+    if (size := sum(member.file_size for member, _ in members)) > MOST_UNPACKED:
+        raise DataError(f"{archive.filename} is not unpacked: {size:,} bytes, {MOST_UNPACKED:,} are the most")
     return members
 
 

@@ -21,7 +21,7 @@ def export_images(image_set: ImageSet, protocol_name: str, path: Path, files: Se
     knows their order; it is empty where images are no files of their own. Raises DataError where it cannot be written.
     """
     try:
-        with scratch_file(path.parent) as scratch:
+        with scratch_file(path) as scratch:
             with scratch.open("wb") as file:
                 np.savez(
                     file,

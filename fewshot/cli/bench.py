@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, json_option
+from fewshot.cli.options import data_option, json_option, refuse_unread
 
 if TYPE_CHECKING:
     from fewshot.cli.progress import TerminalReporter
@@ -108,6 +108,12 @@ def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[st
 
 def _check_choices(choices: Mapping[str, Any]) -> None:
     """Refuse what does not go together, before anything is measured."""
+    goal = ("dataset", "way", "shot", "recipe", "target", "seeds", "episodes")
+    by_path = {"time_to_accuracy": ("model", *goal), "large_file": (), "scaling": ("quick",)}
+    path = next((name for name in by_path if choices[name]), "")
+    read = ["data", "as_json", "write", "isa", *(["docs"] if choices["write"] else []), *by_path]
+    label = f"`bench --{path.replace('_', '-')}`" if path else "`bench` without --time-to-accuracy"
+    refuse_unread(label, *read, *by_path.get(path, ("quick", "model")))
     asked = [name for name in ("scaling", "time_to_accuracy", "large_file") if choices[name]]
     if len(asked) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in asked)

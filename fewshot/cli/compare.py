@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fewshot.cli.options import results_option
+from fewshot.cli.options import refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.comparison import Comparison
@@ -52,7 +52,10 @@ def compare(
     size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
     from fewshot.cli.output import published_runs
+    from fewshot.records.comparison import is_path
 
+    if all(map(is_path, words)):
+        refuse_unread("records named by their paths", "words", "picture", "as_json")
     _compare(words, folder or published_runs(results), recipe, setting, picture, as_json)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import SEED, data_option
+from episodes.files import write_atomically
+from fewshot.cli.options import SEED, data_option, refuse_unread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from fewshot.models.catalog import Described
+
+
+_MOST_LINES = 19  # of `data check`, besides the last one
 
 
 @click.command(short_help="Fetch a data set, check it, say where it lies, or export its images.")
@@ -34,17 +39,17 @@ def data(action: str, dataset: str, data: Path | None, file: Path | None, **choi
     if action == "export":
         _export(dataset, data, file, **choices)
         return
-    if file is not None:
-        raise UserError(f"{str(file)!r} belongs to nothing: only `fewshot data export` takes a file")
+    refuse_unread(f"`data {action}`, only for `data export`", "action", "dataset", "data")
     actions[action](dataset, data)
 
 
 def _get(name: str, root: Path | None) -> None:
-    from episodes.datasets.opening import open_dataset
     from fewshot.cli.progress import TerminalReporter
 
+    dataset = _as_it_is(name, root)
     with TerminalReporter() as reporter:
-        dataset = open_dataset(name, root, reporter=reporter)
+        if not dataset.is_present():
+            dataset.download(reporter.data_progress)
         reporter.say(f"{name} is here: {dataset.location() or 'drawn by the program itself'}")
 
 
@@ -58,11 +63,25 @@ def _check(name: str, root: Path | None) -> None:
     dataset = _as_it_is(name, root)
     with TerminalReporter() as reporter:
         problems = dataset.check(reporter.data_progress)
-    for problem in problems:
+    for problem in problems[:_MOST_LINES]:
         click.echo(problem)
     if problems:
-        raise UserError(f"{name}: {len(problems)} problem(s) found; {dataset.how_to_get()}")
-    click.echo(f"{name}: everything is in order")
+        listed = _list_problems(problems, Path(f"{dataset.protocol_name}-problems.txt"))
+        raise UserError(f"{name}: {len(problems)} kind(s) of problems found{listed}; {dataset.how_to_get()}")
+    click.echo("\n".join([f"{name}: everything is in order", *dataset.summary()]))
+
+
+def _list_problems(problems: Sequence[str], path: Path) -> str:
+    """Write every name into a file, where not all of them were shown; what is said of it."""
+    if len(problems) <= _MOST_LINES and all(
+        str(name) in line for line in problems for name in getattr(line, "names", ())
+    ):
+        return ""
+    lines = [
+        line for problem in problems for line in (getattr(problem, "what", problem), *getattr(problem, "names", ()), "")
+    ]
+    write_atomically(path, "\n".join(lines).encode(errors="surrogateescape"))
+    return f", all named in {path}"
 
 
 def _as_it_is(name: str, root: Path | None) -> Any:

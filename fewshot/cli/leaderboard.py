@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, out_option, results_option
+from fewshot.cli.options import data_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="With --dataset: classes.")
 @click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="With --dataset: support images.")
 @click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="With --dataset: of the test.")
-@click.option("--json", "form", flag_value="json", help="Print every column of every row as JSON.")
-@click.option("--csv", "form", flag_value="csv", help="The same as CSV: what --write puts into leaderboard.csv.")
+@click.option("--json", "as_json", is_flag=True, help="Print every column of every row as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="The same as CSV: what --write puts into leaderboard.csv.")
 @data_option
 @out_option
 def leaderboard(**choices: Any) -> None:
@@ -35,21 +35,27 @@ def leaderboard(**choices: Any) -> None:
 
     With --dataset: train and test every model there, and print how they rank. What is finished is not repeated.
     """
+    if choices["dataset"] is not None:
+        training = ("dataset", "recipe", "way", "shot", "episodes", "data", "out")
+        refuse_unread("`leaderboard --dataset`, which ranks runs of its own", *training, "as_json", "as_csv")
+    elif choices["write"]:
+        refuse_unread("`leaderboard --write`, which makes the files of --results", "write", "results")
+    elif choices["check"]:
+        refuse_unread("`leaderboard --check`, which looks at the files of --results", "check", "results")
+    else:
+        refuse_unread("`leaderboard` without --dataset", "results", "out", "as_json", "as_csv")
+    if choices["as_json"] and choices["as_csv"]:
+        raise UserError("--json and --csv are two forms of one table: leave out one of them")
     from fewshot.cli.output import print_leaderboard, published_runs, readable_records
 
-    write, check, form = choices["write"], choices["check"], choices["form"]
-    if write and check:
-        raise UserError("--write makes the files that --check looks at: leave out one of them")
-    if form and (write or check):
-        raise UserError(f"--{form} prints the leaderboard, --write and --check are about its files: leave out one")
+    choices["form"] = "json" if choices["as_json"] else "csv" if choices["as_csv"] else None
     if choices["dataset"] is not None:
-        if write or check:
-            raise UserError("--dataset ranks runs of its own under --out: leave out --write and --check")
         _rank_all(choices)
-    elif write or check:
-        _generated_files(choices["results"], write=write)
+    elif choices["write"] or choices["check"]:
+        _generated_files(choices["results"], write=choices["write"])
     else:
-        print_leaderboard(readable_records(published_runs(choices["results"]), choices["out"] / "records"), form)
+        records = readable_records(published_runs(choices["results"]), choices["out"] / "records")
+        print_leaderboard(records, choices["form"])
 
 
 def _generated_files(results: Path, *, write: bool) -> None:
@@ -155,6 +161,8 @@ def _stands(path: Path, results: Path, where: dict[str, str], root: Path | None,
     """Whether the number of a record stands, and why, printed. Of several, one that cannot be verified is named."""
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.verify import verify
+    from fewshot.models.tensor_files import carries_digest
+    from fewshot.records.record import record_carries_digest
 
     try:
         with TerminalReporter() as reporter:
@@ -164,5 +172,9 @@ def _stands(path: Path, results: Path, where: dict[str, str], root: Path | None,
             raise
         click.echo(f"record    {path}\nverdict   cannot be verified: {error}")
         return False
-    click.echo("\n".join([f"record    {path}", *found.lines()]))
+    files = {path: record_carries_digest(path)} | {file: carries_digest(file) for file in [found.weights]}
+    older = [
+        f"digest    {file} is older than digests: read unchecked" for file, carries in files.items() if not carries
+    ]
+    click.echo("\n".join([f"record    {path}", *older, *found.lines()]))
     return found.stands

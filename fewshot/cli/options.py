@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from episodes.errors import UserError
 from fewshot.experiments.config import LARGEST_SEED, CommonConfig, flag_of, option_fields
@@ -62,6 +63,15 @@ def _click_option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command]
 def given(config: type[CommonConfig], choices: Mapping[str, Any]) -> dict[str, Any]:
     """Of what the command line gives, the fields of a configuration."""
     return {item.name: choices[item.name] for item in option_fields(config)}
+
+
+def refuse_unread(path: str, *read: str) -> None:
+    """Raise UserError for an option that was typed and that the command does not read on this ``path`` of it."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in read and source is ParameterSource.COMMANDLINE:
+            raise UserError(f"{parameter.opts[0]} has no meaning for {path}: leave it out")
 
 
 data_option = click.option(

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from episodes.errors import visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -99,7 +101,7 @@ def print_json(content: Any) -> None:
 def print_problems(problems: Sequence[str]) -> None:
     """What is no record among many, a line each on standard error: the others are gone on with."""
     for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
+        click.echo(visible(f"left out: {problem}"), err=True)
 
 
 def readable_records(*folders: Path) -> list[RunRecord]:
@@ -235,7 +237,7 @@ def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
         ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
         ("published", str(target) if target else "no paper gives a number for this protocol"),
         ("interval", record.ci_formula),
-        *(("note", note) for note in record.notes),
+        *(("note", visible(note)) for note in record.notes),
         *([("embeddings", record.embeddings.file)] if record.embeddings else _files_of(record.trained.checkpoint)),
         ("record", str(path)),
     ]

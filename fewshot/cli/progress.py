@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from episodes.errors import visible
 from fewshot.progress import LineReporter, duration
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"])
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        self.console.print(visible(text), soft_wrap=True)
 
     def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
         if not self.console.is_terminal:

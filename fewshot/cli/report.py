@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, out_option, results_option
+from fewshot.cli.options import data_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.record import RunRecord
@@ -46,6 +46,11 @@ def report(
     from fewshot.reports.html.gallery import FILE, read_gallery
     from fewshot.reports.html.page import write_page, write_plots, write_published
 
+    unread = {"out": write, "data": not closeups}
+    refuse_unread(
+        "this report: --out is not for --write, --data only for --closeups",
+        *(name for name in ("results", "out", "data", "file", "plots", "closeups", "write") if not unread.get(name)),
+    )
     records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewshot.cli.options import SEED, data_option, json_option, out_option, results_option, workers_options
+from fewshot.cli.options import (
+    SEED,
+    data_option,
+    json_option,
+    out_option,
+    refuse_unread,
+    results_option,
+    workers_options,
+)
 
 if TYPE_CHECKING:
     from fewshot.experiments.paper_plan import OurNumber, PaperCell
@@ -42,6 +50,13 @@ def reproduce(**choices: Any) -> None:
 
     trained: tuple[RecipeName, ...] = ("fast", "paper")
     recipe = check_choice("recipe", choices["recipe"], trained)
+    read = ["results", "out", "as_json", *(["table", "train", "recipe"] if choices["table"] else [])]
+    read += (
+        ["seed", "data", "executor", "jobs", "address", "gpus_per_run", "partition", "time"]
+        if choices["train"] and choices["table"]
+        else []
+    )
+    refuse_unread("`reproduce` without " + ("--run" if choices["table"] else "TABLE"), *read)
     if choices["table"] is None:
         _list_tables(choices)
         return

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from episodes.datasets.base import Dataset
 from episodes.errors import UserError
+from episodes.files import remove_left_behind
 from episodes.types import ImageSet, Rows
 from fewshot.evaluation.evaluate import embed_all, embed_drawn
 from fewshot.models.hardware import Precision
@@ -52,6 +53,8 @@ class Embeddings:
         self._method, self._dataset, self._precision, self._rows = method, dataset, precision, rows
         self._reporter, self._folder = reporter, folder
         self._tables: dict[str, Tensor] = {}
+        if folder is not None:
+            remove_left_behind(folder)
         self._train_mean: Tensor | None = None
 
     def table(self, image_set: ImageSet) -> Float[Tensor, "num_images *feature"]:

@@ -49,8 +49,8 @@ def evaluate_again(
         return _of_embeddings(config, config.embeddings, dataset, root, out, reporter)
     if config.checkpoint is None:
         raise UserError("name a checkpoint, or embeddings made elsewhere")
-    if config.name is not None:
-        raise UserError("--name names embeddings made elsewhere: a checkpoint has its model's name")
+    if config.name is not None or config.trained_on is not None:
+        raise UserError("--name and --trained-on tell of embeddings made elsewhere: a checkpoint says both itself")
     return _of_checkpoint(config, config.checkpoint, dataset, root, out, reporter)
 
 

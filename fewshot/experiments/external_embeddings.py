@@ -29,7 +29,7 @@ from fewshot.progress import Reporter
 from fewshot.records.record import write_record
 
 _ARRAYS = ("embeddings", "files", "fingerprint", "train_mean", "train_embeddings")
-_MOST_BYTES = 8 << 30  # of one array once it is unpacked
+_MOST_BYTES = 4 << 30  # of one array once it is unpacked
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -136,6 +136,8 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else ["one bare array without a name"]
             if "embeddings" in names:
                 found = {name: _array(archive, name) for name in names if name in _ARRAYS}
+    except EmbeddingsError as error:
+        raise EmbeddingsError(f"{path}: {error}") from None
     except _UNREADABLE as error:
         raise EmbeddingsError(f"{path} is no NumPy archive of numbers: write it with numpy.savez") from error
     if not found:
@@ -151,7 +153,7 @@ def _array(archive: np.lib.npyio.NpzFile, name: str) -> npt.NDArray[Any]:
     assert archive.zip is not None  # it is open
     size = max(member.file_size for member in archive.zip.infolist() if member.filename in (name, f"{name}.npy"))
     if size > _MOST_BYTES:
-        raise ValueError(f"{size:,} bytes once unpacked")
+        raise EmbeddingsError(f"{name} has {size:,} bytes once unpacked, {_MOST_BYTES:,} are the most")
     array = archive[name]
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is no array")

@@ -262,6 +262,10 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
     if isinstance(recipe, str):
         name = check_choice("recipe", recipe, RECIPES)
         recipe = find_recipe(name, dataset, config.shot, config.model, config.way, config.encoder, config.terms)
+    unread = [name for name in ("train_query", "labeled_share") if getattr(config, name) is not None]
+    if unread and method_class.trains_on == "images":
+        flag = unread[0].replace("_", "-")
+        raise UserError(f"model {config.model} trains on batches of images, all with their labels: leave out --{flag}")
     shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes or (config.budget or 1) < 1
     recipe = allowed(replace(recipe, **config.overrides()), config.model, method_class)
     encoder = config.encoder or method_class.default_encoder

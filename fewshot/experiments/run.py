@@ -9,7 +9,7 @@ from typing import Any
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
-from episodes.errors import UserError
+from episodes.errors import EpisodeError, UserError
 from episodes.sampler import ClassBatchSampler, EpisodeSampler, TrainingSampler, split_labeled
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet
@@ -176,8 +176,11 @@ def obtain_training(
 ) -> TrainedMethod:
     """The finished training of this identity, made now where there is none yet."""
     recipe, folder = training.recipe, resolved.folder(out)
-    sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
-    val_sampler = EpisodeSampler(training.val_set, validation_spec(recipe), VAL_EPISODE_SEED)
+    try:
+        sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
+        val_sampler = EpisodeSampler(training.val_set, validation_spec(recipe), VAL_EPISODE_SEED)
+    except EpisodeError as error:
+        raise EpisodeError(f"{error} (of the training's episodes: --train-way, --train-shot, --train-query)") from None
     method = initial_method(resolved, training)
     checkpoint, state_path = folder / CHECKPOINT, folder / "state.safetensors"
     if checkpoint.exists() and not fresh and not state_path.exists():  # with a state, an anew training was cut off

@@ -16,6 +16,8 @@ from torch import Tensor
 from episodes.errors import UserError
 from episodes.files import write_atomically
 
+_PICKLED = (b"PK", b"\x80\x02", b"\x80\x04")  # how files of torch.save begin: a zip file, or of old a pickle
+
 
 class CheckpointError(UserError):
     """A checkpoint that is absent, damaged or not ours. The message says what to do."""
@@ -61,6 +63,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}: `fewshot run` writes one and prints its path")
+    with path.open("rb") as begun:
+        if begun.read(2) in _PICKLED:
+            raise CheckpointError(
+                f"{path} holds weights as torch.save writes them, and what is read here is the checkpoint.safetensors "
+                "of a training by `fewshot run`: give one of these"
+            )
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -75,5 +83,5 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of fewshot, or is damaged: give a checkpoint.safetensors that `fewshot run` "
-            "wrote, or train it again with --fresh"
+            "wrote; if this is one, copy it anew from where it is whole, or train again with --fresh"
         ) from error

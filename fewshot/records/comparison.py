@@ -103,7 +103,7 @@ def compare(
     was better on the validation classes, else the latest; the accuracy that is compared decides nothing. Raises
     ComparisonError when nothing was measured on the same episodes.
     """
-    paths, models = [word for word in words if _is_path(word)], [word for word in words if not _is_path(word)]
+    paths, models = [word for word in words if is_path(word)], [word for word in words if not is_path(word)]
     published = read_records([folder], problems) if models else []
     named = _rows_of_paths([read_record(Path(path)) for path in paths])
     ranked = {word: _ranked(word, published, folder, recipe) for word in dict.fromkeys(models)}
@@ -120,7 +120,8 @@ def compare(
     return [compare_entries(cell, [(name, rows[cell]) for name, rows in named.items()]) for cell in cells]
 
 
-def _is_path(word: str) -> bool:
+def is_path(word: str) -> bool:
+    """Whether a word of `compare` is the path of a record, and no model."""
     return word.endswith(".json") or Path(word).is_file()
 
 

@@ -17,7 +17,7 @@ by Lanczos."""
 
 
 _NAME = re.compile(
-    r"(?P<dataset_id>[^/]+)/(?P<way>[1-9]\d*)w(?P<shot>[1-9]\d*)s/"
+    r"(?P<dataset_id>[\w.@+-]+)/(?P<way>[1-9]\d*)w(?P<shot>[1-9]\d*)s/"
     r"(?:q(?P<query>[1-9]\d*)(?:dirichlet(?P<dirichlet>[1-9]\d*))?(?:u(?P<unlabeled>\d+))?(?:d(?P<distractors>\d+))?|(?P<published_as>[a-z]+))@v(?P<version>\d+)"
 )
 

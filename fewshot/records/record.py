@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from episodes.errors import UserError
+from episodes.errors import HIDDEN, UserError
 from episodes.files import write_atomically
 from episodes.spec import Unit, unit_of
 from fewshot.records.protocols import ProtocolName
@@ -40,6 +42,9 @@ from fewshot.statistics.intervals import Accuracies, Interval, episode_interval
 
 NORMAL_FORMULA = "mean +- 1.96 * s / sqrt(n)"
 """How the ci_formula of older records begins. Their ci95 is kept; what is printed is computed from the counts."""
+
+_HIDDEN = re.compile(rf"(?!\r){HIDDEN.pattern}|\\u(00[01]|007f|00[89]|200[ef]|202[89a-e]|206[6-9])", re.IGNORECASE)
+"""As they are, and as JSON may write them; line breaks are written otherwise."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,9 +218,14 @@ def record_of(**stored: Any) -> RunRecord:
 
 
 def from_stored(stored: Any) -> RunRecord:
-    """What a file of any schema holds, as a record. Raises RecordError, without the name of the file."""
+    """What a file of any schema holds, as a record. Raises RecordError, without the name of the file.
+
+    Its digest is checked where it has one; records that are older than digests have none.
+    """
     if not isinstance(stored, dict):
         raise RecordError(f"it holds no object but {type(stored).__name__}")
+    if "digest" in stored and stored.pop("digest") != _digest(stored):
+        raise RecordError("its content is not that of its digest: it was damaged or changed, get it anew")
     try:
         return msgspec.convert(upgrade(stored), RunRecord)
     except msgspec.ValidationError as error:
@@ -228,8 +238,22 @@ def as_stored(record: RunRecord | TrainingLog) -> dict[str, Any]:
 
 
 def record_bytes(record: RunRecord | TrainingLog) -> bytes:
-    """A record or log as it stands in its file."""
-    return (json.dumps(as_stored(record), indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+    """A record or log as it stands in its file: with a digest of its content, so that damage is seen."""
+    stored = as_stored(record)
+    stored["digest"] = _digest(stored)
+    return (json.dumps(stored, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode(
+        errors="backslashreplace"  # of file names that are no text; JSON writes them so, too
+    )
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    """SHA-256 of the content, however it is laid out in its file."""
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+
+
+def record_carries_digest(path: Path) -> bool:
+    """Whether damage to a record would be seen."""
+    return "digest" in _parsed(path.read_bytes())
 
 
 def write_record(record: RunRecord | TrainingLog, path: Path) -> Path:
@@ -256,6 +280,8 @@ def read_record(path: Path) -> RunRecord:
 
 
 def _parsed(content: bytes) -> Any:
+    if _HIDDEN.search(content.decode()):
+        raise RecordError("it holds characters that steer a terminal or turn text around")
     try:
         return msgspec.json.decode(content)  # in a third of the time
     except msgspec.DecodeError:

@@ -21,7 +21,7 @@ _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 _FRONT_ROWS = 6
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
 _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {"model": lambda row: str(row.model), "trainings": seeds_words}
-_GROUP = ["dataset", "queries", "episodes", "episode_seed"]  # what the columns of one table share
+_GROUP = ["dataset", "queries", "episodes", "episode_seed", "images"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
 
@@ -116,14 +116,28 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     ranked = frame[frame["rank"].notna()]
     names = [ProtocolName.parse(protocol) for protocol in ranked["protocol"]]
     ranked = ranked.assign(queries=[f"{name.episodes}@v{name.version}" for name in names])
+    ranked = ranked.assign(images=_other_images(ranked))
     known = list(COMPARABLE_PIXELS)
 
-    def order(group: tuple[tuple[str, str, int, int], pd.DataFrame]) -> tuple[object, ...]:
+    def order(group: tuple[tuple[str, str, int, int, int], pd.DataFrame]) -> tuple[object, ...]:
         dataset = group[0][0]
         return known.index(dataset) if dataset in known else len(known), dataset, -len(group[1]), group[0]
 
-    found: Iterable[tuple[tuple[str, str, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]
+    found: Iterable[tuple[tuple[str, str, int, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]
     return [rows for _, rows in sorted(found, key=order)]
+
+
+def _other_images(ranked: pd.DataFrame) -> list[int]:
+    """0 for each row; 1, 2, ... where the same cell was measured on other episodes or images under the same name."""
+    cell = [*_GROUP[:-1], "way", "shot"]
+    largest_first = ranked.value_counts([*cell, "episodes_digest"]).reset_index()
+    number = {
+        row[:-1]: int(place)
+        for row, place in zip(
+            largest_first.itertuples(index=False, name=None), largest_first.groupby(cell).cumcount(), strict=True
+        )
+    }
+    return [number[row] for row in ranked[[*cell, "episodes_digest"]].itertuples(index=False, name=None)]
 
 
 def _by_setting(rows: pd.DataFrame) -> list[tuple[Setting, pd.DataFrame]]:
@@ -138,8 +152,9 @@ def _ways_and_shots(rows: pd.DataFrame) -> list[tuple[int, int]]:
 
 
 def _title(rows: pd.DataFrame) -> str:
-    dataset, queries, episodes, seed = rows[_GROUP].iloc[0]
-    return f"{dataset}, {queries}, {episodes:,} episodes a cell (episode seed {seed})"
+    dataset, queries, episodes, seed, other = rows[_GROUP].iloc[0]
+    images = f", other images under the same name (digest {rows['episodes_digest'].iloc[0][:8]})" if other else ""
+    return f"{dataset}, {queries}, {episodes:,} episodes a cell (episode seed {seed}){images}"
 
 
 def _head(way: int, shot: int) -> str:

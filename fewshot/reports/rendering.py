@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from episodes.errors import visible
+
 
 class Bold(str):
     """A cell of a table that stands out."""
@@ -58,8 +60,9 @@ def _environment(form: str) -> jinja2.Environment:
 
 
 def markdown_escaped(text: str) -> str:
-    """Text in which nothing is markup, in one line."""
-    return re.sub(r"([\\`*\[\]<|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    """Text in which nothing is markup, a link or the mark of a generated part, in one line."""
+    line = visible(" ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w)|(?<=<)!|(?<=:)/(?=/)|(?<=www)\.)", r"\\\1", line)
 
 
 _TEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "+": "$+$", "−": "$-$", "~": r"\textasciitilde{}"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from episodes.errors import UserError
+from episodes.files import naming, remove_left_behind
 
 CHECKPOINT = "checkpoint.safetensors"
 """What every training's file is called, in a folder named for the training."""
@@ -46,9 +47,9 @@ def sole_trainer(folder: Path) -> Iterator[None]:
             "wait for it, or give this one another --out or --seed"
         ) from error
     try:
-        path.write_text(str(getpid()))
-        for half in folder.glob(".partial-*"):
-            half.unlink(missing_ok=True)
+        with naming(path):
+            path.write_text(str(getpid()))
+        remove_left_behind(folder)
         yield
     finally:
         lock.release()

@@ -266,7 +266,7 @@ def test_wheel_installs_the_command_and_names_no_upper_bound(wheel: zipfile.ZipF
     (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     entry_points = configparser.ConfigParser()
     entry_points.read_string(wheel.read(f"{info}/entry_points.txt").decode())
-    assert dict(entry_points["console_scripts"]) == {"fewshot": "fewshot.cli.main:main"}
+    assert dict(entry_points["console_scripts"]) == {"fewshot": "fewshot.__main__:main"}
     metadata = wheel.read(f"{info}/METADATA").decode()
     required = re.findall(r"^Requires-Dist: ([^;\n]+)", metadata, re.MULTILINE)
     assert len(required) == len(requirements())

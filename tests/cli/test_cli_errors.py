@@ -61,6 +61,8 @@ WRONG_WORDS = [
     (("show", "strokes", "--part", "tset"), r"unknown part 'tset'\. Did you mean 'test'\? Valid: test, train, val"),
     (("run", "--dataset", "omniglto"), r"unknown data set 'omniglto'\. Did you mean 'omniglot'\? Valid: "),
     (("run", "--dataset", "./no-such-folder"), r"there is no folder or CSV file \./no-such-folder"),
+    (("run", "--dataset", ""), r"an empty word stands behind '--dataset': is a variable of a script not set"),
+    (("show", "strokes", "--data="), r"an empty word stands behind '--data='"),
     (("run", "--dataset", "folder"), r"give the folder \(or CSV file\) itself"),
     (
         ("run", "--dataset", "omniglot", "--split", "vinyls"),
@@ -72,6 +74,7 @@ WRONG_FOR_STROKES = [
     (("--way", "13"), r"13-way needs 13 classes and strokes-standard-28-c50 test has 12: choose a way of 12 or less"),
     (("--query", "20"), r"1 shot \+ 20 query needs 21 images of each class; class .* lower shot or query"),
     (("--train-way", "33"), r"33-way needs 33 classes and strokes-standard-28-c50 train has 32"),
+    (("--train-query", "20"), r"1 shot \+ 20 query needs .* train has 20: .*--train-shot, --train-query\)"),
     (("--unlabeled", "3"), r"model proto makes no use of unlabeled images"),
     (("--split", "lake"), r"unknown strokes split 'lake'.* Valid: standard"),
     (("--model", "matching", "--recipe", "paper"), r"no paper gives a whole recipe for matching .* use --recipe fast"),
@@ -136,6 +139,8 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(fewshot: Fewshot, kind: st
     else:
         path.mkdir()
     assert re.search(r"checkpoint", fewshot("evaluate", path).error)
+    said = fewshot(*SMOKE, "--init", path).error
+    assert "--fresh" not in said if kind in ("pickle", "torch") else "checkpoint" in said
 
 
 def test_an_explicit_omniglot_never_falls_back(fewshot: Fewshot) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from episodes.errors import DataError
-from episodes.files import put_in_place, scratch_file, write_all, write_atomically
+from episodes.files import put_in_place, remove_left_behind, scratch_file, write_all, write_atomically
 
 
 def test_a_file_is_written_into_folders_that_are_made_for_it(tmp_path: Path) -> None:
@@ -58,11 +58,11 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
 
 
 def test_a_scratch_file_is_gone_at_the_end_unless_it_was_put_in_place(tmp_path: Path) -> None:
-    with suppress(KeyboardInterrupt), scratch_file(tmp_path) as scratch:
+    with suppress(KeyboardInterrupt), scratch_file(tmp_path / "whole") as scratch:
         scratch.write_bytes(b"half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with scratch_file(tmp_path) as scratch:
+    with scratch_file(tmp_path / "whole") as scratch:
         assert scratch.parent == tmp_path
         put_in_place(scratch, tmp_path / "whole")
     assert list(tmp_path.iterdir()) == [tmp_path / "whole"]
@@ -73,3 +73,26 @@ def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"cannot write into .*file.*: \w+") as caught:
         write_atomically(tmp_path / "file" / "below", b"")
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    left = tmp_path / ".partial-left"
+    left.write_bytes(b"half")
+    with scratch_file(tmp_path / "first") as first:
+        assert not left.exists()
+        write_atomically(tmp_path / "second", b"2")
+        remove_left_behind(tmp_path)
+        assert first.exists()
+        put_in_place(first, tmp_path / "first")
+    left.write_bytes(b"half")
+    remove_left_behind(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/table\.md'"):
+        write_atomically(tmp_path / "table.md", b"content")

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import pickle
+import re
+import shutil
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from episodes.datasets.base import dataset_class
 from episodes.datasets.folder.dataset import Folder, divide_at_random, what_fits
-from episodes.types import SPLITS, DataError, ImageSet
+from episodes.types import SPLITS, DataError
 from photo_builders import save, save_classes, write_csv
 
 
@@ -39,11 +40,34 @@ def test_seven_classes_of_five_images_load_into_test(photos: Path) -> None:
         Folder(photos).load("train")
 
 
-def test_it_is_registered_and_takes_its_name_from_the_folder(photos: Path) -> None:
+def test_its_name_says_folder_split_size_color_and_content(photos: Path) -> None:
     assert dataset_class("folder") is Folder
-    assert Folder(photos, image_size=32, channels=1).protocol_name == "folder-My-photos-32"
-    assert Folder(photos.with_suffix(".csv")).protocol_name == "folder-My-photos-84"
+    save_classes(photos, {f"c{c}": 2 for c in range(3)})
+    name = Folder(photos, image_size=32, channels=1).protocol_name
+    assert re.fullmatch(r"folder-My-photos-test-only-32-gray-[0-9a-f]{8}", name)
+    assert re.fullmatch(r"folder-My-photos-random-84-[0-9a-f]{8}", Folder(photos, "random").protocol_name)
     assert Folder(photos, image_size=32, channels=1).image_shape == (1, 32, 32)
+    digest = name[-8:]
+    copied = shutil.copytree(photos, photos.parent / "elsewhere" / photos.name)  # other place and times, same pictures
+    assert Folder(copied).protocol_name.endswith(digest)
+    save(copied / "c1/00.png", Image.new("RGB", (9, 9)))
+    assert not Folder(copied).protocol_name.endswith(digest)
+    (copied / "c1").rename(copied / "c9")
+    assert len({Folder(place).protocol_name for place in (photos, copied)}) == 2
+
+
+def test_a_rule_that_changes_with_the_number_of_classes_is_announced(photos: Path) -> None:
+    save_classes(photos, {f"c{c:02d}": 2 for c in range(14)})
+
+    def said() -> str:
+        dataset = Folder(photos, image_size=4)
+        return dataset.what_fits(dataset.load("test"))
+
+    assert "All classes are for the test (14 classes, 15 are the limit): --split random divides them." in said()
+    save_classes(photos, {"c14": 2})
+    assert "divided at random (15 classes, 15 are the limit): --split test-only tests on all of them." in said()
+    named = Folder(photos, "random", image_size=4)
+    assert "limit" not in named.what_fits(named.load("test"))
 
 
 def test_without_a_folder_it_asks_for_one(photos: Path) -> None:
@@ -168,7 +192,7 @@ def test_a_csv_file_lists_images_labels_and_splits(photos: Path) -> None:
     assert train.class_sizes.tolist() == [2]
     from_folder = Folder(photos).load("test")
     np.testing.assert_array_equal(test.images.numpy(), from_folder.images.numpy()[[1, 3]])  # in the order of file names
-    assert Folder(path).protocol_name == "folder-all-84"
+    assert Folder(path).protocol_name.startswith("folder-all-given-84-")
 
 
 def test_a_csv_file_without_splits_is_divided_like_a_folder(photos: Path) -> None:
@@ -252,12 +276,6 @@ def test_classes_of_a_single_image_are_named_by_the_check(photos: Path) -> None:
     assert Folder(photos).check() == ["1 classes have a single image, too few for an episode: a"]
 
 
-def image_set(sizes: list[int]) -> ImageSet:
-    starts = np.cumsum([0, *sizes], dtype=np.int64)
-    images = torch.zeros(int(starts[-1]), 1, 2, 2, dtype=torch.uint8)
-    return ImageSet(images, starts, tuple(f"class{c}" for c in range(len(sizes))), "folder", "test")
-
-
 @pytest.mark.parametrize(
     ("sizes", "sentence"),
     [
@@ -280,4 +298,4 @@ def image_set(sizes: list[int]) -> ImageSet:
     ],
 )
 def test_what_fits_tells_way_shot_and_query(sizes: list[int], sentence: str) -> None:
-    assert what_fits(image_set(sizes)) == sentence
+    assert what_fits("test", [f"class{c}" for c in range(len(sizes))], sizes) == sentence

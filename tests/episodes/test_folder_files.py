@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,37 @@ def test_copies_within_a_class_and_between_splits_are_named_by_the_check(photos:
     (said,) = Folder(photos).check()
     assert said.startswith("1 images are copies of another, pixel for pixel: ")
     assert {"train/train0/00.png", "test/test1/copy.png"} == set(said.rpartition(": ")[2].split(" = "))
+
+
+def test_near_copies_between_splits_are_named_by_check_and_run(photos: Path) -> None:
+    for split in ("train", "test"):
+        save_classes(photos / split, {f"{split}{number}": 3 for number in range(2)})
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    photo = smooth.resize((200, 200), Image.Resampling.BICUBIC)
+    save(photos / "train/train0/photo.png", photo)
+    save(photos / "train/train1/nearly.jpg", photo.resize((150, 150)), quality=40)  # within a split nobody is misled
+    save(
+        photos / "test/test0/other.jpg", photo.crop((3, 3, 197, 197)).point(lambda level: 15 + 0.9 * level), quality=60
+    )
+    dataset = Folder(photos)
+    (said,) = dataset.check()
+    assert said.startswith("2 images are nearly those of another split: ")
+    assert "test/test0/other.jpg ~ train/train0/photo.png" in said
+    sentence = dataset.what_fits(dataset.load("test"))
+    assert "2 images are copies, or nearly, of one in another split: train/train0/photo.png ~ test/test0/" in sentence
+    assert dataset.what_fits(dataset.load("test")) == sentence  # as kept in the cache
+    save(photos / "test/test0/other.jpg")
+    assert "copies" not in dataset.what_fits(dataset.load("test"))
+
+
+def test_a_packed_folder_is_to_be_unpacked(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 2})
+    packed = shutil.make_archive(str(photos), "zip", photos)
+    assert Folder(packed).check() == [f"{packed} is a packed folder: unpack it, and name the folder"]
+
+
+def test_one_folder_too_high_is_told_which_one_is_meant(photos: Path) -> None:
+    save_classes(photos / "dataset" / "train", {"a": 2, "b": 2})
+    with pytest.raises(DataError, match=rf"holds one folder, dataset, .* name {photos}/dataset$"):
+        list_images(photos)
+    assert list_images(photos / "dataset").splits["train"].keys() == {"a", "b"}

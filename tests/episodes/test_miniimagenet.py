@@ -16,6 +16,7 @@ from PIL import Image
 
 from episodes.datasets.base import dataset_class
 from episodes.datasets.miniimagenet.dataset import MiniImageNet
+from episodes.datasets.opening import open_dataset
 from episodes.progress import silent
 from episodes.types import SPLITS, DataError, ImageSet
 from miniimagenet_builders import (
@@ -298,3 +299,24 @@ def test_who_fetches_by_hand_is_told_the_final_name(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("FEWSHOT_MINIIMAGENET_URL", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"fetch mini-imagenet-.*miniimagenet/mini-imagenet-cache-train\.pkl by hand"):
         MiniImageNet(tmp_path).download()
+
+
+def test_a_part_of_it_starts_no_download_and_is_named(tmp_path: Path) -> None:
+    nested_class_folders(tmp_path)
+    (tmp_path / "mini-imagenet" / "val").rename(tmp_path / "aside")
+    with pytest.raises(
+        DataError, match=r"in part: train is in .*, test is in .*; val is not\. Put val beside it"
+    ) as error:
+        open_dataset("miniimagenet", tmp_path)
+    assert "`fewshot data get miniimagenet`" in str(error.value)
+    (tmp_path / "aside").rename(tmp_path / "mini-imagenet" / "Validation")
+    assert open_dataset("miniimagenet", tmp_path).is_present()
+
+
+def test_one_folder_deeper_and_large_letters_are_read(tmp_path: Path) -> None:
+    nested_class_folders(tmp_path)
+    (tmp_path / "miniimagenet").mkdir()
+    (tmp_path / "mini-imagenet").rename(tmp_path / "miniimagenet" / "unpacked")
+    for split in SPLITS:
+        (tmp_path / "miniimagenet" / "unpacked" / split).rename(tmp_path / "miniimagenet/unpacked" / split.upper())
+    assert TinyMiniImageNet(tmp_path).check() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -158,13 +159,20 @@ def test_check_names_what_is_missing_damaged_empty_or_of_another_size(small_root
     files[2].write_bytes(files[2].read_bytes()[:60])
     Image.new("1", (105, 105), 1).save(files[3])
     Image.new("1", (28, 28), 0).save(files[4])
-    problems = dataset.check()
-    assert len(problems) == 5
-    for file, problem, reason in zip(
-        files, problems, ("missing", "cannot be read", "cannot be read", "holds no ink", "28x28"), strict=True
-    ):
-        assert problem.startswith(str(file))
-        assert reason in problem
+    missing, unreadable, empty = dataset.check()
+    assert re.fullmatch(rf"1 of \d+ drawings in .* are missing: {SMALL[0].file(1)}", missing)
+    assert re.search(
+        r"3 of \d+ .* are unreadable: .*02\.png cannot be read .*03\.png cannot .*05\.png .*28x28", unreadable
+    )
+    assert empty.endswith(f"are empty, they hold no ink: {SMALL[0].file(4)}")
+
+
+def test_a_clone_of_lakes_repository_is_found(small_root: Path) -> None:
+    (small_root / "omniglot").mkdir()
+    (small_root / "omniglot-py").rename(small_root / "omniglot" / "python")
+    dataset = Omniglot(small_root)
+    assert dataset.is_present()
+    assert dataset.check() == []
 
 
 def test_a_damaged_drawing_stops_the_load_and_is_named(small_root: Path) -> None:

@@ -4,12 +4,14 @@ import collections
 import os
 import pickle
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from episodes.images import restricted_pickle
 from episodes.images.restricted_pickle import load_arrays
 from episodes.types import DataError
 
@@ -170,3 +172,34 @@ def test_a_file_that_is_no_pickle_is_explained_in_one_line(content: bytes, messa
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*absent\.pkl: No such file"):
         load_arrays(tmp_path / "absent.pkl")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(b"\x80\x02Nr\xff\xff\xff\x1f.", id="a memo of half a thousand million places"),
+        pytest.param(b"\x80\x04\x8e\xff\xff\xff\xff\xff\x00\x00\x00.", id="a terabyte of bytes that are not there"),
+        pytest.param(b"\x80\x02}" + b"N" + b"2\x86" * 60 + b"Ns.", id="a key that takes years to be hashed"),
+        pytest.param(b"(" + b"N" + b"2\x86" * 60 + b"Nd.", id="another way to make it a key"),
+        pytest.param(b"\x80\x02}(" + b"N" + b"2\x86" * 60 + b"Nu.", id="a third way"),
+        pytest.param(b"\x80\x04\x8f(" + b"N" + b"2\x86" * 60 + b"\x90.", id="a set of it"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_few_bytes_take_neither_all_memory_nor_all_time(program: bytes, tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        load_arrays(_file(tmp_path, program))
+    except DataError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - that of the memo may be read: it is None
+    finally:
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
+def test_a_pickle_beyond_the_ceiling_is_refused_with_the_ceiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restricted_pickle, "MOST_BYTES", 10)
+    with pytest.raises(DataError, match="more than the 10 bytes that are read of a pickle"):
+        load_arrays(_file(tmp_path, pickle.dumps([1] * 20)))

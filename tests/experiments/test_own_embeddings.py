@@ -201,8 +201,8 @@ def test_a_file_that_does_not_fit_is_answered_in_one_line(
         (("checkpoint.safetensors",), r"stands in the place of CHECKPOINT: give one of them"),
         (("--name", "proto"), r"--name proto is a model of this program"),
         (("--name", "a/b"), r"--name 'a/b': use letters"),
-        (("--name", ""), r"needs --name"),
-        (("--trained-on", ""), r"needs --trained-on"),
+        (("--name", ""), r"an empty word stands behind .--name"),
+        (("--trained-on", ""), r"an empty word stands behind .--trained-on"),
     ],
     ids=str,
 )
@@ -215,8 +215,10 @@ def test_what_does_not_go_with_own_embeddings_is_answered_in_one_line(
 
 
 def test_a_name_without_own_embeddings_and_a_file_without_export_are_refused(fewshot: Fewshot) -> None:
-    assert "--name names embeddings" in fewshot("evaluate", "model.safetensors", "--name", "mine").error
-    assert "only `fewshot data export` takes a file" in fewshot("data", "check", "strokes", "mine.npz").error
+    assert (
+        "--name and --trained-on tell of embeddings" in fewshot("evaluate", "model.safetensors", "--name", "mine").error
+    )
+    assert "only for `data export`" in fewshot("data", "check", "strokes", "mine.npz").error
 
 
 def test_a_name_may_hold_letters_digits_dots_and_dashes() -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fewshot.records.record import read_record, record_bytes
+from fewshot.records.record import as_stored, read_record, record_bytes, record_carries_digest, write_record
 from fewshot.records.schema import RecordError
 
 RUNS = Path(__file__).parents[2] / "results" / "runs"
 OLD = json.loads(next(path for path in sorted(RUNS.glob("proto_omniglot*")) if "damaged" in path.name).read_text())
-NEW = json.loads(record_bytes(read_record(sorted(RUNS.glob("soft-kmeans*"))[0])))
+NEW = as_stored(read_record(sorted(RUNS.glob("soft-kmeans*"))[0]))
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -90,3 +91,26 @@ def test_a_missing_field_is_named(tmp_path: Path, whole: dict[str, Any]) -> None
         said = complaint(path)
         assert str(path) in said, name
         assert "\n" not in said
+
+
+def test_one_changed_number_is_seen_by_the_digest(tmp_path: Path) -> None:
+    path = write_record(read_record(sorted(RUNS.glob("soft-kmeans*"))[0]), tmp_path / "record.json")
+    whole = path.read_text()
+    assert record_carries_digest(path)
+    assert record_bytes(read_record(path)).decode() == whole
+    assert '"seed": 0' in whole
+    path.write_text(whole.replace('"seed": 0', '"seed": 1'))
+    assert re.fullmatch(rf"{path} is not a run record: its content is not that of its digest: .*", complaint(path))
+    path.write_text(json.dumps(json.loads(whole)))  # laid out otherwise, the same content
+    assert complaint(path) == ""
+
+
+def test_records_that_are_older_than_digests_are_read() -> None:
+    assert not record_carries_digest(sorted(RUNS.glob("soft-kmeans*"))[0])
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[31m", "\\u001b[31m", "\u202e", "\\u202E", "\x9b"])
+def test_what_steers_a_terminal_or_turns_text_around_is_refused(tmp_path: Path, hidden: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(NEW, ensure_ascii=False).replace('"command": "', f'"command": "{hidden}', 1))
+    assert "characters that steer a terminal or turn text around" in complaint(path)

@@ -72,6 +72,26 @@ def test_rows_are_sorted_by_accuracy_and_those_that_no_test_separates_share_rank
     assert all(row[5].startswith("**") for row in rows[:2])
 
 
+def test_other_images_under_the_same_name_are_a_table_of_their_own() -> None:
+    other = measured("proto", 9, episodes_digest="f" * 64)
+    text = render([measured("proto", 0), measured("relation", 5), other, measured("proto", 0, shot=5)])
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        (title := "## omniglot-vinyals-28, q15@v1, 200 episodes a cell (episode seed 0)"),
+        f"{title}, other images under the same name (digest ffffffff)",
+    ]
+    first, _, second = text.partition("other images under")
+    assert len(rows_of(first, "| proto |")) == 1
+    assert len(rows_of(second, "| proto |")) == 1
+    assert rows_of(second, "| relation |") == []
+
+
+def test_nothing_of_a_record_is_markup_or_a_link_or_the_end_of_the_table() -> None:
+    odd = "<b>x</b> <!-- leaderboard ends --> [a](http://b.c) https://b.c www.b.c ~~x~~ \u202e"
+    table = page("md", measured("proto", 0, trained={"model_options": {"way": odd}}))
+    for markup in ("<b>", "<!--", "](", "://b", "www.b", "~~x", "\u202e"):
+        assert markup not in table.replace("\\<", "&lt;").replace("\\[", "(").replace("\\]", ")"), markup
+
+
 def test_seeds_are_one_row_with_their_number_and_interval() -> None:
     records = [measured("proto", seed, seed=seed) for seed in range(3)]
     (row,) = csv_rows(*records)
@@ -277,9 +297,6 @@ def test_every_model_is_trained_and_ranked_on_the_spot_with_one_line_each(
     assert not Path("results").exists()
     again = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
     assert again.out == outcome.out, "what is finished is not trained again"
-    assert "leave out --write" in fewshot("leaderboard", "--dataset", "strokes", "--write").error
-    for words in (("--write", "--check"), ("--check", "--json"), ("--write", "--csv")):
-        assert "leave out one" in fewshot("leaderboard", *words).error
 
 
 def _methods() -> dict[str, Any]:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.folder.card import CARD
+from episodes.datasets.folder.copies import Seen, near_copies_sentence
 from episodes.datasets.folder.files import left_out_lines, left_out_sentence
+from episodes.datasets.folder.identity import content_digest
 from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
 from episodes.files import cache_root, data_root
 from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import (
     RESIZE_FILTER_NAME,
     FilePicture,
-    Images,
     Picture,
     Preparation,
+    Problem,
     decode_pictures,
     fill_or_raise,
     first_few,
@@ -87,7 +90,15 @@ class Folder(Dataset):
 
     @property
     def protocol_name(self) -> str:
-        return f"folder-{self._plain_name}-{self.image_shape[-1]}"
+        """``folder-birds-random-84-1f2e3d4c``: name, rule of the split, side, the first digits of the content's digest.
+
+        Gray images are named, too. Another folder of the same name, or the same one changed, has another.
+        """
+        color = "" if self.image_shape[0] == 3 else "-gray"
+        return f"folder-{self._plain_name}-{self._rule}-{self.image_shape[-1]}{color}-{self._digest[:8]}"
+
+    def __repr__(self) -> str:
+        return f"Folder({self.root if self._chosen else ''})"
 
     @property
     def _plain_name(self) -> str:
@@ -102,12 +113,12 @@ class Folder(Dataset):
         return self.root if self._chosen else None
 
     def how_to_get(self) -> str:
-        return "say where your images are: --data FOLDER with one folder per class, or --data FILE.csv (filename,label)"
+        if self._chosen:
+            return "mend what is named, or take it out"
+        return "say where your images are: --dataset FOLDER with one folder per class, or --dataset FILE.csv"
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
-        listing = self._listing()
-        rule = self._rule(listing)
-        divided = self._divided(listing, rule)
+        listing, rule, divided = self._listing, self._rule, self._divided
         classes = divided.get(split, {})
         if not classes:
             counts = ", ".join(f"{len(divided[part])} {part}" for part in SPLITS if divided.get(part))
@@ -115,60 +126,91 @@ class Folder(Dataset):
                 f"{self.root} has no {split} classes: the split {rule!r} makes {counts} classes of it; other splits: "
                 f"{', '.join(other for other in self.card.class_splits[1:] if other != rule)}"
             )
-        key = (
-            f"{self.protocol_name}-{self.image_shape[0]}ch-{RESIZE_FILTER_NAME}-v1-{rule}-{split}-"
-            f"{listing.fingerprint()}"
-        )
+        shape = f"{self.image_shape[-1]}-{self.image_shape[0]}ch"
+        key = f"folder-{self._plain_name}-{shape}-{RESIZE_FILTER_NAME}-v1-{rule}-{split}-{listing.fingerprint}"
         where = cache_root(data_root())  # not beside the images: there it would be a class
         make_decoder = partial(self._decoder, listing, classes)
         return cached_image_set(where, key, self.protocol_name, split, make_decoder, progress)
 
     def files(self, split: Split) -> list[str]:
-        listing = self._listing()
-        classes = self._divided(listing, self._rule(listing)).get(split, {})
+        classes = self._divided.get(split, {})
         return [file for name in sorted(classes) for file in classes[name]]
 
     def what_fits(self, image_set: ImageSet) -> str:
-        fits = what_fits(image_set)
-        left_out = left_out_sentence(self._listing().left_out) if image_set.split == "test" else ""
-        return f"{fits} {left_out}".strip()
+        said = [what_fits(image_set.split, image_set.class_names, image_set.class_sizes.tolist())]
+        if image_set.split == "test":
+            said += [self._announcement, left_out_sentence(self._listing.left_out), self._near_copies()]
+        return " ".join(filter(None, said))
+
+    @property
+    def _announcement(self) -> str:
+        """What ``auto`` decided by the number of classes, so that nobody is surprised when one is added."""
+        if self.class_split != "auto" or self._rule == "given":
+            return ""
+        limit = f"{len(self._listing.classes)} classes, {FEWEST_CLASSES_TO_DIVIDE} are the limit"
+        if self._rule == "random":
+            return f"The classes are divided at random ({limit}): --split test-only tests on all of them."
+        return f"All classes are for the test ({limit}): --split random divides them."
+
+    def _near_copies(self) -> str:
+        splits = [split for split in SPLITS if self._divided.get(split)]
+        files = {split: self.files(split) for split in splits}
+        return near_copies_sentence({split: self.load(split) for split in splits}, files, cache_root(data_root()))
 
     def check(self, progress: Progress = silent) -> list[str]:
         try:
-            listing = self._listing()
-            classes = [part for part in self._divided(listing, self._rule(listing)).values() if part]
+            listing = self._listing
+            classes = [part for part in self._divided.values() if part]
         except DataError as error:
             return [str(error)]
-        pictures = [picture for part in classes for picture in _pictures(listing, part)]
-        seen = _Digests(pictures)
+        parts = [_pictures(listing, part) for part in classes]
+        pictures = [picture for part in parts for picture in part]
+        seen = Seen(pictures, [*map(len, parts)])
         damages = decode_pictures(pictures, seen, self._preparation, "checking images", progress)
-        problems = [*unreadable_lines(damages), *seen.copies()]
+        problems: list[str] = [*unreadable_lines(damages), *seen.problems()]
         problems += left_out_lines({why: names for why, names in listing.left_out.items() if why != "hidden"})
         if listing.without_images:
-            problems.append(f"{len(listing.without_images)} folders hold no image: {first_few(listing.without_images)}")
+            problems.append(Problem(f"{len(listing.without_images)} folders hold no image", listing.without_images))
         sizes = {name: len(files) for part in classes for name, files in part.items()}
         if single := [name for name, size in sizes.items() if size < 2]:
-            problems.append(f"{len(single)} classes have a single image, too few for an episode: {first_few(single)}")
+            problems.append(Problem(f"{len(single)} classes have a single image, too few for an episode", single))
         return problems
+
+    def summary(self) -> list[str]:
+        said = [
+            what_fits(split, [*found], [*map(len, found.values())])
+            for split in SPLITS
+            if (found := self._divided.get(split))
+        ]
+        return [*said, *filter(None, [self._announcement])]
 
     @property
     def _preparation(self) -> Preparation:
         return Preparation(self.image_shape[0], self.image_shape[1], center_crop=True)
 
+    @cached_property
     def _listing(self) -> Listing:
+        """What is there; looked up once, since an object lives as long as a command."""
         if not self._chosen:
             raise DataError(f"no images were named: {self.how_to_get()}")
         return list_images(self.root)
 
-    def _rule(self, listing: Listing) -> _Rule:
+    @cached_property
+    def _digest(self) -> str:
+        return content_digest(self._listing, self._divided, self._rule, cache_root(data_root()))
+
+    @property
+    def _rule(self) -> _Rule:
         """How the classes are divided, ``auto`` decided."""
         if self.class_split != "auto":
             return self.class_split  # type: ignore[return-value]  # one of the card's, as the constructor checks
-        if listing.splits:
+        if self._listing.splits:
             return "given"
-        return "random" if len(listing.classes) >= FEWEST_CLASSES_TO_DIVIDE else "test-only"
+        return "random" if len(self._listing.classes) >= FEWEST_CLASSES_TO_DIVIDE else "test-only"
 
-    def _divided(self, listing: Listing, rule: _Rule) -> dict[Split, ClassFiles]:
+    @cached_property
+    def _divided(self) -> dict[Split, ClassFiles]:
+        listing, rule = self._listing, self._rule
         if rule == "test-only":
             return {"test": listing.classes}
         if rule == "random":
@@ -195,43 +237,22 @@ class Folder(Dataset):
         )
 
 
-class _Digests(dict[int, Any]):
-    """In the place of an array of pixels: keeps a digest of what is written into each row."""
-
-    def __init__(self, pictures: list[Picture]) -> None:
-        super().__init__()
-        self._pictures = pictures
-
-    def __setitem__(self, row: int, pixels: Images) -> None:
-        super().__setitem__(row, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).digest())
-
-    def copies(self) -> list[str]:
-        """One line that counts and names the pictures of equal pixels, where there are any."""
-        alike: dict[bytes, list[str]] = {}
-        for row, digest in sorted(self.items()):
-            alike.setdefault(digest, []).append(self._pictures[row].name)
-        groups = [f"{names[0]} = {names[1]}" for names in alike.values() if len(names) > 1]
-        copies = sum(len(names) - 1 for names in alike.values())
-        return [f"{copies} images are copies of another, pixel for pixel: {first_few(groups)}"] if groups else []
-
-
 def _pictures(listing: Listing, classes: ClassFiles) -> list[Picture]:
     return [FilePicture(str(listing.path(file)), file) for name in sorted(classes) for file in classes[name]]
 
 
-def what_fits(image_set: ImageSet) -> str:
-    """Which way, shot and query an image set allows, in one or two sentences.
+def what_fits(split: str, names: Sequence[str], sizes: Sequence[int]) -> str:
+    """Which way, shot and query the classes of a split allow, in one or two sentences.
 
     The smallest class decides, because every class must be able to give shot + query images.
     """
-    sizes = image_set.class_sizes
-    fewest, most = int(sizes.min()), int(sizes.max())
+    fewest, most = min(sizes), max(sizes)
     images = f"{fewest} images" if fewest == most else f"{fewest} to {most} images"
-    have = f"{image_set.num_classes} {image_set.split} classes, {images} each"
-    smallest = repr(image_set.class_names[int(sizes.argmin())])
+    have = f"{len(names)} {split} classes, {images} each"
+    smallest = repr(names[sizes.index(fewest)])
     if fewest < 2:
         return f"{have}: no episode fits, because a class needs 2 images or more and {smallest} has {fewest}."
-    if image_set.num_classes < 2:
+    if len(names) < 2:
         return f"{have}: no episode fits, because it takes 2 classes or more."
     five = f"5 shots need {6 - fewest} more in {smallest}" if fewest < 6 else f"5 shots leave up to {fewest - 5}"
-    return f"{have}: up to {image_set.num_classes}-way. 1 shot leaves up to {fewest - 1} queries per class, {five}."
+    return f"{have}: up to {len(names)}-way. 1 shot leaves up to {fewest - 1} queries per class, {five}."

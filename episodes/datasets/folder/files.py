@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from episodes.images.decoding import PICTURE_SUFFIXES, first_few
+from episodes.images.decoding import PICTURE_SUFFIXES, Problem
 
 LeftOut = Mapping[str, list[str]]
 """Reason -> names of files and folders, relative to the user's folder."""
@@ -96,10 +96,10 @@ def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def left_out_lines(left_out: LeftOut) -> list[str]:
+def left_out_lines(left_out: LeftOut) -> list[Problem]:
     """A line for each reason: how many files, and the names of the first few."""
     told = sorted((reason, names) for reason, names in left_out.items() if names)
-    return [f"{len(names)} left out ({reason}): {first_few(names)}" for reason, names in told]
+    return [Problem(f"{len(names)} left out ({reason})", names) for reason, names in told]
 
 
 def left_out_sentence(left_out: LeftOut, quiet: Iterable[str] = ("hidden",)) -> str:

@@ -17,11 +17,18 @@ def class_list() -> dict[Split, list[str]]:
     return {split: lists[split] for split in SPLITS}
 
 
+def places_of(root: Path) -> list[Path]:
+    """Where the splits are looked for, below the folder of all data sets."""
+    from episodes.datasets.miniimagenet.layouts import folders_to_look_in
+
+    return [*folders_to_look_in([root / name for name in FOLDER_NAMES if name]), root]
+
+
 def _folders(root: Path) -> list[Path | None]:
     """Where each split is; None where it is not."""
     from episodes.datasets.miniimagenet.layouts import find_layout  # needs NumPy and Pillow, which take time
 
-    places, classes = [root / name for name in FOLDER_NAMES], class_list()
+    places, classes = places_of(root), class_list()
     layouts = [find_layout(places, split, classes) for split in SPLITS]
     return [layout.folder if layout else None for layout in layouts]
 

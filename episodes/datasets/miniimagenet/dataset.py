@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from episodes.datasets.base import Dataset
-from episodes.datasets.miniimagenet.card import CARD, FOLDER_NAMES, class_list
+from episodes.datasets.miniimagenet.card import CARD, FOLDER_NAMES, class_list, places_of
 from episodes.datasets.miniimagenet.layouts import (
     Classes,
     Layout,
@@ -26,9 +26,9 @@ from episodes.images.decoding import (
     MissingPicture,
     Picture,
     Preparation,
+    Problem,
     decode_pictures,
     fill_or_raise,
-    first_few,
     unreadable_lines,
 )
 from episodes.images.download import UNCHECKED, fetch
@@ -89,12 +89,24 @@ class MiniImageNet(Dataset):
             for class_name in classes:
                 splits_of.setdefault(class_name, []).append(split)
             failed = decode_pictures(_all_pictures(classes), None, _PREPARATION, f"checking {split}", progress)
-            problems += [f"{split}: {line}" for line in (*self._miscounts(classes, split), *unreadable_lines(failed))]
+            found = (*self._miscounts(classes, split), *unreadable_lines(failed))
+            problems += [Problem(f"{split}: {line.what}", line.names) for line in found]
         shared = [f"{name} ({', '.join(splits)})" for name, splits in splits_of.items() if len(splits) > 1]
-        return problems + ([f"{len(shared)} classes are in several splits: {first_few(shared)}"] if shared else [])
+        return problems + ([Problem(f"{len(shared)} classes are in several splits", shared)] if shared else [])
+
+    def here_in_part(self) -> str:
+        layouts = {split: self._find(split) for split in SPLITS}
+        here = [f"{split} is in {found.folder} ({found.title})" for split, found in layouts.items() if found]
+        absent = " and ".join(split for split, found in layouts.items() if not found)
+        if absent and any(not isinstance(found, PickleCaches) for found in layouts.values() if found):
+            return (
+                f"miniImageNet is here in part: {', '.join(here)}; {absent} is not. Put {absent} beside it in the same "
+                "way; or `fewshot data get miniimagenet` fetches what is missing"
+            )
+        return ""
 
     def download(self, progress: Progress = silent) -> None:
-        """Fetch the pickle caches of the Zenodo record, or of $FEWSHOT_MINIIMAGENET_URL; those there already stay.
+        """Fetch the pickle caches of the Zenodo record, or of $FEWSHOT_MINIIMAGENET_URL, of the splits that are absent.
 
         The record's checksums are not known here, so each file is read through and its class ids and image counts are
         compared with what they must be. Raises DataError when one is not what it should be, and removes it.
@@ -102,14 +114,14 @@ class MiniImageNet(Dataset):
         base = os.environ.get("FEWSHOT_MINIIMAGENET_URL", self.download_url).rstrip("/")
         folder = self.root / FOLDER_NAMES[0]
         for split, name in _PICKLES.items():
-            if PickleCaches(folder, self.class_list).sources(split):
+            if self._find(split):
                 continue
             try:
                 arrived = fetch(f"{base}/{name}", folder / f"unchecked-{name}", md5=UNCHECKED, progress=progress)
             except DataError as error:  # who puts it there by hand gives it the name that it gets once it is checked
                 raise DataError(str(error).replace(f"unchecked-{name}", name)) from error
             try:
-                problems = self._miscounts(classes_in_pickle(arrived), split)
+                problems: list[str] = [*self._miscounts(classes_in_pickle(arrived), split)]
             except DataError as error:
                 problems = [str(error)]
             if problems:
@@ -118,13 +130,13 @@ class MiniImageNet(Dataset):
             arrived.replace(folder / name)
 
     def _find(self, split: Split) -> Layout | None:
-        return find_layout([self.root / name for name in FOLDER_NAMES], split, self.class_list)
+        return find_layout(places_of(self.root), split, self.class_list)
 
     def _decoder(self, layout: Layout, split: Split) -> Decoder:
         classes = layout.classes(split)
         pictures = _all_pictures(classes)
         missing = [picture.name for picture in pictures if isinstance(picture, MissingPicture)]
-        problems = self._miscounts(classes, split) + ([f"missing images: {first_few(missing)}"] if missing else [])
+        problems = self._miscounts(classes, split) + ([Problem("missing images", missing)] if missing else [])
         where, advice = f"miniImageNet {split} in {layout.folder} ({layout.title})", "Copy or fetch the data again."
         if problems:
             raise DataError(f"{where}: {'; '.join(problems)}. {advice}")
@@ -135,18 +147,18 @@ class MiniImageNet(Dataset):
             partial(fill_or_raise, pictures, _PREPARATION, where, advice),
         )
 
-    def _miscounts(self, classes: Classes, split: Split) -> list[str]:
+    def _miscounts(self, classes: Classes, split: Split) -> list[Problem]:
         """What is wrong with the class ids and image counts of a split, a line for each kind."""
         right = self.class_list[split]
         home = {wnid: name for name, wnids in self.class_list.items() for wnid in wnids}
         problems = []
         if missing := [wnid for wnid in right if wnid not in classes]:
-            problems.append(f"{len(missing)} of the {len(right)} classes are missing: {first_few(missing)}")
+            problems.append(Problem(f"{len(missing)} of the {len(right)} classes are missing", missing))
         if foreign := [f"{wnid} ({home.get(wnid, 'in no split')})" for wnid in sorted(set(classes) - set(right))]:
-            problems.append(f"{len(foreign)} classes do not belong to Ravi's {split} split: {first_few(foreign)}")
+            problems.append(Problem(f"{len(foreign)} classes do not belong to Ravi's {split} split", foreign))
         sizes = {wnid: len(classes[wnid]) for wnid in right if wnid in classes}
         if wrong := [f"{wnid} ({size})" for wnid, size in sizes.items() if size != self.images_per_class]:
-            problems.append(f"{len(wrong)} classes do not have {self.images_per_class} images: {first_few(wrong)}")
+            problems.append(Problem(f"{len(wrong)} classes do not have {self.images_per_class} images", wrong))
         return problems
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
@@ -33,6 +34,7 @@ from episodes.spec import Split
 Classes = dict[str, list[Picture]]
 """Class id (wnid) -> its pictures in the order of their file names."""
 
+_CLASS_ID = re.compile(r"n\d{8}")
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("val", "validation", "valid"),
@@ -128,10 +130,8 @@ class ClassFolders(Layout):
     def _split_folder(self, split: Split) -> Path | None:
         """The folder of the split, when at least one class of miniImageNet is in it."""
         known = {wnid for wnids in self.class_list.values() for wnid in wnids}
-        folders = (self.folder / name for name in SPLIT_NAMES[split])
-        return next(
-            (path for path in folders if path.is_dir() and known & {sub.name for sub in _subfolders(path)}), None
-        )
+        folders = (path for path in _subfolders(self.folder) if path.name.lower() in SPLIT_NAMES[split])
+        return next((path for path in folders if known & {sub.name for sub in _subfolders(path)}), None)
 
     def classes(self, split: Split) -> Classes:
         class_folders = [path for path in self.sources(split)[1:] if path.is_dir()]
@@ -199,6 +199,13 @@ def _rows_by_class(cache: dict[str, object]) -> dict[str, list[int]]:
 
 
 LAYOUTS: tuple[type[Layout], ...] = (CsvAndImages, CsvAndZips, ClassFolders, PickleCaches)
+
+
+def folders_to_look_in(folders: Sequence[Path]) -> list[Path]:
+    """These, and behind them the folders one deeper, as an archive unpacks; no folder of a split or of a class."""
+    parts = {name for names in SPLIT_NAMES.values() for name in names} | {"images"}
+    deeper = [sub for folder in folders if folder.is_dir() for sub in _subfolders(folder)]
+    return [*folders, *(sub for sub in deeper if sub.name.lower() not in parts and not _CLASS_ID.fullmatch(sub.name))]
 
 
 def find_layout(folders: Sequence[Path], split: Split, class_list: dict[Split, list[str]]) -> Layout | None:

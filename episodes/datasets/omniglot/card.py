@@ -10,8 +10,13 @@ PARTS = ("images_background", "images_evaluation")
 
 
 def location(root: Path) -> Path:
-    """The folder that holds, or would hold, ``images_background`` and ``images_evaluation``."""
-    return root if (root / PARTS[0]).is_dir() else root / "omniglot-py"
+    """The folder that holds, or would hold, ``images_background`` and ``images_evaluation``.
+
+    That of torchvision, else the data folder itself, else a clone of Lake's repository.
+    """
+    home = root / "omniglot-py"
+    places = (root, home, root / "omniglot", root / "omniglot" / "python")
+    return next((place for place in places if (place / PARTS[0]).is_dir()), home)
 
 
 def is_present(root: Path) -> bool:

@@ -18,7 +18,7 @@ from episodes.datasets.base import Dataset
 from episodes.datasets.omniglot.card import CARD, PARTS, location
 from episodes.files import cache_root
 from episodes.images.array_cache import Decoder, cached_image_set
-from episodes.images.decoding import Images
+from episodes.images.decoding import FilePicture, Images, Problem
 from episodes.progress import Progress, silent
 from episodes.types import DataError, ImageSet, Split
 
@@ -106,7 +106,7 @@ def class_name(character: Character, degrees: int) -> str:
 def read_drawing(path: Path) -> Image.Image:
     """A drawing as an 8-bit gray image, 105 x 105, ink 255 on paper 0. Raises DataError when it is not one."""
     try:
-        with Image.open(path) as image:
+        with FilePicture(str(path), path.name).open() as image:
             drawing = image.convert("L")
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports a broken PNG as any of these
         raise DataError(
@@ -194,21 +194,23 @@ class Omniglot(Dataset):
                     unpack_zip(folder / zip_name, folder / part, part, progress)
 
     def check(self, progress: Progress = silent) -> list[str]:
-        """Read all 32,460 drawings; a line for every one that is missing, unreadable, of the wrong size or empty."""
+        """Read all 32,460 drawings; a line for each kind: missing, unreadable or of the wrong size, empty."""
         wanted = [found.file(drawer) for found in characters() for drawer in range(1, DRAWERS + 1)]
-        folder, problems = self.location(), []
+        folder, kinds = self.location(), dict[str, list[str]]()
         for done, file in enumerate(wanted, start=1):
-            path = folder / file
             try:
-                if not path.is_file():
-                    problems.append(f"{path} is missing: {self.how_to_get()}")
-                elif read_drawing(path).getbbox() is None:
-                    problems.append(f"{path} is empty: it holds no ink")
+                if not (folder / file).is_file():
+                    kinds.setdefault("missing", []).append(file)
+                elif read_drawing(folder / file).getbbox() is None:
+                    kinds.setdefault("empty, they hold no ink", []).append(file)
             except DataError as error:
-                problems.append(str(error))
+                kinds.setdefault("unreadable", []).append(str(error))
             if done % 500 == 0 or done == len(wanted):
                 progress("checking omniglot", done, len(wanted))
-        return problems
+        return [
+            Problem(f"{len(names)} of {len(wanted)} drawings in {folder} are {kind}", names)
+            for kind, names in kinds.items()
+        ]
 
     def _decoder(self, split: Split) -> Decoder:
         chosen = split_characters(self.class_split, split)

@@ -50,6 +50,6 @@ def picture_file(path: Path) -> Iterator[Path]:
     """A file to write a picture into, which gets its name when it is whole. Raises DataError for a folder."""
     if path.is_dir():
         raise DataError(f"{path} is a folder: name a file for the picture, such as {path / 'picture.png'}")
-    with scratch_file(path.parent) as scratch:
+    with scratch_file(path) as scratch:
         yield scratch
         put_in_place(scratch, path)

@@ -1,0 +1,105 @@
+"""Signals and streams: one line and the right status in every phase, and nothing half-written left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from command_line import SMOKE, Fewshot
+
+FEWSHOT = (sys.executable, "-m", "fewshot")
+# Writes without end, so that a signal meets it while a file is half written.
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from episodes import files
+from fewshot.cli import main
+def write(results):
+    with files.scratch_file(results / "table.md") as scratch:
+        scratch.write_bytes(b"half")
+        print("writing", flush=True)
+        time.sleep(60)
+import fewshot.reports.results
+fewshot.reports.results.write_results = write
+main.main(["leaderboard", "--write", "--results", sys.argv[1]])
+"""
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder())
+from fewshot.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_a_file_is_written_leaves_nothing_of_it(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (status, "fewshot: stopped\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "module", ["fewshot.cli.main", "click", "fewshot.cli.run", "rich.console", "fewshot.models.catalog"]
+)
+def test_ctrl_c_while_the_program_imports_itself_is_one_line(module: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "list", "models"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "fewshot: stopped\n")
+
+
+def test_a_stop_that_something_swallows_is_told_all_the_same(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fewshot.experiments import run as experiment
+
+    def swallow(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(5)
+        except BaseException as stop:  # as libraries do
+            raise ImportError("half imported") from stop
+
+    monkeypatch.setattr(experiment, "run_readouts", swallow)
+    outcome = fewshot(*SMOKE)
+    assert (outcome.status, outcome.err) == (143, "fewshot: stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_closed_standard_output_is_no_traceback() -> None:
+    command = f"{' '.join(FEWSHOT)} list readouts >&-"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*FEWSHOT, "list", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (2, "fewshot: standard output: No space left on device\n")
+
+
+def test_a_limit_of_the_system_names_the_file(tmp_path: Path) -> None:
+    command = f"ulimit -f 1; {' '.join(FEWSHOT)} show strokes --picture {tmp_path}/picture.png"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == f"fewshot: {tmp_path}/picture.png: File too large"
+    assert [*tmp_path.iterdir()] == []
