@@ -70,6 +70,7 @@ class _State:
     history: list[Validation] = field(default_factory=list)
     loss_sum: float = 0.0  # since the last validation
     loss_count: int = 0
+    half_size_until: float = 0  # weights that saw no whole image since are not chosen
 
     @property
     def last(self) -> Validation | None:
@@ -77,7 +78,8 @@ class _State:
 
     @property
     def best(self) -> Validation | None:
-        return max(self.history, key=lambda validation: validation.accuracy, default=None)
+        whole = [validation for validation in self.history if validation.episode > self.half_size_until]
+        return max(whole, key=lambda validation: validation.accuracy, default=None)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ def _begin(method: Method, recipe: Recipe, state_path: Path | None) -> tuple[Any
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:  # parts of another training, or none
             raise CheckpointError(f"{state_path} is no state of this training: train again with --fresh") from error
-    return optimizer, _State(), _weights(method)
+    share = recipe.half_size or 0
+    until = share * recipe.train_episodes if share < 1 else 0
+    return optimizer, _State(half_size_until=until), _weights(method)
 
 
 def _images_on(device: torch.device, sampler: TrainingSampler) -> Tensor:

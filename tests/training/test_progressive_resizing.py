@@ -16,7 +16,7 @@ from fewshot.models.encoders import ENCODERS
 from fewshot.models.methods import Method
 from fewshot.training.loop import train
 from toy_classes import COLOR, GRAY, QUICK, toy_set
-from toy_training import measure, method_of, sampler_of
+from toy_training import identical, measure, method_of, sampler_of, scripted, weights_of
 
 TAKING_BOTH = sorted(name for name in ENCODERS if ENCODERS.get(name).takes_half_size)
 
@@ -62,3 +62,17 @@ def test_so_many_of_the_steps_see_half_the_size_and_all_others_and_the_test_the_
     steps = [side for training, side in seen if training]
     assert steps == [14] * 9 + [28] * 21
     assert {side for training, side in seen if not training} == {28}
+
+
+def test_weights_of_half_sized_images_alone_are_not_chosen() -> None:
+    """Their embeddings are of another scale: how well they do on whole images says little of what they will."""
+    method = method_of()
+    looks: list[dict[str, Tensor]] = []
+    result = train(method, sampler_of(), replace(QUICK, half_size=0.5), scripted([0.9, 0.3, 0.2], looks))
+    assert [look.accuracy for look in result.history] == [0.9, 0.3, 0.2]
+    assert result.selected.episode == 20
+    assert identical(weights_of(method), looks[1])
+    whole = train(method_of(), sampler_of(), QUICK, scripted([0.9, 0.3, 0.2], []))
+    assert whole.selected.episode == 10
+    half = train(method_of(), sampler_of(), replace(QUICK, half_size=1.0), scripted([0.9, 0.3, 0.2], []))
+    assert half.selected.episode == 10, "there are no others"

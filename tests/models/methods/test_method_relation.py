@@ -261,7 +261,7 @@ def test_as_released_support_and_parts_of_the_queries_are_embedded_apart(at_once
             of_classes = [(batch.labels[0] == label).nonzero().flatten()[taken : taken + part] for label in range(4)]
             places, taken = torch.cat(of_classes), taken + part
             with torch.inference_mode():
-                support = torch.stack([method.embed(batch.support[0].flatten(0, 1))]).unflatten(1, (4, 2))
+                support = torch.unflatten(torch.stack([method.embed(batch.support[0].flatten(0, 1))]), 1, (4, 2))
                 scores = method.logits(support, method.embed(batch.query[0, places])[None])
             hits += int((scores[0].argmax(-1) == batch.labels[0, places]).sum())
         expected.append(hits)
