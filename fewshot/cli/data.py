@@ -66,12 +66,12 @@ def _check(name: str, root: Path | None) -> None:
     for problem in problems[:_MOST_LINES]:
         click.echo(problem)
     if problems:
-        listed = _list_problems(problems, Path(f"{dataset.protocol_name}-problems.txt"))
+        listed = _list_problems(problems, dataset)
         raise UserError(f"{name}: {len(problems)} kind(s) of problems found{listed}; {dataset.how_to_get()}")
     click.echo("\n".join([f"{name}: everything is in order", *dataset.summary()]))
 
 
-def _list_problems(problems: Sequence[str], path: Path) -> str:
+def _list_problems(problems: Sequence[str], dataset: Any) -> str:
     """Write every name into a file, where not all of them were shown; what is said of it."""
     if len(problems) <= _MOST_LINES and all(
         str(name) in line for line in problems for name in getattr(line, "names", ())
@@ -80,6 +80,7 @@ def _list_problems(problems: Sequence[str], path: Path) -> str:
     lines = [
         line for problem in problems for line in (getattr(problem, "what", problem), *getattr(problem, "names", ()), "")
     ]
+    path = Path(f"{dataset.protocol_name}-problems.txt")
     write_atomically(path, "\n".join(lines).encode(errors="surrogateescape"))
     return f", all named in {path}"
 

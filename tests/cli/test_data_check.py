@@ -39,6 +39,13 @@ def test_a_folder_in_order_is_told_with_what_it_allows(fewshot: Fewshot) -> None
     ]
 
 
+def test_a_folder_that_cannot_be_read_is_one_problem(fewshot: Fewshot) -> None:
+    Path("loose").mkdir()
+    outcome = fewshot("data", "check", "loose")
+    assert outcome.out.startswith("loose holds no folder with images")
+    assert outcome.err == "fewshot: loose: 1 kind(s) of problems found; mend what is named, or take it out\n"
+
+
 def test_a_line_that_says_all_leaves_no_file(fewshot: Fewshot) -> None:
     save_classes(Path("photos"), {"a": 2, "b": 2})
     Path("photos/a/bad.png").write_bytes(b"no picture")
