@@ -138,26 +138,31 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
     show_default=True,
     help="bf16, fp32, or auto: that of the record, but fp32 where bf16 would be emulated.",
 )
+@click.option(
+    "--episodes",
+    type=click.IntRange(1),
+    help="Measure so many, the first ones.  [default: all; 50 where bf16 would be emulated]",
+)
 @data_option
-def verify(records: tuple[Path, ...], results: Path, device: str, precision: str, data: Path | None) -> None:
+def verify(records: tuple[Path, ...], results: Path, data: Path | None, **where: Any) -> None:
     """Test the weights of RECORDS on their episodes once more: same episodes, same images, same counts?
 
-    The weights are where the record says, or in results/weights. Exit status 1 where a number does not stand.
+    The weights are beside the record, where it says, or in results/weights. What may move and what moved is printed.
+    Exit status 1 where a number does not stand.
     """
     from fewshot.models.hardware import PRECISIONS, check_device, keep_freed_memory
     from fewshot.models.options import check_choice
 
-    check_device(device)
-    check_choice("precision", precision, PRECISIONS)
+    check_device(where["device"])
+    check_choice("precision", where["precision"], PRECISIONS)
     keep_freed_memory()
-    where = {"device": device, "precision": precision}
     fallen = [path for path in records if not _stands(path, results, where, data, alone=len(records) == 1)]
     if len(records) > 1:
         click.echo(f"{len(records) - len(fallen)} of {len(records)} numbers stand")
     sys.exit(1 if fallen else 0)
 
 
-def _stands(path: Path, results: Path, where: dict[str, str], root: Path | None, *, alone: bool) -> bool:
+def _stands(path: Path, results: Path, where: dict[str, Any], root: Path | None, *, alone: bool) -> bool:
     """Whether the number of a record stands, and why, printed. Of several, one that cannot be verified is named."""
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.verify import verify

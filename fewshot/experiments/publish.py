@@ -14,12 +14,12 @@ from episodes.files import write_all
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
-from fewshot.records.record import RunRecord, read_record, record_bytes
+from fewshot.records.record import WITHOUT_WEIGHTS, RunRecord, read_record, record_bytes
 from fewshot.records.schema import trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 MOST_BYTES_OF_ONE = 2_000_000
-MOST_BYTES_OF_ALL = 40_000_000
+MOST_BYTES_OF_ALL = 60_000_000
 
 
 class PublishError(UserError):
@@ -41,16 +41,22 @@ def weights_path(record: RunRecord, results: Path) -> Path:
 
 
 def weights_candidates(record: RunRecord, path: Path, results: Path) -> tuple[Path, ...]:
-    """Where the weights of the record at ``path`` may lie: where it says, beside its folder, or published."""
-    stated = Path(record.trained.checkpoint)
-    beside = path.parent.parent / "checkpoints" / training_name(stated) / CHECKPOINT
-    return stated, beside, weights_path(record, path.parent.parent), weights_path(record, results)
+    """Where the weights of the record at ``path`` may lie: beside it or its folder, where it says, or in ``results``.
+
+    What lies beside the record comes first: the place that it names is one of the folder it was made in.
+    """
+    stated, beside = Path(record.trained.checkpoint), path.resolve().parent
+    name = training_name(stated)
+    trained_here = beside.parent / "checkpoints" / name / CHECKPOINT
+    near = beside / f"{name}.safetensors", weights_path(record, beside.parent), trained_here
+    return *near, stated, weights_path(record, results)
 
 
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
     """Copy records and their weights into ``results``, all or none; the paths written.
 
-    ``note`` joins the notes of the published copies. All records are looked at before any is copied. Raises
+    ``note`` joins the notes of the published copies, and that a record has no weights. All records are looked at before
+    any is copied. Raises
     PublishError, CheckpointError or RecordError, with nothing changed.
     """
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
@@ -59,7 +65,10 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
         if candidate.weights is not None:
             contents[weights_path(candidate.record, results)] = weights_bytes(candidate.weights)
         record = candidate.record
-        noted = replace(record, notes=[*record.notes, note]) if note and note not in record.notes else record
+        kept = candidate.weights is not None or weights_path(record, results).is_file() or record.without_weights
+        missing = "" if kept or not record.trained.checkpoint else f"{WITHOUT_WEIGHTS}."
+        new = [said for said in (note, missing) if said and said not in record.notes]
+        noted = replace(record, notes=[*record.notes, *new])
         contents[results / "runs" / candidate.source.name] = record_bytes(noted)
     _refuse_too_much(contents, results / "weights")
     write_all(contents)
@@ -102,8 +111,8 @@ def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
         if path.is_file():
             return path
     raise PublishError(
-        f"the weights of {source} are neither {places[0]} nor {places[1]}: run its command again ({record.command}), "
-        "or publish the record alone with --without-weights"
+        f"the weights of {source} are neither {record.trained.checkpoint} nor beside it: run its command again "
+        f"({record.command}), or publish the record alone with --without-weights"
     )
 
 

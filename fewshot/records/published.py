@@ -50,8 +50,8 @@ class _Target:
         before = trained.trained_as.model if trained.trained_as else None
         on_labels = trained.recipe.labeled_share is not None and before == ("proto" if record.uses_unlabeled else None)
         if not self.few_labels:
-            transductive = "batch_norm" in self.ours.tested_at(self.column.shot)[1]
-            return not on_labels and record.transductive == transductive
+            batch_norm = self.ours.tested_at(self.column.shot)[1].get("batch_norm", "inductive")
+            return not on_labels and record.batch_norm.partition(",")[0] == batch_norm
         refined_in_test_alone = "as" in self.ours.test
         supervised = "unlabeled" not in self.ours.training
         return (
@@ -83,7 +83,7 @@ _MUST_BE_STATED = {
 _WORDS: dict[str, Callable[[Any], str]] = {
     "images": str,
     "queries": lambda of: f"{of} {'query' if of == 1 else 'queries'} a class",
-    "batch_norm": lambda of: str(of).replace("released", "batch norm over the support alone and the queries alone"),
+    "batch_norm": str,
     "augmentation": lambda of: "without augmentation" if of == "none" else str(of),
     "encoder": str,
     "unlabeled": "{} unlabeled images a class".format,

@@ -43,6 +43,9 @@ from fewshot.statistics.intervals import Accuracies, Interval, episode_interval
 NORMAL_FORMULA = "mean +- 1.96 * s / sqrt(n)"
 """How the ci_formula of older records begins. Their ci95 is kept; what is printed is computed from the counts."""
 
+WITHOUT_WEIGHTS = "Committed without its weights"
+"""What a note says of a record in results/runs whose weights are not in results/weights."""
+
 _HIDDEN = re.compile(rf"(?!\r){HIDDEN.pattern}|\\u(00[01]|007f|00[89]|200[ef]|202[89a-e]|206[6-9])", re.IGNORECASE)
 """As they are, and as JSON may write them; line breaks are written otherwise."""
 
@@ -130,6 +133,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def pixels_way_shot(self) -> tuple[str, int, int]:
         """The cell of a published table: data set id, way, shot."""
         return self.test.dataset_id, self.test.way, self.test.shot
+
+    @property
+    def without_weights(self) -> bool:
+        """Whether it says that its weights were not kept, so that nobody can measure it again."""
+        return any(WITHOUT_WEIGHTS in note for note in self.notes)
 
     @property
     def batch_norm(self) -> str:

@@ -92,6 +92,11 @@ def seeds_words(row: Row) -> str:
     return f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
 
 
+def model_words(row: Row, name: str = "display_name") -> str:
+    """The model, and whether its weights were not kept."""
+    return f"{getattr(row, name)}{' (weights not kept)' if row.without_weights else ''}"
+
+
 def is_best(row: Row) -> bool:
     """Whether nothing on the same cell is surely better."""
     return bool(pd.notna(row.rank) and row.rank == 1)
@@ -167,7 +172,8 @@ COLUMNS: list[Column] = [
     Column("not_ranked_because", lambda row: row.not_ranked_because or None),
     Column("model", lambda row: row.entry.first.model),
     Column("options", _options),
-    Column("display_name", lambda row: row.entry.model, heading="model", tables=_EVERYWHERE),
+    Column("display_name", lambda row: row.entry.model, heading="model", tables=_EVERYWHERE, text=model_words),
+    Column("without_weights", lambda row: any(record.without_weights for record in row.entry.records), "boolean"),
     Column(
         "readout",
         lambda row: row.entry.first.readout,

@@ -13,14 +13,26 @@ from fewshot.records.ranking import RankedRow, missing, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports import frame as frames
-from fewshot.reports.frame import Row, accuracy_and_classes, csv_text, frame_of, is_best, rank_words, seeds_words
+from fewshot.reports.frame import (
+    Row,
+    accuracy_and_classes,
+    csv_text,
+    frame_of,
+    is_best,
+    model_words,
+    rank_words,
+    seeds_words,
+)
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Bold, Section, render, table_of
 
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 _FRONT_ROWS = 6
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
-_MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {"model": lambda row: str(row.model), "trainings": seeds_words}
+_MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
+    "model": lambda row: model_words(row, "model"),
+    "trainings": seeds_words,
+}
 _GROUP = ["dataset", "queries", "episodes", "episode_seed", "images"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
@@ -69,7 +81,7 @@ def headline(frame: pd.DataFrame) -> list[Section]:
     Published numbers that are not stand in a column of their own, with what differs.
 
     A row that a published number can stand beside comes before another read-out that none can. A table of one row is
-    left to leaderboard.md, unless its images have no larger one.
+    left to leaderboard.md, unless its images have no larger one, or a paper tested so and let queries see each other.
     """
     sections = []
     shown: set[str] = set()
@@ -77,7 +89,8 @@ def headline(frame: pd.DataFrame) -> list[Section]:
         is_first = rows["dataset"].iloc[0] not in shown
         shown.add(rows["dataset"].iloc[0])
         for setting, members in _by_setting(rows):
-            if members["model"].nunique() == 1 and not is_first:
+            as_in_a_paper = setting == "transductive" and members["published"].notna().any()
+            if members["model"].nunique() == 1 and not is_first and not as_in_a_paper:
                 continue
             table = _wide(_held_first(members), ["model"], _MODEL_AND_SEEDS, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"

@@ -122,6 +122,10 @@ def test_a_record_that_was_moved_with_its_checkpoint_finds_its_weights(
     assert "--without-weights" in fewshot("publish", moved).error
     assert fewshot("publish", moved, "--without-weights").status == 0
     assert not Path("results/weights").exists()
+    published = read_record(Path("results/runs", moved.name))
+    assert published.notes[-1] == "Committed without its weights."
+    assert published.without_weights
+    assert not read_record(moved).without_weights
 
 
 @pytest.mark.parametrize(
@@ -156,6 +160,12 @@ def test_weights_too_large_to_commit_are_refused(
     assert f"{size + 100:,} bytes" in fewshot("publish", measured).error
     monkeypatch.setattr(publishing, "MOST_BYTES_OF_ALL", size + 100)
     assert fewshot("publish", measured).status == 0
+
+
+def test_every_committed_record_has_its_weights_or_says_that_it_has_none() -> None:
+    for record in map(read_record, sorted((RESULTS / "runs").glob("*.json"))):
+        there = weights_path(record, RESULTS).is_file() or not record.trained.checkpoint
+        assert there != record.without_weights, record.trained.checkpoint
 
 
 def test_committed_weights_load_belong_to_a_committed_record_and_are_small() -> None:

@@ -5,6 +5,7 @@ import itertools
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,22 +160,29 @@ def test_lakes_runs_are_held_against_the_tables_of_that_task(model: str, printed
 
 
 @pytest.mark.parametrize(
-    ("pixels", "transductive", "accuracy", "source"),
+    ("pixels", "batch_norm", "accuracy", "source"),
     [
-        (OMNIGLOT, True, 99.6, "Sung"),
-        (OMNIGLOT, False, 98.02, "PaddleFSL"),
-        (MINI, True, 50.44, "Sung"),
-        (MINI, False, 49.31, "Chen"),
+        (OMNIGLOT, "released", 99.6, "Sung"),
+        (OMNIGLOT, "inductive", 98.02, "PaddleFSL"),
+        (MINI, "released", 50.44, "Sung"),
+        (MINI, "inductive", 49.31, "Chen"),
     ],
 )
-def test_relation_without_the_statistics_of_the_test_is_held_against_who_measured_it_so(
-    pixels: str, transductive: bool, accuracy: float, source: str
+def test_relation_is_held_against_who_measured_it_with_the_same_batch_norm(
+    pixels: str, batch_norm: str, accuracy: float, source: str
 ) -> None:
-    target = target_of(of_omniglot(model="relation", protocol=f"{pixels}/5w1s/q15@v1", transductive=transductive))
+    options = {} if batch_norm == "inductive" else {"batch_norm": batch_norm}
+    sees: dict[str, Any] = {"transductive": bool(options), "trained": {"model_options": options}}
+    target = target_of(of_omniglot(model="relation", protocol=f"{pixels}/5w1s/q15@v1", **sees))
     assert target is not None
     assert target.accuracy == accuracy
     assert target.source.startswith(source)
     assert target.backbone.startswith("Conv4")
+
+
+def test_batch_norm_over_a_whole_episode_is_nobodys_test() -> None:
+    seen: dict[str, Any] = {"transductive": True, "trained": {"model_options": {"batch_norm": "transductive"}}}
+    assert target_of(of_omniglot(model="relation", protocol=f"{OMNIGLOT}/5w1s/q15@v1", **seen)) is None
 
 
 @pytest.mark.parametrize(("shot", "accuracy"), [(1, 43.4), (5, 51.09)])

@@ -168,6 +168,15 @@ def test_the_headline_shows_the_row_that_stands_beside_the_papers_number_before_
         assert f"{accuracy_words(shown)} ± {shown.ci95_classes:.2f}" in row[2], "over classes, beside it"
 
 
+def test_a_row_whose_weights_were_not_kept_says_so_in_every_table() -> None:
+    gone, kept = measured("gan", notes=["Committed without its weights."]), measured("proto")
+    frame = leaderboard_frame([gone, kept])
+    assert frame.set_index("model")["without_weights"].to_dict() == {"gan": True, "proto": False}
+    text = page("md", gone, kept) + filled("sections.md", sections=headline(frame))
+    assert text.count("| gan (weights not kept) |") == 3
+    assert "proto (weights" not in text
+
+
 def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details_tell() -> None:
     one = with_config(measured("proto"), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
     five = with_config(measured("proto", shot=5), recipe={"train_way": 60, "train_shot": 1, "train_episodes": 3000})
@@ -312,7 +321,8 @@ def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_im
     assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
     assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
     assert any(line.startswith("**omniglot-lake-105") for line in titles), "the only table of these images"
-    assert not any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row"
+    assert not any(line.startswith("**omniglot-vinyals-28, q14@v1") for line in titles), "one row"
+    assert any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row, of a paper's own test"
 
 
 def test_the_front_table_holds_the_six_best_methods_with_all_their_cells_side_by_side() -> None:

@@ -17,7 +17,7 @@ from fewshot.reports.results import END, START, check_results, files_of, write_r
 from records import measured, published
 
 ROOT = Path(__file__).parents[2]
-TABLES = ["summary.md", "leaderboard.md", "leaderboard.csv", "leaderboard.html", "leaderboard.tex"]
+TABLES = ["summary.md", "leaderboard.md", "leaderboard.csv", "leaderboard.html", "leaderboard.tex", "comparison.md"]
 
 
 @pytest.fixture
