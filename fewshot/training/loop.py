@@ -150,8 +150,8 @@ def _begin(method: Method, recipe: Recipe, state_path: Path | None) -> tuple[Any
     if state_path is not None and state_path.exists():
         try:
             return optimizer, *_load_state(state_path, method, optimizer)
-        except CheckpointError:
-            raise
+        except CheckpointError as error:
+            raise CheckpointError(f"{state_path} is damaged: train again with --fresh") from error
         except (KeyError, TypeError, ValueError, RuntimeError) as error:  # parts of another training, or none
             raise CheckpointError(f"{state_path} is no state of this training: train again with --fresh") from error
     share = recipe.half_size or 0

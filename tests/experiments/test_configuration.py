@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from fewshot.experiments.measure import EvaluationPlan
 from fewshot.experiments.resolve import ResolvedRun, TrainingPlan
 from fewshot.experiments.run import run
 from fewshot.records.provenance import short_hash
+from fewshot.records.record import read_record
+from fewshot.records.schema import Trained
 from fewshot.training.checkpoints import training_name
 from fewshot.training.recipes import Recipe
 from toy_classes import QUICK, FewStrokes, toy_set
@@ -175,36 +176,39 @@ class Named(FewStrokes):
         return self.called
 
 
-def as_stored(stored: Mapping[str, Any]) -> ResolvedRun:
-    """The training that the configuration of a record tells of, as it was resolved."""
-    before = stored.get("trained_as", stored)
+def as_stored(trained: Trained) -> ResolvedRun:
+    """The training that a record tells of, as it was resolved."""
+    before = trained.trained_as or trained
     config = RunConfig(
-        model=before["model"],
-        model_options=before["model_options"],
-        encoder=stored["encoder"],
-        encoder_options=stored["encoder_options"],
-        seed=stored["seed"],
+        model=before.model,
+        model_options=before.model_options,
+        encoder=trained.encoder,
+        encoder_options=trained.encoder_options,
+        seed=trained.seed,
     )
     assert config.checked() == config, "an option that is stored differs from its default"
     training = None
-    if stored["recipe"]["name"] != "none":
-        train_set, val_set = (replace(toy_set(), fingerprint=stored[f"{split}_images"]) for split in ("train", "val"))
-        training = TrainingPlan(
-            Recipe(**{"train_way": None, **stored["recipe"]}), stored["shortened"], train_set, val_set
-        )
-    dataset, precision = Named(stored["pixels"]), stored.get("precision", "fp32")
-    plan = EvaluationPlan(dataset, [], 0, precision)
-    return ResolvedRun(config, dataset, torch.device("cpu"), precision, plan, training)
+    if trained.recipe.name != "none":
+        fingerprints = trained.train_images, trained.val_images
+        train_set, val_set = (replace(toy_set(), fingerprint=str(fingerprint)) for fingerprint in fingerprints)
+        recipe = {field: getattr(trained.recipe, field) for field in trained.recipe.__struct_fields__}
+        recipe = {"turns": recipe.pop("support_rotation")} | recipe
+        said = {field: value for field, value in recipe.items() if value is not None}
+        training = TrainingPlan(Recipe(**{"train_way": None, **said}), trained.shortened, train_set, val_set)
+    dataset, precision = Named(trained.dataset_id), trained.precision or "fp32"
+    plan = EvaluationPlan(dataset, [], 0, precision)  # type: ignore[arg-type]
+    resolved = ResolvedRun(config, dataset, torch.device("cpu"), precision, plan, training)  # type: ignore[arg-type]
+    return replace(resolved, config=replace(config, terms=trained.terms or None))
 
 
 def test_every_committed_training_still_has_its_hash() -> None:
     """The folder of its checkpoint is named for its identity, so `fewshot run` finds it and does not train it again."""
     found = 0
     for path in sorted((ROOT / "results" / "runs").glob("*.json")):
-        stored = json.loads(path.read_text(encoding="utf-8"))["config"]
-        if stored["checkpoint"]:
-            name = training_name(Path(stored["checkpoint"])).partition("-as-")[0]
-            assert as_stored(stored).folder(Path("runs")).name == name, path.name
+        trained = read_record(path).trained
+        if trained.checkpoint:
+            name = training_name(Path(trained.checkpoint)).partition("-as-")[0]
+            assert as_stored(trained).folder(Path("runs")).name == name, path.name
             found += 1
     assert found > 700
 

@@ -117,7 +117,7 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
         for load in (load_tensors, read_metadata, lambda path: load_trained(path, CPU)):
             with pytest.raises(CheckpointError) as error:
                 load(path)
-            assert "not a checkpoint of fewshot" in one_line(error)
+            assert "holds weights as torch.save writes them" in one_line(error)
         assert not witness.exists()
 
 

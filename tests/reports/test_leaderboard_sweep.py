@@ -28,7 +28,7 @@ def key_of(record: RunRecord) -> Key:
         *(trained.clean_id, before, trained.encoder, str(sorted(trained.encoder_options.items()))),
         *(None if batches else trained.recipe.train_shot, trained.recipe.labeled_share, trained.recipe.distractors),
         *(record.model, str(sorted(trained.model_options.items())), record.readout),
-        *(test.way, test.shot, test.query, test.unlabeled, test.distractors, record.num_episodes),
+        *(test.way, test.shot, test.query, test.unlabeled, test.distractors, test.dirichlet, record.num_episodes),
     )
 
 
@@ -61,7 +61,8 @@ def _tested(config: RunConfig, test: EvaluateConfig | None) -> set[Key]:
                 recipe and recipe.distractors,
             ),
             *(model, str(sorted(options.items())), readout),
-            *(way, shot, (test or config).query, unlabeled, distractors, (test or config).episodes or 10_000),
+            *(way, shot, (test or config).query, unlabeled, distractors),
+            *((test or config).dirichlet or 0, (test or config).episodes or 10_000),
         )
         for way in ways
         for shot in shots

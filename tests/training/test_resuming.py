@@ -254,14 +254,14 @@ def test_a_full_disk_stops_training_with_one_line_and_the_former_state_goes_on(
 def test_a_damaged_state_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"\0" * 500)
-    with pytest.raises(CheckpointError, match=r"damaged: .* train it again with --fresh"):
+    with pytest.raises(CheckpointError, match="damaged: train again with --fresh"):
         trained(state_path=path)
 
 
 def test_a_state_that_lacks_a_tensor_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     with pytest.raises(Interrupted):
-        trained(state_path=path, on_progress=lambda _: signal.raise_signal(signal.SIGHUP))
+        trained(state_path=path, on_progress=lambda _: signal.raise_signal(signal.SIGTERM))
     tensors, metadata = load_tensors(path)
     for missing in (next(iter(tensors)), *[name for name in tensors if name.startswith("optimizer")][:1]):
         save_tensors(path, {name: tensor for name, tensor in tensors.items() if name != missing}, metadata)

@@ -36,6 +36,8 @@ def test_the_loss_in_turns_is_the_mean_over_all_divisions(variant: Variant, shot
     method = build(variant).double().eval()
     if method.adapts or method.trains_on != "episodes":
         pytest.skip("it does not divide embeddings")
+    if getattr(method, "batch_norm", "") == "released":
+        pytest.skip("support and queries have batch statistics of their own: another division has other embeddings")
     batch = batch_for(method, 2, shot=shot, num_query=3)
     expected = [method.loss(turned(batch, turn)).item() for turn in range(shot + 3)]
     assert len(set(expected)) > 1, "turns that were all alike would prove nothing"
