@@ -78,8 +78,8 @@ def test_training_drops_more_with_every_batch_and_evaluation_nothing() -> None:
     encoder.train()
     seen: list[float] = []
     for batches in (0, 40_000):
-        for norm in (encoder.layer3[0].bn1, encoder.layer4[0].bn1):
-            norm.num_batches_tracked.fill_(batches)
+        for block in (encoder.layer3[0], encoder.layer4[0]):
+            block.get_buffer("bn1.num_batches_tracked").fill_(batches)
         torch.manual_seed(0)
         maps = encoder.layer3(encoder.layer2(encoder.layer1(encoder.normalize(batch))))
         seen.append(float((maps == 0).float().mean()))
