@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,13 @@ jaxtyping.install_import_hook(["episodes", "fewshot"], "shape_checks.check")
 # Property tests: few examples and the same ones at every run, however slow the machine is.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("fast")
+
+
+# A shell tells what runs in the background to ignore Ctrl-C, and nohup a lost terminal: the commands that tests start
+# and interrupt would inherit that.
+for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, _handler)
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,12 @@ def as_stored(record: RunRecord | TrainingLog) -> dict[str, Any]:
 
 def record_bytes(record: RunRecord | TrainingLog) -> bytes:
     """A record or log as it stands in its file: with a digest of its content, so that damage is seen."""
-    stored = as_stored(record)
+    return with_digest(as_stored(record))
+
+
+def with_digest(stored: dict[str, Any]) -> bytes:
+    """The same of plain data; a digest that they hold is replaced."""
+    stored = {name: value for name, value in stored.items() if name != "digest"}
     stored["digest"] = _digest(stored)
     return (json.dumps(stored, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode(
         errors="backslashreplace"  # of file names that are no text; JSON writes them so, too

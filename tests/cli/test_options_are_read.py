@@ -95,7 +95,7 @@ PATHS: list[tuple[str, str, str]] = [
     ("leaderboard", "--check", "check results"),
     ("leaderboard", "--dataset strokes", "dataset recipe way shot episodes data out as_json as_csv"),
     ("publish", "record.json", "records results without_weights note"),
-    ("verify", "record.json", "records results device precision data"),
+    ("verify", "record.json", "records results device precision episodes data"),
     ("compare", "proto matching", "words results folder setting recipe picture as_json"),
     ("compare", "a.json b.json", "words picture as_json"),
     ("reproduce", "", "results out as_json"),

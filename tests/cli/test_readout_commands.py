@@ -40,6 +40,7 @@ def test_a_checkpoint_is_read_out_in_every_setting_at_once(fewshot: Fewshot) -> 
     written = [json.loads(record_bytes(read_record(path))) for path in Path("runs/records").glob("*.json")]
     accuracies = [record.pop("predictions")["per_class"] for record in records]
     assert len({str(of_classes) for of_classes in accuracies}) > 1
+    assert all(record.pop("digest") for record in written), "of the files alone"
     assert all(record in written for record in records)
 
 

@@ -77,9 +77,10 @@ def test_a_stop_that_something_swallows_is_told_all_the_same(fewshot: Fewshot, m
             raise ImportError("half imported") from stop
 
     monkeypatch.setattr(experiment, "run_readouts", swallow)
+    before = signal.getsignal(signal.SIGTERM)
     outcome = fewshot(*SMOKE)
     assert (outcome.status, outcome.err) == (143, "fewshot: stopped\n")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_closed_standard_output_is_no_traceback() -> None:

@@ -38,7 +38,7 @@ def contents(results: Path) -> dict[str, bytes]:
 
 def test_the_committed_pages_say_what_the_committed_records_say() -> None:
     files = files_of(ROOT / "results")
-    pages = ["comparison.md", "damage.md", "damage.svg", "training-styles.md", "training-styles.svg", "recipes.md"]
+    pages = ["damage.md", "damage.svg", "training-styles.md", "training-styles.svg", "recipes.md"]
     assert [path.name for path in files] == [*TABLES, *pages, "README.md"]
     check_files(files, "`make leaderboard`")
 
@@ -47,7 +47,6 @@ def test_pages_and_readme_are_the_same_each_time_and_checked_byte_for_byte(resul
     written = write_results(results)
     assert [path.name for path in written] == [
         *TABLES,
-        "comparison.md",
         "damage.md",
         "damage.svg",
         "recipes.md",

@@ -34,7 +34,7 @@ from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
 from fewshot.experiments.sweep.release import check_release, release
 from fewshot.experiments.sweep.survey import in_memory
 from fewshot.progress import LineReporter
-from fewshot.records.record import from_stored
+from fewshot.records.record import from_stored, with_digest
 from fewshot.training.loop import Progress
 
 T = TypeVar("T")
@@ -255,5 +255,8 @@ class _Mirror(LineReporter):
         return {str(path.relative_to(self.here)): path.stat().st_mtime_ns for path in files}
 
     def _content(self, path: Path) -> bytes:
+        """Of a file here, as the driver has it: what names files here names them there."""
         content = path.read_bytes()
-        return content.replace(str(self.here).encode(), str(self.out).encode()) if path.suffix == ".json" else content
+        if path.suffix != ".json":
+            return content
+        return with_digest(json.loads(content.replace(str(self.here).encode(), str(self.out).encode())))
