@@ -72,12 +72,15 @@ def readout_of(standing: RankedRow) -> str:
 
 
 def comparable(records: Iterable[RunRecord]) -> list[list[RankedRow]]:
-    """The ranked entries that have a style, in groups of the same images and episodes where both styles occur."""
+    """The ranked entries that have a style, in groups of the same images and episodes where both styles occur.
+
+    The largest comes first: it is what the picture shows.
+    """
     groups: dict[tuple[str, str, int, int], list[RankedRow]] = {}
     for standing in ranked_rows(records):
         if standing.rank is not None and style_of(standing.entry.first) and standing.way_shot in COLUMNS:
             groups.setdefault(settings(standing), []).append(standing)
-    kept = [groups[key] for key in sorted(groups)]
+    kept = [groups[key] for key in sorted(groups, key=lambda key: (-len(groups[key]), key))]
     return [group for group in kept if {"episodic", "baseline"} <= {_style(standing) for standing in group}]
 
 
