@@ -147,3 +147,9 @@ def test_a_difference_is_claimed_only_where_it_is_beyond_other_seeds_as_well() -
     assert alone.difference.p < 1e-6
     assert together.difference.p > 0.2
     assert together.difference.mean == pytest.approx(0.01, abs=0.003)
+
+
+def test_the_largest_group_of_rows_comes_first_and_is_drawn() -> None:
+    groups = comparable(read_records([COMMITTED]))
+    assert len(groups) > 1
+    assert [len(group) for group in groups] == sorted(map(len, groups), reverse=True)
