@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_one_line(fewshot: Fewshot, checkpoint: Path) -> 
     save_classes(Path("few"), {"a": 1, "b": 2})
     fewshot("fit", "few", "-o", "few.safetensors", "--encoder", checkpoint)
     for words, message in (
-        (("predict", "my.safetensors", "nowhere.png"), "not there: nowhere.png"),
+        (("predict", "my.safetensors", "nowhere.png"), "there is no image or folder nowhere.png"),
         (("predict", "my.safetensors", "empty"), "empty holds no image"),
         (("predict", "my.safetensors", "note.png"), "none of the 1 files can be read"),
         (("predict", checkpoint, photos), "is no classifier: `fewshot fit PHOTOS -o"),

@@ -202,12 +202,12 @@ def test_every_parameter_of_an_encoder_learns(encoder: str) -> None:
     network = build_encoder(encoder, GRAY)
     if not [*network.parameters()]:
         pytest.skip("it has none")
-    if isinstance(network, LibraryEncoder):
-        pytest.skip("a library's network is as published: biases that the next batch norm takes away again")
     features = network(toy_set(image_shape=network.image_shape).images)
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((features * weights).sum())
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+        if isinstance(network, LibraryEncoder) and parameter.ndim == 1:
+            continue  # as published: the next batch norm takes biases away again
         assert parameter.grad.abs().max() > 1e-5 * weights.abs().max(), f"{name} does not learn"

@@ -42,7 +42,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     Raises UserError where something is not there, or a folder holds no image.
     """
     if absent := [str(path) for path in paths if not path.exists()]:
-        raise UserError(f"not there: {first_few(absent)}")
+        raise UserError(f"there is no image or folder {first_few(absent)}")
     found: list[Path] = []
     for path in paths:
         inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_picture(p))

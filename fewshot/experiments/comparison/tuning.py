@@ -21,7 +21,7 @@ from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.experiments.comparison.terms import all_terms, terms_named
 from fewshot.experiments.config import RunConfig, TuneConfig, option_fields
-from fewshot.experiments.resolve import refuse_for_untrained, refuse_options_of_test
+from fewshot.experiments.resolve import refuse_options_of_test
 from fewshot.experiments.run import run_without_test
 from fewshot.models.methods import METHODS
 from fewshot.models.options import Range, Search, options_of
@@ -100,7 +100,8 @@ def tune(
     reporter = reporter or Reporter()
     config.checked()
     refuse_options_of_test(config.of_run())
-    refuse_for_untrained(config.model, ["tune"])
+    if METHODS.get(config.model).trains_on == "nothing":
+        raise UserError(f"model {config.model} is not trained, so nothing of it can be tuned: name another --model")
     if not isinstance(config.recipe, str):
         raise UserError("a search starts from a recipe that has a name: fast, paper or smoke")
     if dataset is None:

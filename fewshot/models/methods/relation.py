@@ -225,6 +225,14 @@ class Relation(Method):
         shapes = batch.support.shape[:-3], batch.query.shape[:-3]
         return support.reshape(*shapes[0], *support.shape[1:]), query.reshape(*shapes[1], *query.shape[1:]), None
 
+    def loss_over_rotations(self, batch: EpisodeImages) -> Float[Tensor, ""]:
+        if self.batch_norm == "released":  # another division of the images has other embeddings
+            raise UserError(
+                "with --batch-norm released support and queries have batch statistics of their own and cannot change "
+                "places: leave out --turns"
+            )
+        return super().loss_over_rotations(batch)
+
     def prepare(self, table: Float[Tensor, "n c h w"]) -> tuple[Tensor, Tensor]:
         parts = [self.relation.prepare(rows) for rows in torch.split(table, _MAPS_AT_ONCE)]
         of_support, of_query = zip(*parts, strict=True)
