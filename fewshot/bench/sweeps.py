@@ -1,6 +1,6 @@
-"""What a sweep costs beside its trainings: ``python -m fewshot.bench.sweeps`` measures, and writes docs/sweeps.json.
+"""What a sweep costs beside its trainings: ``python -m fewshot.bench.sweeps`` measures, writes docs/howto/sweeps.json.
 
-docs/sweeps.md shows these figures; ``rewritten`` puts them there.
+docs/howto/sweeps.md shows these figures; ``rewritten`` puts them there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fewshot.experiments.sweep.survey import survey
 from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.records.record import read_record
 
-DOCS = Path("docs")
+DOCS = Path("docs/howto")
 RESULTS = Path("results")
 _BETWEEN = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- figures end -->)", re.DOTALL)
 

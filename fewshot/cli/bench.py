@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--docs",
     type=click.Path(path_type=Path),
-    default=Path("docs"),
+    default=Path("docs/howto"),
     show_default=True,
     help="Folder of speed.md, speed.json and scaling.json.",
 )

@@ -11,7 +11,7 @@ from fewshot.experiments.sweep.executors import InThisProcess
 from fewshot.experiments.sweep.jobs import Job
 from omniglot_records import of_omniglot
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "howto"
 
 
 def test_the_page_shows_the_figures_that_were_measured() -> None:

@@ -1,4 +1,4 @@
-"""docs/photos.md, word for word: from a folder of photos to a CSV of predictions and an ONNX file."""
+"""docs/howto/photos.md, word for word: from a folder of photos to a CSV of predictions and an ONNX file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from command_line import Fewshot
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8").partition("## Other encoders")[0]
+PAGE = (ROOT / "docs" / "howto" / "photos.md").read_text(encoding="utf-8").partition("## Other encoders")[0]
 
 
 def blocks(kind: str) -> list[str]:
@@ -52,6 +52,6 @@ def test_every_command_of_the_page_works_offline_in_under_two_minutes(
     assert sum(right) >= 12  # chance is 2
     assert Path("my.onnx").is_file()
     (python,) = blocks("python")
-    exec(compile(python, "docs/photos.md", "exec"), {})
+    exec(compile(python, "docs/howto/photos.md", "exec"), {})
     assert "striped-star" in capsys.readouterr().out
     assert time.process_time() - start < 120

@@ -226,11 +226,11 @@ def test_a_name_may_hold_letters_digits_dots_and_dashes() -> None:
 
 
 def test_the_example_of_the_page_makes_a_file_that_is_scored(fewshot: Fewshot) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "readouts.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "readouts.md").read_text(encoding="utf-8")
     (example,) = (block for block in re.findall(r"```py\n(.*?)```", page, re.DOTALL) if "mine.npz" in block)
     assert fewshot("data", "export", "strokes", "test.npz").status == 0
     exec(
-        compile(example, "docs/readouts.md", "exec"),
+        compile(example, "docs/howto/readouts.md", "exec"),
         {"my_model": lambda images: images.reshape(len(images), -1)[:, :50]},
     )
     words = ("--way", "5,10", "--shot", "1,5", "--readout", "prototype,svm")

@@ -1,4 +1,4 @@
-"""docs/speed.md says what speed.json and scaling.json say, and nothing else."""
+"""docs/howto/speed.md says what speed.json and scaling.json say, and nothing else."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def goal(model: str, accuracy: float) -> dict[str, Any]:
 
 
 def test_the_committed_page_is_what_its_figures_generate() -> None:
-    check_page(ROOT / "docs")
-    assert (ROOT / "docs" / "scaling.svg").is_file() == (ROOT / "docs" / "scaling.json").is_file()
+    check_page(ROOT / "docs" / "howto")
+    assert (ROOT / "docs" / "howto" / "scaling.svg").is_file() == (ROOT / "docs" / "howto" / "scaling.json").is_file()
 
 
 def test_ratios_and_shares_are_computed_from_the_figures(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/speed.md: the page about speed, generated from speed.json and scaling.json beside it. No number is typed."""
+"""docs/howto/speed.md: the page about speed, from speed.json and scaling.json beside it. No number is typed."""
 
 from __future__ import annotations
 

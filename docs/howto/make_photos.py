@@ -1,6 +1,6 @@
 """Draw photos to try `fewshot fit` with: 12 kinds of shapes on clouds, plain, striped or dotted.
 
-python docs/make_photos.py FOLDER [IMAGES_PER_CLASS] [SEED]
+python docs/howto/make_photos.py FOLDER [IMAGES_PER_CLASS] [SEED]
 """
 
 from __future__ import annotations
