@@ -122,7 +122,7 @@ def train(
             augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
             losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns), loss))
             state.episode += 1
-            at_validation = state.episode % recipe.validate_every == 0 or state.episode == recipe.train_episodes
+            at_validation = _is_validation(recipe, state)
             if not (at_validation or len(losses) == _LOSS_CHECK or stop.is_set()):
                 continue
             recent_loss = _add_losses(state, losses)
@@ -206,6 +206,12 @@ def _check_weights(method: Method, episode: int) -> None:
             f"the weights are no longer numbers after training episode {episode}: "
             "try a lower --learning-rate or --precision fp32 with --fresh"
         )
+
+
+def _is_validation(recipe: Recipe, state: _State) -> bool:
+    """At intervals, once there were whole images (before, no weights can be chosen), and at the end."""
+    can_be_chosen = state.episode > state.half_size_until
+    return (can_be_chosen and state.episode % recipe.validate_every == 0) or state.episode == recipe.train_episodes
 
 
 def _validated(
