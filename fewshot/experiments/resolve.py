@@ -191,7 +191,7 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
     if not corrupted_share(dataset):
         dataset = corrupted(dataset, config.damage)
     asked = _naming(config.as_protocol(), dataset)
-    config = checked(_with_options_of_recipe(asked, dataset.name))
+    config = checked(with_options_of_recipe(asked, dataset.name))
     assert config.encoder is not None
     pretrained = find_weights(config.encoder, config.weights, config.encoder_data)
     runs = oneshot_runs(dataset) if config.protocol == RUNS else None  # refuses before anything is decoded
@@ -276,7 +276,7 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
     return recipe, shortened
 
 
-def _with_options_of_recipe(config: RunConfig, dataset: str) -> RunConfig:
+def with_options_of_recipe(config: RunConfig, dataset: str) -> RunConfig:
     """The configuration with the method's options that belong to its recipe, where it does not say them itself."""
     if not isinstance(config.recipe, str) or METHODS.get(config.model).trains_on == "nothing":
         return config

@@ -8,7 +8,7 @@ from typing import Any
 from episodes.datasets.cards import DATASETS
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.measure import readouts_named
-from fewshot.experiments.resolve import recipe_of
+from fewshot.experiments.resolve import recipe_of, with_options_of_recipe
 from fewshot.experiments.sweep.jobs import Job
 from fewshot.experiments.sweep.plan import jobs_of, read_plan
 from fewshot.models.methods import METHODS
@@ -35,6 +35,7 @@ def key_of(record: RunRecord) -> Key:
 def keys_of(job: Job) -> set[Key]:
     """The same of all that a job measures."""
     config = job.config.checked()
+    config = with_options_of_recipe(config, config.dataset or "")
     return {key for test in (None, *job.tests) for key in _tested(config, test)}
 
 
