@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check data leaderboard report clean
+.PHONY: help setup run test check data leaderboard report docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ leaderboard: setup ## write the tables in results/ anew; DATASET=strokes RECIPE=
 
 report: setup ## write results/report.html anew from the records in results/
 	$(BIN)/fewshot report --write
+
+docs: setup ## build the site into build/site, offline: every notebook is executed, every link checked
+	$(BIN)/sphinx-build -c docs -W --keep-going -q -j auto $(ARGS) . build/site
 
 clean: ## remove .venv and all caches of tools; data, runs and results stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -203,7 +203,7 @@ def test_failed_setup_says_so_and_a_failed_learn2learn_only_warns(
 def test_make_without_a_target_lists_every_target() -> None:
     listing = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = [line.split()[1] for line in listing.splitlines()]
-    assert listed == ["help", "setup", "run", "test", "check", "data", "leaderboard", "report", "clean"]
+    assert listed == ["help", "setup", "run", "test", "check", "data", "leaderboard", "report", "docs", "clean"]
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony
     assert phony[1].split() == listed

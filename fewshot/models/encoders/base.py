@@ -21,7 +21,7 @@ _COLOR_MEAN, _COLOR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Encoder(nn.Module):
-    """(num_images, C, H, W) uint8 -> (num_images, *feature_shape), whatever the autocast precision is.
+    """``(num_images, C, H, W)`` uint8 -> ``(num_images, *feature_shape)``, whatever the autocast precision is.
 
     Pixels 0 to 255 may be floating-point numbers, too: those that a generator makes carry a gradient.
     """

@@ -1,0 +1,51 @@
+"""How `make docs` builds the site. Its root is the checkout, so that a link works in the repository and on the site."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+project = "fewshot-bench"
+author = copyright = "the authors of fewshot-bench"
+root_doc = "docs/index"
+include_patterns = ["docs/**.md", "results/*.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+exclude_patterns = [".*", "build", "dist", "runs", "data", "tests", "fewshot", "episodes", "*.egg-info"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "generated",
+]
+
+html_theme = "furo"
+html_title = "fewshot-bench"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_extra_path = ["static/index.html"]
+html_show_sphinx = html_show_copyright = html_copy_source = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+copybutton_exclude = ".linenos, .gp, .go"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "set_score_request"}
+
+# Each notebook is executed in an empty folder of its own, without a network, on images that are drawn for this build.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+os.environ |= {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs" / "howto")]),
+    "FEWSHOT_DATA": str(ROOT / "build" / "site-data"),
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+    "HF_HUB_OFFLINE": "1",
+}

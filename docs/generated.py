@@ -1,0 +1,188 @@
+"""The directive ``generated``: pages of the reference, made from registries, cards and structs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import msgspec
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import fewshot
+from episodes.datasets.cards import DATASETS, Card
+from episodes.registry import Registry
+from fewshot.models.encoders import ENCODERS
+from fewshot.models.losses import LOSSES
+from fewshot.models.methods import METHODS
+from fewshot.models.options import options_of
+from fewshot.models.readouts import READOUTS
+from fewshot.records.protocols import standard_protocols
+from fewshot.records.record import RunRecord
+
+GROUPS = {
+    "Data and episodes": "fewshot.api.data episodes",
+    "Methods and tests": "fewshot.api.methods fewshot.models fewshot.training fewshot.evaluation fewshot.experiments",
+    "Records and tables": "fewshot.api.tables fewshot.records",
+    "What there is": "fewshot.api.catalog",
+}
+
+
+def heading(text: str, mark: str = "-") -> Iterator[str]:
+    """A heading of RST; ``-`` is one step below the title of a page, ``~`` two."""
+    yield from ("", text, mark * len(text), "")
+
+
+def doc_of(described: Any) -> list[str]:
+    """Its docstring, line by line."""
+    return (inspect.getdoc(described) or "").splitlines()
+
+
+def listed(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A table."""
+    yield from ("", ".. list-table::", "   :header-rows: 1", "")
+    for row in [columns, *rows]:
+        yield from (f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(row))
+    yield ""
+
+
+def api() -> Iterator[str]:
+    """Every public name, beside those of its kind."""
+    left = set(fewshot.__all__)
+    for title, homes in GROUPS.items():
+        yield from heading(title)
+        for name in fewshot.__all__:
+            value = getattr(fewshot, name)
+            if name in left and value.__module__.startswith(tuple(homes.split())):
+                left.remove(name)
+                yield from (f".. auto{'class' if inspect.isclass(value) else 'function'}:: fewshot.{name}", "")
+    assert not left, f"GROUPS in docs/generated.py has no place for {sorted(left)}"
+
+
+def methods() -> Iterator[str]:
+    """Every entry of the registries: what it is, its formula, source and options."""
+    losses = {*LOSSES}
+    by_rule = {name: METHODS.get(name) for name in METHODS if name not in losses}
+    yield from entries("Methods with a rule of their own", by_rule)
+    yield from entries("Losses", all_of(LOSSES))
+    yield from entries("Read-outs of frozen embeddings", all_of(READOUTS))
+    yield from entries("Encoders", all_of(ENCODERS))
+
+
+def all_of(registry: Registry[Any]) -> dict[str, Any]:
+    """What a registry holds, by name."""
+    return {name: registry.get(name) for name in registry}
+
+
+def entries(title: str, found: dict[str, Any]) -> Iterator[str]:
+    """A section of entries, each with a heading to link to."""
+    yield from heading(title)
+    for name, entry in found.items():
+        yield from heading(name, "~")
+        yield from (f"**{entry.title}**", "", *doc_of(entry), "")
+        if source := getattr(entry, "source", ""):
+            yield from (f"*Source:* {source}", "")
+        if options := options_of(entry):
+            yield from ("*Options:* " + ", ".join(f"``{option}``" for option in options.values()), "")
+
+
+def datasets() -> Iterator[str]:
+    """Every card, and the protocols of the field's tables."""
+    for card in all_of(DATASETS).values():
+        yield from heading(card.name)
+        yield from (f"**{card.title}**", "", f"*Source:* {card.source}", "")
+        yield from (f"Class splits: {', '.join(f'``{split}``' for split in card.class_splits)}. {shape_of(card)}", "")
+        if card.benchmarks:
+            columns = ["in tables", "class split", "side in pixels", "test classes", "ways", "shots"]
+            yield from listed(columns, [benchmark_row(benchmark) for benchmark in card.benchmarks])
+    yield from heading("Protocols of the field's tables")
+    for protocol in standard_protocols():
+        yield f"* ``{protocol.name}``"
+
+
+def shape_of(card: Card) -> str:
+    """Channels and size of the images in a sentence."""
+    channels, height, width = card.image_shape
+    return f"Images of {width} by {height} pixels, {'gray' if channels == 1 else 'in color'}."
+
+
+def benchmark_row(benchmark: Any) -> list[str]:
+    """A division of classes, as it stands in tables."""
+    numbers = [benchmark.side, f"{benchmark.num_test_classes:,}", *map(comma, (benchmark.ways, benchmark.shots))]
+    return [benchmark.display_name, f"``{benchmark.class_split}``", *map(str, numbers)]
+
+
+def comma(numbers: tuple[int, ...]) -> str:
+    """As they are said: 5, 20."""
+    return ", ".join(map(str, numbers)) or "not in the field's tables"
+
+
+def records() -> Iterator[str]:
+    """Every struct that a record is made of, field by field."""
+    waiting: list[type] = [RunRecord]
+    seen: list[type] = []
+    while waiting:
+        struct = waiting.pop(0)
+        seen.append(struct)
+        comments = comments_of(struct)
+        rows = []
+        for field in msgspec.structs.fields(struct):
+            waiting += [part for part in structs_in(field.type) if part not in (*seen, *waiting)]
+            words = (f"``{field.encode_name}``", kind_of(struct, field), usual(field), comments.get(field.name, ""))
+            rows.append([*words])
+        yield from heading(struct.__name__)
+        yield from doc_of(struct)
+        yield from listed(["field", "kind", "when left out", "meaning"], rows)
+
+
+def structs_in(kind: Any) -> Iterator[type]:
+    """The structs that a type speaks of."""
+    if inspect.isclass(kind) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for part in getattr(kind, "__args__", ()):
+        yield from structs_in(part)
+
+
+def kind_of(struct: type, field: msgspec.structs.FieldInfo) -> str:
+    """The type as it is written; the name of a struct leads to its section."""
+    written = inspect.get_annotations(next(base for base in struct.__mro__ if field.name in base.__annotations__))
+    found = [*structs_in(field.type)]
+    return f"`{found[0].__name__}`_" if len(found) == 1 else f"``{written[field.name]}``"
+
+
+def usual(field: msgspec.structs.FieldInfo) -> str:
+    """The default."""
+    if field.required:
+        return "(must be there)"
+    return f"``{field.default_factory() if field.default is msgspec.NODEFAULT else field.default!r}``"
+
+
+def comments_of(struct: type) -> dict[str, str]:
+    """What stands behind a field in the source."""
+    lines = inspect.getsource(struct).splitlines()
+    fields = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.AnnAssign)]
+    return {ast.unparse(field.target): lines[field.lineno - 1].partition("  # ")[2] for field in fields}
+
+
+class Generated(SphinxDirective):
+    """``.. generated:: methods``, within RST."""
+
+    required_arguments = 1
+    pages: ClassVar = {page.__name__: page for page in (api, methods, datasets, records)}
+
+    def run(self) -> list[nodes.Node]:
+        """The nodes of the page."""
+        name = self.arguments[0]
+        lines = [line for text in self.pages[name]() for line in text.split("\n")]
+        content = StringList(lines, source=f"generated {name}")
+        return self.parse_text_to_nodes(content, allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("generated", Generated)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
