@@ -201,9 +201,11 @@ class RunConfig(CommonConfig):
     )
     turns: bool | None = option(None, "Score each training episode in turns, every image once in the support.")
     optimizer: str | None = option(
-        None, "adam or muon: Muon for the convolutions, Adam for the rest [default: the recipe's]."
+        None, "adam, muon (for the convolutions, Adam for the rest) or nesterov (SGD) [default: the recipe's]."
     )
-    weight_decay: float | None = option(None, "With muon: of the convolutions [default: the recipe's].", min=0)
+    weight_decay: float | None = option(
+        None, "Added to the gradient; with muon, of the convolutions alone [default: the recipe's].", min=0
+    )
     learning_rate: float | None = option(None, "The highest [default: the recipe's].", min=0, min_open=True)
     budget: float | None = option(
         None,

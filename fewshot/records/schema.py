@@ -43,6 +43,7 @@ class StoredRecipe(Part, frozen=True, kw_only=True):
     learning_rate: Number | None = None
     schedule: str | None = None
     halve_every: Positive | None = None
+    steps: tuple[Count, ...] | None = None
     warmup: Count | None = None
     weight_decay: Number | None = None
     momentum: Number | None = None

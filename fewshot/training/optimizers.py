@@ -1,4 +1,4 @@
-"""What changes the weights: Adam for everything, or Muon for the convolutions and Adam for the rest."""
+"""What changes the weights: Adam for everything, Muon for the convolutions and Adam for the rest, or Nesterov's SGD."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from episodes.errors import UserError
 from fewshot.training.recipes import Recipe
 
-ADAM, MUON = "adam", "muon"
-OPTIMIZERS = (ADAM, MUON)
+ADAM, MUON, NESTEROV = "adam", "muon", "nesterov"
+OPTIMIZERS = (ADAM, MUON, NESTEROV)
 
 
 class MuonAndAdam:
@@ -85,12 +85,16 @@ def optimizer_for(method: nn.Module, recipe: Recipe) -> AnyOptimizer:
 
     Adam adds weight decay, where a recipe has any, to the gradient, as in the papers. With Muon it is that of the
     convolutions alone, which every step shrinks by learning rate times decay (Loshchilov and Hutter 2019): the scale
-    of their weights is then in balance with the size of the steps.
+    of their weights is then in balance with the size of the steps. SGD with Nesterov's momentum (Sutskever et al. 2013)
+    is what ResNet-12 is trained by in its papers; it adds weight decay to the gradient, too.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
-    betas = (0.9 if recipe.momentum is None else recipe.momentum, 0.999)
+    momentum = 0.9 if recipe.momentum is None else recipe.momentum
     if recipe.optimizer == MUON:
-        return MuonAndAdam(method, rate, betas, decay)
+        return MuonAndAdam(method, rate, (momentum, 0.999), decay)
+    if recipe.optimizer == NESTEROV:
+        return torch.optim.SGD(method.parameters(), lr=rate, momentum=momentum, weight_decay=decay, nesterov=True)
+    betas = (momentum, 0.999)
     return torch.optim.Adam(method.parameters(), lr=rate, betas=betas, weight_decay=decay)
 
 

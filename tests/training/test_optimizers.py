@@ -1,4 +1,4 @@
-"""Muon for the convolutions, Adam for the rest: its formula, its memory layout, its state."""
+"""Muon for the convolutions, Adam for the rest: its formula, its memory layout, its state; Nesterov's SGD."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ def change_of(method: Method, steps: int = 1) -> dict[str, torch.Tensor]:
     for _ in range(steps):
         optimizer.step()
     return {name: parameter.detach() - before[name] for name, parameter in method.named_parameters()}
+
+
+def test_nesterov_is_sgd_that_looks_ahead() -> None:
+    """Two steps by hand (Sutskever et al. 2013, as PyTorch writes it): with weight decay in the gradient."""
+    method = with_gradients()
+    recipe = replace(QUICK, optimizer="nesterov", learning_rate=0.1, weight_decay=0.01)
+    name, parameter = next((name, found) for name, found in method.named_parameters() if found.ndim == 4)
+    weight = parameter.detach().double()
+    assert parameter.grad is not None
+    slope = parameter.grad.double()
+    optimizer = optimizer_for(method, recipe)
+    velocity = torch.zeros_like(weight)
+    for _ in range(2):
+        optimizer.step()
+        gradient = slope + 0.01 * weight
+        velocity = 0.9 * velocity + gradient
+        weight = weight - 0.1 * (gradient + 0.9 * velocity)
+    torch.testing.assert_close(dict(method.named_parameters())[name].detach().double(), weight, rtol=1e-5, atol=1e-6)
 
 
 def test_a_convolution_moves_by_the_orthogonal_matrix_nearest_to_its_gradient() -> None:

@@ -35,6 +35,28 @@ def test_the_cosine_rises_over_the_warmup_and_falls_to_nearly_nothing() -> None:
     assert rates[100:] == sorted(rates[100:], reverse=True)
 
 
+def test_the_rate_falls_to_a_tenth_at_every_step() -> None:
+    recipe = Recipe("paper", "", None, 0, 1000, 0.1, "steps", steps=(300, 600))
+    rates = {299: 0.1, 300: 0.01, 599: 0.01, 600: 1e-3, 999: 1e-3}
+    assert {episode: recipe.learning_rate_at(episode) for episode in rates} == pytest.approx(rates)
+    assert recipe.lasting(100).steps == (30, 60)
+    assert recipe.lasting(100).learning_rate_at(30) == pytest.approx(0.01)
+
+
+def test_resnet12_is_trained_as_in_feats_released_code() -> None:
+    recipe = find_recipe("paper", "miniimagenet", 1, "softmax", encoder="resnet12")
+    assert (recipe.optimizer, recipe.weight_decay, recipe.learning_rate, recipe.batch_size) == (
+        "nesterov",
+        5e-4,
+        1e-3,
+        16,
+    )
+    batches_of_an_epoch = 64 * 600 // 16
+    epochs = [1 + batch / batches_of_an_epoch for batch in recipe.steps or ()]
+    assert (epochs, recipe.train_episodes / batches_of_an_epoch) == ([75, 150, 300], 500)
+    assert find_recipe("paper", "miniimagenet", 1, "softmax", encoder="conv4").optimizer is None
+
+
 def test_the_papers_recipe_of_protonet_on_omniglot() -> None:
     recipe = find_recipe("paper", "omniglot", shot=1)
     assert (recipe.train_way, recipe.train_query, recipe.learning_rate) == (60, 5, 1e-3)
@@ -146,7 +168,8 @@ def test_no_recipe_has_moved() -> None:
 
 def test_tables_name_models_that_there_are() -> None:
     tables = recipes._tables()
-    assert {name.removesuffix(".tuned") for name in tables} == {*DATASETS, "shared"}
+    assert {"omniglot", "miniimagenet", "strokes", "folder", "shared"} <= {*tables}
+    assert {name.removesuffix(".tuned") for name in tables} <= {*DATASETS, "shared"}
     named = {model for table in tables.values() for entry in table.entries for model in entry.models}
     assert named <= set(METHODS.own())
 
@@ -174,19 +197,19 @@ def test_a_table_that_says_what_there_is_not_is_an_error_that_names_file_and_key
 def test_a_data_set_without_recipes_has_those_of_its_family_and_they_say_so(
     family: str, teacher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = Card("cifar-fs", "", "", 2019, "nowhere:CifarFS", ("standard",), (3, 32, 32), family)
-    monkeypatch.setitem(DATASETS._entries, "cifar-fs", card)
+    card = Card("gray-noise", "", "", 2019, "nowhere:Patterns", ("standard",), (3, 32, 32), family)
+    monkeypatch.setitem(DATASETS._entries, "gray-noise", card)
     for model in ("proto", "softmax"):
         theirs = find_recipe("fast", teacher, 1, model)
-        source = f"this project: the recipe of {teacher}, not tuned on cifar-fs"
-        assert find_recipe("fast", "cifar-fs", 1, model) == replace(theirs, source=source)
-        assert find_recipe("smoke", "cifar-fs", 1, model) == find_recipe("smoke", teacher, 1, model)
-    with pytest.raises(UserError, match="no paper gives a whole recipe for proto on cifar-fs: use --recipe fast"):
-        find_recipe("paper", "cifar-fs", 1)
+        source = f"this project: the recipe of {teacher}, not tuned on gray-noise"
+        assert find_recipe("fast", "gray-noise", 1, model) == replace(theirs, source=source)
+        assert find_recipe("smoke", "gray-noise", 1, model) == find_recipe("smoke", teacher, 1, model)
+    with pytest.raises(UserError, match="no paper gives a whole recipe for proto on gray-noise: use --recipe fast"):
+        find_recipe("paper", "gray-noise", 1)
 
 
 def test_an_unknown_data_set_and_an_unknown_family_are_clear_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"unknown data set 'cifarfs'\. .*Valid: folder, mini"):
+    with pytest.raises(UserError, match=r"unknown data set 'cifarfs'\. .*Valid: .*folder, .*mini"):
         find_recipe("fast", "cifarfs", 1)
     monkeypatch.setitem(DATASETS._entries, "sounds", Card("sounds", "", "", 2026, "a:B", ("all",), (1, 9, 9), "waves"))
     with pytest.raises(UserError, match=r"family 'waves', as sounds has them; valid: drawings, folder, photos"):

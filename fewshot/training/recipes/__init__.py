@@ -39,10 +39,11 @@ class Recipe:
     train_query: int
     train_episodes: int
     learning_rate: float
-    schedule: Literal["halving", "cosine"]
+    schedule: Literal["halving", "steps", "cosine"]
     val_way: int | None = None
     train_shot: int | None = None
     halve_every: int = 2000
+    steps: tuple[int, ...] | None = None  # episodes from which on the rate is a tenth of what it was, with "steps"
     warmup: int = 0
     weight_decay: float = 0.0
     val_query: int = 15
@@ -54,18 +55,19 @@ class Recipe:
     batch_size: int | None = None  # images of a batch
     per_class: int | None = None  # images of each of its classes; None: all images in random order, epoch by epoch
     val_shot: int | None = None  # None: as in training
-    momentum: float | None = None  # Adam's first one; None: 0.9
+    momentum: float | None = None  # Nesterov's, or Adam's first one; None: 0.9
     turns: bool | None = None  # support rotation: each image of an episode is support once (Method.loss_over_rotations)
-    optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; None: Adam for all
+    optimizer: str | None = None  # muon: for the convolutions, Adam for the rest; nesterov: SGD; None: Adam for all
     half_size: float | None = None  # share of the training, from its start, on images of half the side
     augment: str | None = None  # name of episodes.augment.AUGMENTATIONS; None: images as they are
 
     def lasting(self, train_episodes: int) -> Recipe:
-        """The same schedule over so many episodes: warm-up, halvings and validations in proportion."""
+        """The same schedule over so many episodes: warm-up, steps and validations in proportion."""
         share = train_episodes / self.train_episodes
         names = ("validate_every", "halve_every") if self.schedule == "halving" else ("validate_every",)
         intervals = {name: max(1, round(getattr(self, name) * share)) for name in names}
-        return replace(self, train_episodes=train_episodes, warmup=round(self.warmup * share), **intervals)
+        steps = None if self.steps is None else tuple(round(step * share) for step in self.steps)
+        return replace(self, train_episodes=train_episodes, warmup=round(self.warmup * share), steps=steps, **intervals)
 
     def learning_rate_at(self, episode: int) -> float:
         """The learning rate of training episode ``episode`` (from 0)."""
@@ -73,6 +75,8 @@ class Recipe:
             return self.learning_rate * (episode + 1) / self.warmup
         if self.schedule == "halving":
             return float(self.learning_rate * 0.5 ** (episode // self.halve_every))
+        if self.schedule == "steps":
+            return self.learning_rate * 0.1 ** sum(episode >= step for step in self.steps or ())
         share = (episode - self.warmup) / max(1, self.train_episodes - self.warmup)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
