@@ -187,30 +187,45 @@ def export(classifier: Path, onnx: Path) -> None:
 @click.option("--unknown", type=click.IntRange(1), default=5, show_default=True, help="Classes with queries alone.")
 @click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="Episodes.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Write a record into this file, such as results/open-set/NAME.json.",
+)
 @data_option
 @out_option
 @json_option
-def open_set(checkpoint: Path, dataset: str | None, part: str, **choices: Any) -> None:
+def open_set(checkpoint: Path, dataset: str | None, part: str, record: Path | None, **choices: Any) -> None:
     """Score queries of known and unknown classes by the embeddings of CHECKPOINT: AUROC and FPR95 of each rule.
 
     AUROC is the chance that a query of a known class scores above one of an unknown class (50 % is chance), FPR95 the
     share of unknown queries that pass where 95 % of the known do. The intervals are over episodes.
     """
+    from msgspec import to_builtins
+
+    from episodes.errors import UserError
+    from episodes.files import write_atomically
     from episodes.types import SPLITS
     from fewshot.cli.output import print_json
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.config import EvaluateConfig
     from fewshot.experiments.evaluate import open_set_again
     from fewshot.models.options import check_choice
+    from fewshot.records.open_set import open_set_bytes
 
     shape = {name: choices[name] for name in ("way", "shot", "query", "unknown", "episodes", "seed")}
     config, split = EvaluateConfig(checkpoint=checkpoint, dataset=dataset), check_choice("part", part, SPLITS)
+    if record is not None and split != "test":
+        raise UserError(f"--part {split}: records are of the test classes, leave out --record or --part")
     with TerminalReporter() as reporter:
         found = open_set_again(config, split, shape, choices["data"], choices["out"], reporter)
+    if record is not None:
+        write_atomically(record, open_set_bytes(found))
     if choices["as_json"]:
-        print_json({"part": split, **shape, "rules": found.to_dict("records")})
+        print_json(to_builtins(found))
         return
     click.echo(f"{'rule':<20} {'AUROC %':>16} {'FPR95 %':>16}")
-    for row in found.itertuples():
-        auroc, fpr95 = (f"{100 * mean:.2f} ± {100 * half:.2f}" for mean, half in ((row[2], row[4]), (row[3], row[5])))
-        click.echo(f"{row[1]:<20} {auroc:>16} {fpr95:>16}")
+    for row in found.rules:
+        auroc = f"{100 * row.auroc:.2f} ± {100 * row.auroc_ci95:.2f}"
+        fpr95 = f"{100 * row.fpr95:.2f} ± {100 * row.fpr95_ci95:.2f}"
+        click.echo(f"{row.rule:<20} {auroc:>16} {fpr95:>16}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import msgspec
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted, corrupted_share
@@ -28,6 +29,9 @@ from fewshot.models.hardware import choose_device, choose_precision
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError
 from fewshot.progress import Reporter
+from fewshot.records.open_set import OpenSetRecord, OpenSetRule, open_set_protocol
+from fewshot.records.provenance import versions
+from fewshot.records.schema import trained_of
 
 
 def evaluate_again(
@@ -129,8 +133,8 @@ def _of_embeddings(
 
 def open_set_again(
     config: EvaluateConfig, split: Split, shape: Mapping[str, Any], root: Path | None, out: Path, reporter: Reporter
-) -> pd.DataFrame:
-    """The table of ``evaluate_open_set`` for a checkpoint on ``split`` (``val`` to choose a rule, ``test`` to report).
+) -> OpenSetRecord:
+    """What ``evaluate_open_set`` finds for a checkpoint on ``split`` (``val`` to choose a rule, ``test`` to report).
 
     ``shape`` holds way, shot, query, unknown, episodes and seed. Raises UserError for a model without an embedding of
     each image alone.
@@ -142,7 +146,23 @@ def open_set_again(
     images = dataset.load(split, reporter.data_progress)
     precision = choose_precision("auto", trained.method.encoder.mean.device)
     table = Embeddings(trained.method, dataset, precision, reporter, out / "embeddings").table(images)
-    return evaluate_open_set(table, images, progress=reporter.test_progress, **shape)
+    found = evaluate_open_set(table, images, progress=reporter.test_progress, **shape)
+    way, shot, query, unknown = (shape[name] for name in ("way", "shot", "query", "unknown"))
+    sampler = EpisodeSampler(images, EpisodeSpec(way + unknown, shot, query), shape["seed"])
+    words = [f"--{name} {value}" for name, value in {"dataset": dataset.name, "part": split, **shape}.items()]
+    return OpenSetRecord(
+        protocol=open_set_protocol(dataset.protocol_name, way, shot, query, unknown),
+        dataset_id=dataset.protocol_name,
+        part=split,
+        **shape,
+        episodes_digest=sampler.digest(shape["episodes"]),
+        precision=precision,
+        trained=trained_of(trained.metadata, str(config.checkpoint)),
+        versions=versions(),
+        command=f"fewshot open-set {config.checkpoint} {' '.join(words)}",
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        rules=msgspec.convert(found.to_dict("records"), tuple[OpenSetRule, ...]),
+    )
 
 
 def _opened(config: EvaluateConfig, metadata: Mapping[str, Any], root: Path | None, reporter: Reporter) -> Dataset:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from episodes.errors import UserError
+from fewshot.records.open_set import read_open_set
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
@@ -13,6 +14,7 @@ from fewshot.reports.leaderboard import front
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.comparison import PAGE as COMPARISON
 from fewshot.reports.pages.corruption import PAGE as CORRUPTION
+from fewshot.reports.pages.open_set import open_set_files
 from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
 from fewshot.reports.pages.training_styles import PAGE as TRAINING_STYLES
 from fewshot.reports.rendering import render
@@ -38,7 +40,8 @@ def files_of(results: Path) -> dict[Path, Content]:
     """
     readme = readme_parts(results.parent / "README.md")
     records = read_records([results / "runs"])
-    files = {results / name: content for page in PAGES for name, content in page.render(records).items()}
+    pages = [*(page.render(records) for page in PAGES), open_set_files(read_open_set(results / "open-set"))]
+    files = {results / name: content for page in pages for name, content in page.items()}
     return files if readme is None else files | {results.parent / "README.md": _readme(readme, records)}
 
 

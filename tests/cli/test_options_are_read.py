@@ -133,7 +133,7 @@ PATHS: list[tuple[str, str, str]] = [
     ("fit", "photos", "photos output encoder weights encoder_data readout as_json"),
     ("predict", "x.classifier", "classifier new reject out as_json"),
     ("export", "x.classifier", "classifier onnx"),
-    ("open-set", "checkpoint", "checkpoint dataset part way shot query unknown episodes seed data out as_json"),
+    ("open-set", "checkpoint", "checkpoint dataset part way shot query unknown episodes seed record data out as_json"),
 ]
 CONFIGS = {"run": RunConfig, "tune": TuneConfig, "evaluate": EvaluateConfig}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 import fewshot as fs
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from episodes.datasets.base import dataset_class
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
@@ -18,6 +20,9 @@ from fewshot.evaluation.evaluate import embed_all
 from fewshot.evaluation.open_set import separation, threshold_for
 from fewshot.models.factory import load_trained
 from fewshot.models.knownness import RULES
+from fewshot.records.open_set import read_open_set
+from fewshot.records.schema import RecordError
+from fewshot.reports.pages.open_set import open_set_files
 from toy_classes import FewStrokes, toy_set
 
 IMAGES = toy_set(8, 6)
@@ -85,3 +90,44 @@ def test_a_checkpoint_is_measured_at_the_command_line(fewshot: Fewshot) -> None:
     expected = fs.evaluate_open_set(rows, images, way=3, unknown=2, episodes=20)
     assert [row["auroc"] for row in found["rules"]] == pytest.approx(list(expected["auroc"]), abs=0.02)
     assert "compares feature maps" in fewshot("open-set", checkpoint_of(record_in(fewshot(*RELATION)))).error
+
+
+def test_a_record_is_written_read_and_shown_in_a_page(fewshot: Fewshot, tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(record_in(fewshot(*SMOKE)))
+    path = tmp_path / "results" / "open-set" / "a.json"
+    words = ("open-set", checkpoint, "--way", "3", "--unknown", "2", "--episodes", "20", "--seed", "4")
+    printed = fewshot(*words, "--record", path)
+    assert printed.status == 0, printed.err
+    (record,) = read_open_set(path.parent)
+    assert record.protocol == "strokes-standard-28/3w5s/q15unknown2@open-set-v1"
+    assert (record.part, record.seed, record.trained.model) == ("test", 4, "proto")
+    again = EpisodeSampler(FewStrokes().load("test"), EpisodeSpec(5, 5, 15), 4)
+    assert record.episodes_digest == again.digest(20)
+    page = open_set_files([record])["open-set.md"]
+    assert isinstance(page, str)
+    assert all(f"| {rule.rule} |" in page for rule in record.rules)
+    numbers = [line.split()[1:4] for line in printed.out.splitlines()[1:]]
+    assert all(" ".join(number) in page for number in numbers)
+    assert page.count("**") == 2 * sum(
+        rule.auroc == max(found.auroc for found in record.rules) for rule in record.rules
+    )
+    assert open_set_files([]) == {}
+    path.write_text("{}")
+    with pytest.raises(RecordError, match=r"a\.json is no record of the open-set protocol"):
+        read_open_set(path.parent)
+    assert "records are of the test classes" in fewshot(*words, "--part", "val", "--record", path).error
+
+
+@pytest.mark.real_data
+def test_committed_records_are_of_todays_episodes_and_of_committed_weights(real_data_root: Path) -> None:
+    results = Path(__file__).parents[2] / "results"
+    records = read_open_set(results / "open-set")
+    assert len(records) == 4
+    for record in records:
+        assert (results.parent / record.trained.checkpoint).is_file()
+        name, class_split, _ = record.dataset_id.split("-")
+        images = dataset_class(name)(real_data_root, class_split).load("test")
+        sampler = EpisodeSampler(
+            images, EpisodeSpec(record.way + record.unknown, record.shot, record.query), record.seed
+        )
+        assert sampler.digest(record.episodes) == record.episodes_digest

@@ -1,0 +1,39 @@
+"""How well embeddings tell queries of classes that the support does not have: a table for each protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from fewshot.records.open_set import OpenSetRecord, OpenSetRule
+from fewshot.reports.pages.base import Content
+from fewshot.reports.rendering import Bold, Section, render, table_of
+
+
+def open_set_files(records: Sequence[OpenSetRecord]) -> dict[str, Content]:
+    """``open-set.md``; nothing where there is no record."""
+    if not records:
+        return {}
+    by_protocol = groupby(sorted(records, key=lambda record: record.protocol), lambda record: record.protocol)
+    sections = [_section(protocol, list(members)) for protocol, members in by_protocol]
+    return {"open-set.md": render("open-set.md", sections=sections)}
+
+
+def _section(protocol: str, records: list[OpenSetRecord]) -> Section:
+    rows = [_row(record, rule) for record in records for rule in record.rules]
+    said = f"{records[0].episodes:,} episodes of seed {records[0].seed}, digest {records[0].episodes_digest[:8]}."
+    return Section(protocol, text=said, table=table_of(rows), numbers=frozenset(("AUROC", "FPR95")))
+
+
+def _row(record: OpenSetRecord, rule: OpenSetRule) -> dict[str, str]:
+    trained = record.trained
+    best = rule.auroc == max(other.auroc for other in record.rules)
+    auroc = f"{100 * rule.auroc:.2f} ± {100 * rule.auroc_ci95:.2f}"
+    return {
+        "model": trained.model,
+        "encoder": trained.encoder,
+        "trained on": f"{trained.dataset_id}, {trained.recipe.name}, seed {trained.seed}",
+        "rule": rule.rule,
+        "AUROC": Bold(auroc) if best else auroc,
+        "FPR95": f"{100 * rule.fpr95:.2f} ± {100 * rule.fpr95_ci95:.2f}",
+    }
