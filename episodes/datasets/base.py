@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +19,8 @@ class Dataset(ABC):
     """One data set under one class split of those on its card. Constructing one reads nothing; ``load`` does."""
 
     card: Card
-    sizes: ClassVar[tuple[int, ...]] = ()  # sides in pixels that `at_size` offers
-    downloadable: ClassVar[bool] = False
+    sizes: ClassVar[Sequence[int]] = ()  # sides in pixels that `at_size` offers
+    downloadable: bool = False
 
     def __init__(self, root: Path | str | None = None, class_split: str | None = None) -> None:
         self.root = data_root(root)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from episodes import datasets
 from episodes.registry import Registry
+from episodes.spec import SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,29 @@ class Benchmark:
     ways: tuple[int, ...] = (5, 20)
     shots: tuple[int, ...] = (1, 5)
     published_as: str = ""  # the data set's name in the published numbers; empty: none of them is comparable
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the raw files of a data set lie below the folder of all data sets.
+
+    One of the ``folders``, the first of which is where they belong; they are there when one of the ``signs`` is in it.
+    """
+
+    folders: tuple[str, ...]
+    signs: tuple[str, ...]
+
+    def location(self, root: Path) -> Path:
+        """The folder that has one of the signs, or else the first."""
+        there = (root / folder for folder in self.folders if self._is_in(root / folder))
+        return next(there, root / self.folders[0])
+
+    def is_present(self, root: Path) -> bool:
+        """Whether one of the folders has one of the signs."""
+        return any(self._is_in(root / folder) for folder in self.folders)
+
+    def _is_in(self, folder: Path) -> bool:
+        return any((folder / sign).exists() for sign in self.signs)
 
 
 @dataclass(frozen=True)
@@ -56,6 +83,25 @@ class Card:
     def module(self) -> str:
         """Where the class is that loads the images."""
         return self.dataset.partition(":")[0]
+
+
+@cache
+def class_lists(card: Card) -> dict[str, dict[Split, list[str]]]:
+    """Class split -> split -> names of its classes, as the files ``<class split>.json`` beside the card have them.
+
+    ``all``, where it has no file, puts every class of the first class split into test.
+    """
+    folder = resources.files(card.module.rpartition(".")[0])
+    lists: dict[str, dict[Split, list[str]]] = {}
+    for name in card.class_splits:
+        file = folder / f"{name}.json"
+        if name == "all" and lists and not file.is_file():
+            every = [found for names in lists[card.class_splits[0]].values() for found in names]
+            lists[name] = {"train": [], "val": [], "test": sorted(every)}
+        else:
+            read = json.loads(file.read_text(encoding="utf-8"))
+            lists[name] = {split: read[split] for split in SPLITS}
+    return lists
 
 
 def _of_folders() -> Iterator[tuple[str, Card]]:

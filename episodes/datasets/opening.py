@@ -57,7 +57,7 @@ def _sized(dataset: Dataset, image_shape: tuple[int, int, int] | None, size: int
     if size is not None:
         return dataset.at_size(size)
     side = image_shape[-1] if image_shape else None
-    return dataset.at_size(side) if side in dataset.sizes else dataset
+    return dataset.at_size(side) if side is not None and side in dataset.sizes else dataset
 
 
 def _is_path(name: str) -> bool:

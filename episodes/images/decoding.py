@@ -121,6 +121,18 @@ class ArrayPicture:
 
 
 @dataclass(frozen=True)
+class BytesPicture:
+    """A picture file that was read already."""
+
+    content: bytes
+    name: str
+
+    def open(self) -> Image.Image:
+        _refuse_large(len(self.content))
+        return _opened(self.content)
+
+
+@dataclass(frozen=True)
 class MissingPicture:
     """A picture that a list names and nobody has."""
 

@@ -1,4 +1,4 @@
-"""Fetch a file with a checksum, going on where a transfer was cut; unpack a zip file safely.
+"""Fetch a file with a checksum, going on where a transfer was cut; unpack a zip or tar file safely.
 
 Whatever happens, even a kill, ``target`` is whole or not there. What has arrived of a file lies in ``<target>.part``.
 By hand, because the libraries that fetch (pooch, torchvision) begin a cut transfer from the start.
@@ -7,11 +7,13 @@ By hand, because the libraries that fetch (pooch, torchvision) begin a cut trans
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import logging
 import math
 import shutil
 import stat
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 UNCHECKED = "unchecked"  # in place of a checksum that nobody has published
 MOST_UNPACKED = 8 << 30  # bytes of all files of an archive together
+_TAR = (".tar", ".tar.gz", ".tgz")
 _CHUNK = 1 << 16
 _BLOCK = 4096  # bytes: what a small file takes on most disks
 _SILENCE = 20.0  # seconds without a byte after which a connection counts as lost
@@ -234,7 +237,7 @@ def _write(file: FileIO, chunk: bytes, folder: Path, needed: int) -> None:
         raise _disk_error(error, folder, max(needed, len(chunk))) from error
 
 
-def unpack_zip(archive: Path, target: Path, folder: str = "", progress: Progress = silent) -> Path:
+def unpack(archive: Path, target: Path, folder: str = "", progress: Progress = silent) -> Path:
     """Make ``target`` a folder with what an archive holds in ``folder`` (all of it by default), whole or not at all.
 
     What lay at ``target`` before is replaced. Raises DataError, and unpacks nothing, when the archive is damaged,
@@ -244,7 +247,8 @@ def unpack_zip(archive: Path, target: Path, folder: str = "", progress: Progress
     with only_one(target):
         shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
         try:
-            _unpack(archive, fresh, PurePosixPath(folder), progress)
+            kind = _unpack_tar if archive.name.endswith(_TAR) else _unpack_zip
+            kind(archive, fresh, PurePosixPath(folder), progress)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -256,7 +260,7 @@ def unpack_zip(archive: Path, target: Path, folder: str = "", progress: Progress
     return target
 
 
-def _unpack(archive: Path, target: Path, folder: PurePosixPath, progress: Progress) -> None:
+def _unpack_zip(archive: Path, target: Path, folder: PurePosixPath, progress: Progress) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             _unpack_members(opened, _safe_members(opened, folder), target, progress)
@@ -302,3 +306,42 @@ def _unpack_members(
             raise _disk_error(error, target.parent, blocks * _BLOCK) from error
         if done % 500 == 0 or done == len(members):
             progress(f"unpacking {Path(archive.filename or '').name}", done, len(members))
+
+
+def _unpack_tar(archive: Path, target: Path, folder: PurePosixPath, progress: Progress) -> None:
+    """Files alone are written, each where its name says below ``folder``; a name that leads elsewhere is refused."""
+    size, name = archive.stat().st_size, archive.name
+    written = 0
+    try:
+        with archive.open("rb") as packed, tarfile.open(fileobj=packed) as opened:
+            for member in opened:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise DataError(f"{archive} is not unpacked: {member.name!r} points outside its folder")
+                if not (member.isfile() and path.is_relative_to(folder)):
+                    continue
+                if (written := written + member.size) > MOST_UNPACKED:
+                    raise DataError(f"{archive} is not unpacked: more than {MOST_UNPACKED:,} bytes")
+                source = opened.extractfile(member)
+                assert source is not None  # of a file there is one
+                _write_out(source, target / path.relative_to(folder), member.size)
+                progress(f"unpacking {name}", min(packed.tell(), size - 1), size)
+            while opened.fileobj is not None and opened.fileobj.read(_CHUNK):  # to the checksum of gzip
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{archive} is not a whole tar file ({reason}): delete it and fetch it again") from error
+    if not target.exists():
+        raise DataError(f"{archive} is not unpacked: it holds no files in {folder}/")
+    progress(f"unpacking {name}", size, size)
+
+
+def _write_out(source: Any, file: Path, size: int) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+    except gzip.BadGzipFile:  # an OSError, but none of the disk
+        raise
+    except OSError as error:
+        raise _disk_error(error, file.parent, size) from error

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--setting",
-    type=click.Choice(["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]),
+    type=click.Choice(
+        ["inductive", "transductive", "semi-supervised", "self-supervised", "cross-domain", "external data"]
+    ),
     help="The setting that models are compared in [default: the first that all were measured in].",
 )
 @click.option("--recipe", help="Of the models named, only records of this recipe: fast or paper.")

@@ -230,7 +230,7 @@ def _naming(config: RunConfig, dataset: Dataset) -> RunConfig:
         config,
         dataset=dataset.name if named else str(dataset.location()),
         class_split=split,
-        size=side if side in dataset.sizes[1:] else config.size,
+        size=side if side in dataset.sizes and side != dataset.card.image_shape[-1] else config.size,
         damage=corrupted_share(dataset) or None,
     )
 

@@ -29,12 +29,13 @@ from fewshot.statistics.intervals import (
     unit_means,
 )
 
-Setting = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "external data"]
+Setting = Literal["inductive", "transductive", "semi-supervised", "self-supervised", "cross-domain", "external data"]
 SETTINGS: dict[Setting, str] = {
     "inductive": "each query is classified alone",
     "transductive": "queries of an episode see each other: not comparable with inductive rows",
     "semi-supervised": "unlabeled images are used: not comparable with inductive rows",
     "self-supervised": "no label was used in training",
+    "cross-domain": "trained on another data set, each query classified alone: not comparable with inductive rows",
     "external data": "embeddings or weights made elsewhere, from other data: not comparable with other rows",
 }
 
@@ -67,7 +68,19 @@ def setting_of(record: RunRecord) -> Setting:
         return "semi-supervised"
     if record.transductive:
         return "transductive"
+    if crosses_domains(record):
+        return "cross-domain"
     return "self-supervised" if record.self_supervised else "inductive"
+
+
+def crosses_domains(record: RunRecord) -> bool:
+    """Whether the training was on another data set, none whose classes are of the same larger one (miniImageNet's are
+    ImageNet's, as are tieredImageNet's: what is tested may have been trained on), and queries were classified alone."""
+    trained, tested = record.trained.dataset, record.test.dataset
+    if trained == tested or not {trained, tested} <= {*DATASETS} or record.uses_unlabeled or record.transductive:
+        return False
+    of = DATASETS.get(trained).classes_of
+    return not of or of != DATASETS.get(tested).classes_of
 
 
 def data_elsewhere(record: RunRecord) -> str:
@@ -84,7 +97,8 @@ def knows_the_classes(record: RunRecord) -> bool:
 
 
 def is_ranked(record: RunRecord) -> bool:
-    """Whether a record is a result: no smoke test, trained in full on images like the tested ones, protocol current."""
+    """Whether a record is a result: no smoke test, trained in full on images like the tested ones or on another data
+    set, protocol current."""
     return record.recipe != "smoke" and not record.shortened and not why_not_ranked(record)
 
 
@@ -95,7 +109,7 @@ def why_not_ranked(record: RunRecord) -> str:
         reasons.append("older version of the protocol")
     if record.test.corruption or record.trained.corruption:
         reasons.append("damaged images")
-    elif record.trained.dataset_id != record.test.dataset_id:
+    elif record.trained.dataset_id != record.test.dataset_id and setting_of(record) != "cross-domain":
         reasons.append("trained on other images")
     if record.shortened:
         reasons.append("shortened training")
@@ -210,6 +224,8 @@ class Entry:
         if episodes and (length or self.first.shortened):
             only = "only " if self.first.shortened else ""
             words.append(f"{only}{episodes:,} {'batches' if batches else 'episodes'}")
+        if setting_of(self.first) == "cross-domain":
+            words.append(f"on {trained_on(self.first)}")
         known = ", ".join(word for word in words if word)
         return f"{self.first.recipe}: {known}" if known else self.first.recipe
 

@@ -60,7 +60,7 @@ def test_every_layout_gives_the_same_pixels(layout: Callable[[Path], None], tmp_
 
 
 def test_ravis_lists_hold_64_16_and_20_classes_without_overlap() -> None:
-    lists = MiniImageNet.class_list
+    lists = MiniImageNet().class_list
     assert [len(lists[split]) for split in SPLITS] == [64, 16, 20]
     assert len({wnid for wnids in lists.values() for wnid in wnids}) == 100
     assert all(sorted(wnids) == wnids for wnids in lists.values())
@@ -164,10 +164,10 @@ def test_foreign_classes_and_classes_of_two_splits_are_named(tmp_path: Path) -> 
     shutil.copytree(folder / "test/n01930112", folder / "train/n01930112")
     shutil.copytree(folder / "test/n01930112", folder / "val/n99999999")
     dataset = TinyMiniImageNet(tmp_path)
-    with pytest.raises(DataError, match=r"1 classes do not belong to Ravi's train split: n01930112 \(test\)"):
+    with pytest.raises(DataError, match=r"1 classes do not belong to ravi's train split: n01930112 \(test\)"):
         dataset.load("train")
     problems = dataset.check()
-    assert any("Ravi's val split: n99999999 (in no split)" in problem for problem in problems)
+    assert any("ravi's val split: n99999999 (in no split)" in problem for problem in problems)
     assert any("1 classes are in several splits: n01930112 (train, test)" in problem for problem in problems)
 
 
@@ -281,7 +281,7 @@ def test_real_images_from_files_and_from_zips_are_the_same(real_data_root: Path,
     from_files = MiniImageNet(real_data_root).load("val")
     assert from_files.images.shape == (9600, 3, 84, 84)
     assert from_files.class_sizes.tolist() == [600] * 16
-    assert from_files.class_names == tuple(MiniImageNet.class_list["val"])
+    assert from_files.class_names == tuple(MiniImageNet().class_list["val"])
     as_zips(tmp_path, from_files, real_data_root)
     assert MiniImageNet(tmp_path).load("val").fingerprint == from_files.fingerprint
 
@@ -292,7 +292,7 @@ def test_the_real_folder_has_every_class_and_every_file(real_data_root: Path) ->
     for split in SPLITS:
         layout = dataset._find(split)
         assert layout is not None
-        assert dataset._miscounts(layout.classes(split), split) == []
+        assert dataset._miscounts(layout, layout.classes(split), split) == []
 
 
 def test_who_fetches_by_hand_is_told_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
 import shutil
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from episodes.images.download import unpack_zip
+from episodes.images.download import unpack
 from episodes.types import DataError
 
 
 def failure(archive: Path, target: Path, folder: str = "") -> str:
     """The message of the DataError that unpacking must raise; it is one line."""
     with pytest.raises(DataError) as caught:
-        unpack_zip(archive, target, folder)
+        unpack(archive, target, folder)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -37,7 +39,7 @@ def zip_with(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
 def test_an_archive_is_unpacked_with_its_folders(tmp_path: Path) -> None:
     archive = zip_with(tmp_path / "a.zip", ("one/x.txt", b"x"), ("one/deep/er/y.txt", b"y"), ("two/z.txt", b"z"))
     seen: list[tuple[str, int, int]] = []
-    unpack_zip(archive, tmp_path / "all", progress=lambda *news: seen.append(news))
+    unpack(archive, tmp_path / "all", progress=lambda *news: seen.append(news))
     assert (tmp_path / "all" / "one" / "deep" / "er" / "y.txt").read_bytes() == b"y"
     assert (tmp_path / "all" / "two" / "z.txt").read_bytes() == b"z"
     assert seen[-1] == ("unpacking a.zip", 3, 3)
@@ -49,7 +51,7 @@ def test_one_folder_of_an_archive_replaces_what_lay_there(tmp_path: Path) -> Non
     (tmp_path / "target" / "old.txt").write_bytes(b"old")
     (tmp_path / ".target.unpacking").mkdir()  # of an unpacking that was killed
     (tmp_path / ".target.unpacking" / "half.txt").write_bytes(b"half")
-    unpack_zip(archive, tmp_path / "target", "one")
+    unpack(archive, tmp_path / "target", "one")
     assert visible(tmp_path / "target") == ["x.txt"]
     assert visible(tmp_path) == ["a.zip", "target"]
 
@@ -105,3 +107,49 @@ def test_a_disk_that_is_full_during_unpacking_keeps_what_was_there_before(
     message = failure(archive, tmp_path / "target")
     assert f"the disk is full: 5 MB are needed in {tmp_path}" in message
     assert visible(tmp_path) == ["a.zip", "target"]
+
+
+def tar_with(path: Path, *members: tuple[str, bytes], link: str = "") -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        if link:
+            member = tarfile.TarInfo(link)
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(member)
+    return path
+
+
+def test_one_folder_of_a_tar_file_is_unpacked_without_its_links(tmp_path: Path) -> None:
+    archive = tar_with(tmp_path / "a.tar.gz", ("one/x", b"x"), ("one/deep/y", b"y"), ("oneself/z", b"z"), link="one/l")
+    seen: list[tuple[str, int, int]] = []
+    unpack(archive, tmp_path / "target", "one", lambda *news: seen.append(news))
+    assert visible(tmp_path / "target") == ["deep", "x"]
+    assert (tmp_path / "target" / "deep" / "y").read_bytes() == b"y"
+    assert seen[-1] == ("unpacking a.tar.gz", archive.stat().st_size, archive.stat().st_size)
+
+
+@pytest.mark.parametrize("name", ["../evil", "one/../../evil", "/evil"])
+def test_a_tar_file_that_points_outside_its_folder_is_not_unpacked(tmp_path: Path, name: str) -> None:
+    archive = tar_with(tmp_path / "a.tgz", ("one/x", b"x"), (name, b"evil"))
+    assert "points outside its folder" in failure(archive, tmp_path / "deep" / "target", "one")
+    assert visible(tmp_path / "deep") == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_what_is_wrong_with_a_tar_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256)) * 4000
+    archive = tar_with(tmp_path / "a.tar.gz", ("one/x", content))
+    assert "holds no files in two/" in failure(archive, tmp_path / "target", "two")
+    with monkeypatch.context() as patched:
+        patched.setattr("episodes.images.download.MOST_UNPACKED", 1000)
+        assert "more than 1,000 bytes" in failure(archive, tmp_path / "target", "one")
+    whole = archive.read_bytes()
+    for cut in (len(whole) // 2, len(whole) - 4):  # in the checksum, too
+        archive.write_bytes(whole[:cut])
+        assert "is not a whole tar file" in failure(archive, tmp_path / "target", "one")
+    archive.write_bytes(b"no archive at all")
+    assert "is not a whole tar file" in failure(archive, tmp_path / "target", "one")
+    assert visible(tmp_path) == ["a.tar.gz"]

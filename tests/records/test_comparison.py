@@ -10,6 +10,7 @@ from PIL import Image
 
 from command_line import Fewshot
 from fewshot.records.comparison import ComparisonError, compare, ranks_over_protocols
+from fewshot.records.ranking import ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import cell_of, entries_by_cell, is_ranked, setting_of, why_not_ranked
 from fewshot.records.schema import ExternalEmbeddings, History
@@ -192,6 +193,25 @@ def test_what_was_trained_on_other_images_stands_apart() -> None:
     record = measured("a")
     for pixels, share, reason in (("strokes-standard-28", 0, "trained on other images"), ("x", 0.3, "damaged images")):
         assert why_not_ranked(changed(record, trained={"dataset_id": pixels, "corruption": share})) == reason
+
+
+def test_what_was_trained_on_another_data_set_is_a_setting_of_its_own() -> None:
+    elsewhere = {"dataset": "miniimagenet", "dataset_id": "miniimagenet-ravi-84"}
+    birds = {"dataset": "cub", "dataset_id": "cub-chen-84", "class_split": "chen"}
+    record = changed(measured("a", protocol="cub-chen-84/5w1s/q15@v1"), trained=elsewhere, test=birds)
+    assert (setting_of(record), why_not_ranked(record), is_ranked(record)) == ("cross-domain", "", True)
+    at_home = changed(record, trained=birds)
+    ranked = {row.setting: row for row in ranked_rows([record, at_home])}
+    assert {setting: row.rank for setting, row in ranked.items()} == {
+        "inductive": Rank(1, 1),
+        "cross-domain": Rank(1, 1),
+    }
+    assert ranked["cross-domain"].entry.training.endswith(", on miniimagenet-ravi-84")
+    assert "on " not in ranked["inductive"].entry.training
+    seen_in_training = changed(record, test=birds | {"dataset": "tieredimagenet"})
+    assert why_not_ranked(seen_in_training) == "trained on other images"
+    assert setting_of(changed(record, transductive=True)) == "transductive"
+    assert why_not_ranked(changed(record, transductive=True)) == "trained on other images"
 
 
 def test_blocks_follow_what_a_method_used() -> None:

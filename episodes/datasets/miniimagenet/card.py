@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from episodes.datasets.cards import Benchmark, Card
-from episodes.spec import SPLITS, Split
+from episodes.datasets.cards import Benchmark, Card, class_lists
+from episodes.spec import SPLITS
 
 FOLDER_NAMES = ("miniimagenet", "mini-imagenet", "mini_imagenet", "MiniImageNet", "")  # "": the data folder itself
-
-
-def class_list() -> dict[Split, list[str]]:
-    """The class ids (WordNet) of each split of Ravi and Larochelle."""
-    lists = json.loads(Path(__file__).with_name("ravi.json").read_text(encoding="utf-8"))
-    return {split: lists[split] for split in SPLITS}
 
 
 def places_of(root: Path) -> list[Path]:
@@ -26,10 +19,11 @@ def places_of(root: Path) -> list[Path]:
 
 def _folders(root: Path) -> list[Path | None]:
     """Where each split is; None where it is not."""
-    from episodes.datasets.miniimagenet.layouts import find_layout  # needs NumPy and Pillow, which take time
+    from episodes.datasets.layouts import find_layout  # needs NumPy and Pillow, which take time
+    from episodes.datasets.miniimagenet.layouts import LAYOUTS
 
-    places, classes = places_of(root), class_list()
-    layouts = [find_layout(places, split, classes) for split in SPLITS]
+    places, classes = places_of(root), class_lists(CARD)["ravi"]
+    layouts = [find_layout(LAYOUTS, places, split, classes) for split in SPLITS]
     return [layout.folder if layout else None for layout in layouts]
 
 

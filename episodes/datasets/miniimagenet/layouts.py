@@ -1,62 +1,24 @@
-"""The ways in which miniImageNet lies on people's disks, each read into the same thing: class id -> pictures.
-
-A layout looks at few files to say whether it is there and which time stamps stand for it; it lists 38,400 pictures
-only when asked for them.
-"""
+"""The ways in which miniImageNet lies on people's disks, each read into the same thing: class id -> pictures."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
+from episodes.datasets.layouts import SPLIT_NAMES, Classes, ClassFolders, Layout, subfolders
 from episodes.errors import DataError
-from episodes.images.decoding import (
-    PICTURE_SUFFIXES,
-    ArrayPicture,
-    FilePicture,
-    MissingPicture,
-    Picture,
-    PictureArchive,
-    first_few,
-)
+from episodes.images.decoding import ArrayPicture, FilePicture, MissingPicture, Picture, PictureArchive, first_few
 from episodes.images.restricted_pickle import load_arrays
 from episodes.spec import Split
 
-Classes = dict[str, list[Picture]]
-"""Class id (wnid) -> its pictures in the order of their file names."""
-
 _CLASS_ID = re.compile(r"n\d{8}")
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "val": ("val", "validation", "valid"),
-    "test": ("test",),
-}
-
-
-class Layout(ABC):
-    """One way of keeping the images, looked for in one folder."""
-
-    title: ClassVar[str]
-
-    def __init__(self, folder: Path, class_list: dict[Split, list[str]]) -> None:
-        self.folder, self.class_list = folder, class_list
-
-    @abstractmethod
-    def sources(self, split: Split) -> list[Path]:
-        """The files and folders whose time stamps stand for the split; none where this layout does not have it."""
-
-    @abstractmethod
-    def classes(self, split: Split) -> Classes:
-        """All that is filed under the split, right or wrong. Raises DataError when it cannot be listed."""
 
 
 def _csv_of(folder: Path, split: Split) -> Path | None:
@@ -117,36 +79,6 @@ class CsvAndZips(_CsvLayout):
         return pictures
 
 
-class ClassFolders(Layout):
-    title = "one folder per class, below train/, val/ and test/ or all together"
-
-    def sources(self, split: Split) -> list[Path]:
-        nested = self._split_folder(split)
-        if nested:
-            return [nested, *_subfolders(nested)]
-        flat = [self.folder / wnid for wnid in self.class_list[split] if (self.folder / wnid).is_dir()]
-        return [self.folder, *flat] if flat else []
-
-    def _split_folder(self, split: Split) -> Path | None:
-        """The folder of the split, when at least one class of miniImageNet is in it."""
-        known = {wnid for wnids in self.class_list.values() for wnid in wnids}
-        folders = (path for path in _subfolders(self.folder) if path.name.lower() in SPLIT_NAMES[split])
-        return next((path for path in folders if known & {sub.name for sub in _subfolders(path)}), None)
-
-    def classes(self, split: Split) -> Classes:
-        class_folders = [path for path in self.sources(split)[1:] if path.is_dir()]
-        return {path.name: _pictures_below(path, self.folder) for path in class_folders}
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _pictures_below(class_folder: Path, root: Path) -> list[Picture]:
-    files = sorted(path for path in class_folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    return [FilePicture(str(path), str(path.relative_to(root))) for path in files if not path.name.startswith(".")]
-
-
 class PickleCaches(Layout):
     title = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl"
 
@@ -204,25 +136,5 @@ LAYOUTS: tuple[type[Layout], ...] = (CsvAndImages, CsvAndZips, ClassFolders, Pic
 def folders_to_look_in(folders: Sequence[Path]) -> list[Path]:
     """These, and behind them the folders one deeper, as an archive unpacks; no folder of a split or of a class."""
     parts = {name for names in SPLIT_NAMES.values() for name in names} | {"images"}
-    deeper = [sub for folder in folders if folder.is_dir() for sub in _subfolders(folder)]
+    deeper = [sub for folder in folders if folder.is_dir() for sub in subfolders(folder)]
     return [*folders, *(sub for sub in deeper if sub.name.lower() not in parts and not _CLASS_ID.fullmatch(sub.name))]
-
-
-def find_layout(folders: Sequence[Path], split: Split, class_list: dict[Split, list[str]]) -> Layout | None:
-    """The first layout, in the first of the folders, that has the split."""
-    for folder in folders:
-        for kind in LAYOUTS:
-            layout = kind(folder, class_list)
-            if folder.is_dir() and layout.sources(split):
-                return layout
-    return None
-
-
-def source_fingerprint(sources: Sequence[Path]) -> str:
-    """Twelve hexadecimal digits that change when one of these files or folders does. Reads none of them."""
-    digest = hashlib.sha256()
-    for path in sources:
-        status = path.stat()
-        size = 0 if path.is_dir() else status.st_size
-        digest.update(f"{path.resolve()}\0{size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]

@@ -137,7 +137,7 @@ class Omniglot(Dataset):
 
     card = CARD
     sizes: ClassVar[tuple[int, ...]] = (SIZE, RAW_SIZE)
-    downloadable: ClassVar[bool] = True
+    downloadable = True
     url: ClassVar[str] = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
     md5: ClassVar[dict[str, str]] = {
         "images_background": "68d2efa1b9178cc56df9314c21c6e718",
@@ -181,7 +181,7 @@ class Omniglot(Dataset):
         from episodes.images.download import (  # its imports take time, and few starts need them
             fetch,
             only_one,
-            unpack_zip,
+            unpack,
         )
 
         address = os.environ.get("FEWSHOT_OMNIGLOT_URL", self.url).rstrip("/")
@@ -191,7 +191,7 @@ class Omniglot(Dataset):
                 if _missing(folder, tuple(found for found in characters() if found.part == part)):
                     zip_name = f"{part}.zip"
                     fetch(f"{address}/{zip_name}", folder / zip_name, md5=self.md5[part], progress=progress)
-                    unpack_zip(folder / zip_name, folder / part, part, progress)
+                    unpack(folder / zip_name, folder / part, part, progress)
 
     def check(self, progress: Progress = silent) -> list[str]:
         """Read all 32,460 drawings; a line for each kind: missing, unreadable or of the wrong size, empty."""

@@ -11,24 +11,24 @@ from episodes.datasets import cards
 from episodes.datasets.cards import DATASETS
 
 CARD = '''
-"""CIFAR-FS, so to speak: gray patterns that the program draws."""
+"""Gray patterns that the program draws."""
 
 from episodes.datasets.cards import Benchmark, Card
 
 CARD = Card(
-    name="cifar-fs",
-    title="CIFAR-FS: noisy patterns, 28x28",
-    source="Bertinetto et al. 2019",
+    name="gray-noise",
+    title="Patterns: gray noise, 28x28",
+    source="nobody",
     year=2019,
-    dataset="{module}.dataset:CifarFS",
-    class_splits=("bertinetto",),
+    dataset="{module}.dataset:Patterns",
+    class_splits=("standard",),
     image_shape=(1, 28, 28),
     family="photos",
-    benchmarks=(Benchmark("bertinetto", 28, "CIFAR-FS", num_test_classes=8, ways=(5,)),),
+    benchmarks=(Benchmark("standard", 28, "Patterns", num_test_classes=8, ways=(5,)),),
 )
 '''
 DATASET = '''
-"""The images of CIFAR-FS."""
+"""The images of Patterns."""
 
 from dataclasses import replace
 
@@ -38,12 +38,12 @@ from episodes.types import SPLITS
 from toy_classes import toy_set
 
 
-class CifarFS(Dataset):
+class Patterns(Dataset):
     card = CARD
 
     def load(self, split, progress=None):
         drawn = toy_set(8, 10, self.image_shape, seed=SPLITS.index(split), split=split)
-        return replace(drawn, dataset="cifar-fs", fingerprint="")
+        return replace(drawn, dataset="gray-noise", fingerprint="")
 
     def check(self, progress=None):
         return []
@@ -53,14 +53,14 @@ class CifarFS(Dataset):
 def write_package(folder: Path, module: str) -> None:
     """The two files, for a package that is imported as ``module``."""
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text('"""CIFAR-FS."""\n')
+    (folder / "__init__.py").write_text('"""Patterns."""\n')
     (folder / "card.py").write_text(CARD.format(module=module))
     (folder / "dataset.py").write_text(DATASET.format(module=module))
 
 
 def add_folder(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """The folder ``cifar_fs`` in ``place``, as if that were episodes/datasets; looked for anew."""
-    write_package(place / "cifar_fs", "episodes.datasets.cifar_fs")
+    """The folder ``patterns`` in ``place``, as if that were episodes/datasets; looked for anew."""
+    write_package(place / "patterns", "episodes.datasets.patterns")
     monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(place)])
     monkeypatch.setattr(DATASETS, "_entries", {})
     monkeypatch.setattr(DATASETS, "_more", [cards._of_folders])

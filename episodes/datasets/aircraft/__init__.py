@@ -1,0 +1,1 @@
+"""FGVC-Aircraft."""

@@ -1,0 +1,1 @@
+"""German Traffic Signs."""
