@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithRecords(build_py):
-    """fewshot/records/shipped.py reads the file where there is no folder results/runs."""
+    """fewshot/records/record.py reads the file where there is no folder results/runs."""
 
     def run(self) -> None:
         super().run()

@@ -24,7 +24,7 @@ def load_records(folder: Path | str | None = None, problems: list[str] | None = 
 
 
 def _published() -> Path:
-    from fewshot.records.shipped import published_runs
+    from fewshot.records.record import published_runs
 
     return published_runs(Path("results"))
 

@@ -36,7 +36,7 @@ def terminal() -> Console:
 
 def published_runs(results: Path) -> Path:
     """Where the published records are; a line on standard error where they are those that came with the package."""
-    from fewshot.records.shipped import PACKED, published_runs
+    from fewshot.records.record import PACKED, published_runs
 
     found = published_runs(results)
     if found == PACKED:

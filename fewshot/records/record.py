@@ -46,6 +46,9 @@ NORMAL_FORMULA = "mean +- 1.96 * s / sqrt(n)"
 WITHOUT_WEIGHTS = "Committed without its weights"
 """What a note says of a record in results/runs whose weights are not in results/weights."""
 
+PACKED = Path(__file__).parent / "published_data" / "records.jsonl.gz"
+"""The published records inside an installed package, for whoever has no checkout: setup.py packs them."""
+
 _HIDDEN = re.compile(rf"(?!\r){HIDDEN.pattern}|\\u(00[01]|007f|00[89]|200[ef]|202[89a-e]|206[6-9])", re.IGNORECASE)
 """As they are, and as JSON may write them; line breaks are written otherwise."""
 
@@ -334,7 +337,7 @@ def _as_stated(record: RunRecord, accuracies: Accuracies) -> float:
 def read_records(folders: Sequence[Path], problems: list[str] | None = None) -> list[RunRecord]:
     """Every record in these folders, in the order of their file names; an absent folder holds none.
 
-    Instead of a folder it may be the file that came with the package (``fewshot.records.shipped``).
+    Instead of a folder it may be the file that came with the package.
 
     Where a list of ``problems`` is given, what is no record is left out and said there, a line each; else the first
     one raises RecordError.
@@ -348,6 +351,12 @@ def read_records(folders: Sequence[Path], problems: list[str] | None = None) -> 
                 raise
             problems.append(str(error))
     return records
+
+
+def published_runs(results: Path) -> Path:
+    """Where ``read_records`` finds what was published: ``results/runs``, or what came with the package without it."""
+    runs = results / "runs"
+    return PACKED if PACKED.is_file() and not runs.is_dir() else runs
 
 
 def _unpacked(path: Path) -> list[RunRecord]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fewshot.models import learn2learn_adapter as adapter
-from fewshot.records import shipped
+from fewshot.records import record as records_of_disk
 from fewshot.records.record import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,10 +256,10 @@ def test_the_packed_records_are_the_committed_ones(
 ) -> None:
     packed = Path(wheel.extract("fewshot/records/published_data/records.jsonl.gz", tmp_path))
     assert packed.stat().st_size < 6_000_000
-    monkeypatch.setattr(shipped, "PACKED", packed)
-    assert shipped.published_runs(ROOT / "results") == ROOT / "results" / "runs"
+    monkeypatch.setattr(records_of_disk, "PACKED", packed)
+    assert records_of_disk.published_runs(ROOT / "results") == ROOT / "results" / "runs"
     committed = read_records([ROOT / "results" / "runs"])
-    assert read_records([shipped.published_runs(tmp_path)]) == committed
+    assert read_records([records_of_disk.published_runs(tmp_path)]) == committed
 
 
 def test_wheel_installs_the_command_and_names_no_upper_bound(wheel: zipfile.ZipFile) -> None:
