@@ -77,8 +77,9 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
 def paper_table(name: str, records: Iterable[RunRecord] | None = None) -> pd.DataFrame:
     """A paper's table, a row for each cell: the printed number, ours and the gap, in percent.
 
-    ``status`` says whether the printed number was read in a document (verified) or recalled. Ours comes from
-    ``records``, by default the published ones. Raises PaperTableError for an unknown name.
+    ``status`` says whether the printed number was read in its own document (verified), in a later one (secondary), or
+    in none (recalled). Ours comes from ``records``, by default the published ones. Raises PaperTableError for an
+    unknown name.
 
     >>> table = fs.paper_table("snell2017-table1", records=[])
     >>> table.loc[0, "published"].item()

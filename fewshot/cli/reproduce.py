@@ -215,4 +215,4 @@ def _setup(ours: OurNumber) -> str:
 def _status(published: Published | None) -> str:
     if published is None:
         return ""
-    return "verified" if published.status == "verified" else f"{published.status}: from memory"
+    return published.doubt or published.status

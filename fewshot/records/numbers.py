@@ -15,12 +15,14 @@ COMPARABLE_PIXELS = {name: benchmark.published_as for name, benchmark in benchma
 PERCENT95 = "95 %"
 INTERVALS = (PERCENT95, "over 10 label splits", "std over test batches", "std over 10 test epochs", "not known")
 """What stands behind a ±. Only the first is a confidence interval, as far as we could read."""
-RECALLED = "recalled, read in no document"
+STATUSES = {"verified": "", "secondary": "read in a later document", "recalled": "recalled, read in no document"}
+"""How far a number was checked -> what is said beside it. Verified: read in the document that ``source`` names, or in
+material of its authors; secondary: only in a later document that repeats it."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody printed. Accuracies are percentages; ``status`` recalled means: not read in a document.
+    """A number that somebody printed. Accuracies are percentages; ``status`` is one of STATUSES.
 
     ``kind`` is original where the authors of the method measured it, else reimplementation.
     """
@@ -48,6 +50,11 @@ class Published:
         return self.plus_minus if self.interval == PERCENT95 else None
 
     @property
+    def doubt(self) -> str:
+        """What is said of how it was checked; empty where it was read in its own document."""
+        return STATUSES[self.status]
+
+    @property
     def printed(self) -> str:
         """``49.42 ± 0.78``, and what the ± is where it is no 95 % interval."""
         if self.plus_minus is None:
@@ -56,7 +63,7 @@ class Published:
         return f"{self.accuracy:.2f} ± {self.plus_minus:.2f}{what}"
 
     def __str__(self) -> str:
-        doubt = self.difference or ("" if self.status == "verified" else RECALLED)
+        doubt = self.difference or self.doubt
         beside = f"; not comparable: {doubt}" if doubt else ""
         return f"{self.printed} % ({self.source}, {self.table}, {self.variant}{beside})"
 

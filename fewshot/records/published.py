@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from fewshot.records.numbers import COMPARABLE_PIXELS, RECALLED, Published, published
+from fewshot.records.numbers import COMPARABLE_PIXELS, Published, published
 from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable, paper_table, paper_table_names
 from fewshot.records.record import RunRecord
 
 __all__ = ["COMPARABLE_PIXELS", "Published", "Verdict", "published", "published_target", "target_of", "verdict"]
 
-Verdict = Literal["matches", "above", "below", "no 95 % interval published", "another protocol", "number not checked"]
+Verdict = Literal["matches", "above", "below", "no 95 % interval published", "not comparable", "number not checked"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class _Target:
     def difference_from(self, record: RunRecord) -> str:
         """Why the number is not comparable with a record, in words; empty where it is.
 
-        It is where it was read in a document, is of the authors of the method and was tested as the record was: images
-        and split, queries, batch norm, augmentation, and what else the table states.
+        It is where it was read in its own document, is of the authors of the method and was tested as the record was:
+        images and split, queries, batch norm, augmentation, and what else the table states.
         """
         theirs, ours = self.table.tested_of(self.row).at(record.test.shot), _tested(record)
-        said = [RECALLED] if self.number.status != "verified" else []
+        said = [self.number.doubt] if self.number.doubt else []
         said += [self.row.by or "not of the authors of the method"] if self.number.kind != "original" else []
         said += [_WORDS[name](of) for name, of in theirs.items() if of is not None and of != ours[name]]
         unstated = [words for name, words in _MUST_BE_STATED.items() if theirs[name] is None]
@@ -153,13 +153,13 @@ def models_with_targets() -> frozenset[str]:
 def verdict(gap: float, half_width: float, paper: Published) -> Verdict:
     """``matches`` where the gap lies within the root of the sum of both squared 95 % half widths, all in points.
 
-    Nothing is claimed against a number that was not read in a document or is not comparable, nor where the paper prints
-    no 95 % interval.
+    Nothing is claimed against a number that was read in no document or is not comparable, nor where the paper prints no
+    95 % interval.
     """
-    if paper.status != "verified":
+    if paper.status == "recalled":
         return "number not checked"
     if paper.difference:
-        return "another protocol"
+        return "not comparable"
     if paper.ci95 is None:
         return "no 95 % interval published"
     if abs(gap) <= math.hypot(half_width, paper.ci95):

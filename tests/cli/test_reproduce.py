@@ -71,7 +71,7 @@ def test_a_table_is_printed_with_gap_verdict_status_differences_and_what_is_miss
     assert "Differences of protocol:\n- " in out
     assert "7 cells of ours are missing" in out
     assert "\n  fewshot run --model proto --way 20 --shot 5\n" in out
-    assert "from memory" in fewshot("reproduce", "fort2017").out
+    assert "recalled" in fewshot("reproduce", "fort2017").out
 
 
 def test_as_json_every_cell_is_there(fewshot: Fewshot) -> None:

@@ -73,7 +73,7 @@ def conditions(number: Published, record: RunRecord) -> dict[str, bool]:
 
 def test_every_number_in_parentheses_is_verified_of_the_paper_itself_and_of_the_same_protocol() -> None:
     shown = list(in_parentheses())
-    assert len(shown) > 5
+    assert len(shown) >= 5
     for images, queries, model, cell, ours, theirs in shown:
         protocol = f"{images}/{cell.replace('-way ', 'w').replace('-shot', 's')}/{queries}"
         rows = [row for row in ranked_rows(committed()) if f"{100 * row.entry.interval.mean:.2f}" == ours]
@@ -149,7 +149,7 @@ def test_every_other_published_number_stands_in_a_column_that_names_the_differen
                 "trained": {"model_options": {"batch_norm": "released", "queries_at_once": 3}},
             },
             "relation",
-            "",
+            "read in a later document",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_what_differs_is_said(changes: dict[str, Any], model: str, difference: s
 
 def test_nothing_is_called_reached_by_a_number_from_memory_or_of_another_protocol() -> None:
     words = {cost.reached.partition(",")[0] for cost in costs(committed())}
-    assert {"yes", "number not checked", "another protocol"} <= words
+    assert {"yes", "number not checked", "not comparable"} <= words
     for cost in costs(committed()):
         if cost.reached.startswith(("yes", "within", "no,")):
             assert cost.published is not None
@@ -181,7 +181,7 @@ def test_no_verdict_in_color_rests_on_a_number_from_memory() -> None:
 def test_a_verdict_needs_a_number_of_one_protocol_and_an_interval_at_95_percent() -> None:
     paper = next(number for number in published() if number.ci95 is not None and number.status == "verified")
     assert verdict(0.0, 0.1, paper) == "matches"
-    assert verdict(0.0, 0.1, replace(paper, difference="15 queries a class")) == "another protocol"
+    assert verdict(0.0, 0.1, replace(paper, difference="15 queries a class")) == "not comparable"
     assert verdict(0.0, 0.1, replace(paper, interval="std over test batches")) == "no 95 % interval published"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fewshot.experiments.comparison.terms import terms_named
+from fewshot.records.numbers import published
 from fewshot.records.record import RunRecord
 from fewshot.reports.pages.comparison import PAGE
 from omniglot_records import of_omniglot
@@ -30,4 +31,6 @@ def test_rows_are_counted_within_the_terms_and_outside() -> None:
     assert f"Of {counts} (episode seed {TERMS.episode_seed}) and 1 have 3 training seeds or more." in lines
     assert [line for line in lines if line.startswith("| Omniglot | 1,080,000 |")]
     assert "### miniImageNet" not in lines
+    (counted,) = [line for line in lines if line.startswith(f"Of {len(published())} published numbers ")]
+    assert f"and {sum(number.status == 'recalled' for number in published())} are from memory" in counted
     assert PAGE.render([]) == {}

@@ -74,6 +74,12 @@ def test_the_papers_recipe_of_relation_has_its_queries(way: int, shot: int, quer
     assert find_recipe("paper", "omniglot", shot, "relation", way).train_query == queries
 
 
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_papers_recipe_of_gaussian_prototypes_takes_all_drawings_of_a_character(shot: int) -> None:
+    recipe = find_recipe("paper", "omniglot", shot, "gaussian-proto")
+    assert (recipe.train_shot, recipe.train_query) == (1, 19)
+
+
 @pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet", "strokes", "folder"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_names_itself_and_its_source(name: str, dataset: str) -> None:

@@ -153,7 +153,7 @@ def _subtitle(records: Sequence[RunRecord]) -> str:
 
 
 def _footer() -> str:
-    recalled = sum(paper.status != "verified" for paper in published())
+    recalled = sum(paper.status == "recalled" for paper in published())
     return (
         "Made by `fewshot report` from the records in results/runs; nothing is typed. Intervals are 95 % over training "
         "seeds and test episodes together, for these test classes; of a row of one seed over episodes alone, which "

@@ -42,7 +42,7 @@ def verdict(ours: Interval, paper: Published) -> PublishedVerdict:
     word = verdict_on(gap, 100 * ours.half_width, paper)
     sentences = {
         "number not checked": "; the number was recalled from memory and not checked in a document: no verdict",
-        "another protocol": f"; not comparable: {paper.difference}",
+        "not comparable": f"; not comparable: {paper.difference}",
         "no 95 % interval published": "; the paper prints no 95 % interval, so no test is possible",
         "matches": ", within the two intervals",
     }
@@ -53,7 +53,7 @@ def verdict(ours: Interval, paper: Published) -> PublishedVerdict:
 
 def source_of(paper: Published) -> str:
     """Where a published number stands, and how far it was checked."""
-    doubt = "read in a document" if paper.status == "verified" else "recalled from memory, not checked"
+    doubt = paper.doubt or "read in its document"
     beside = f"; not comparable: {paper.difference}" if paper.difference else ""
     return f"{paper.source}, {paper.table}; {doubt}{beside}"
 

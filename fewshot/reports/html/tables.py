@@ -151,14 +151,14 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
                     Value(
                         f"{paper.source}, {paper.table}", note=f"{paper.variant}; {paper.backbone}; {paper.protocol}"
                     ),
-                    Value("checked" if paper.status == "verified" else "from memory", note=source_of(paper)),
+                    Value(paper.doubt or "checked", note=source_of(paper)),
                 )
             )
     if not rows:
         return None
     caption = (
         "Verdicts by the 95 % intervals of both, ours over seeds and test episodes. There is none where the paper "
-        "prints no such interval, where its number is of another protocol, or was recalled and not checked."
+        "prints no such interval, where its number is not comparable, or was recalled and not checked."
     )
     headings = _headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
     return SortableTable("Ours beside the published numbers", caption, headings, tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from episodes.datasets.cards import benchmarks
 from episodes.registry import origins
 from fewshot.experiments.comparison.terms import Terms, all_terms
+from fewshot.records.numbers import published
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell, is_ranked
 from fewshot.reports.pages.base import Content, Page
@@ -75,6 +77,7 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
         num_final=sum(entry.first.episode_seed == terms.episode_seed for entry in trained),
         num_seeded=sum(len(entry.seeds) >= ENOUGH_SEEDS for entry in trained),
         enough=ENOUGH_SEEDS,
+        statuses=Counter(number.status for number in published()),
     )
     return {"comparison.md": text}
 

@@ -39,7 +39,7 @@ class RecipeCost:
         if self.published is None:
             return ""
         gap = 100 * self.row.interval.mean - self.published.accuracy
-        if (word := verdict(gap, 0, self.published)) in ("number not checked", "another protocol"):
+        if (word := verdict(gap, 0, self.published)) in ("number not checked", "not comparable"):
             return f"{word}, {gap:+.2f}"
         if gap >= 0:
             return f"yes, {gap:+.2f}"
