@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,32 @@ COMMITTED = Path(__file__).parents[2] / "results" / "runs"
 BATCHES = {"name": "fast", "train_episodes": 2000, "batch_size": 256}
 EPISODES = {"name": "fast", "train_episodes": 3000, "train_way": 60, "train_shot": 1, "train_query": 5}
 NOTHING = {"name": "none", "train_episodes": 0}
+TERMS = "comparison@v1"
 NUM_EPISODES = 200
 
 
 def record_of(model: str, recipe: dict[str, Any], rate: float, readout: str = "", **changes: Any) -> RunRecord:
     """A record of 75 queries an episode, right at ``rate``; the episodes are as hard for one model as for another."""
-    base = next(r for r in read_records([COMMITTED]) if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
     hard = np.random.default_rng(0).random((NUM_EPISODES, 75))
     counts = (hard < rate).sum(1).astype(np.uint16)
     values = {
         "model": model,
-        "trained": {"recipe": StoredRecipe(source="a test", **recipe), "encoder": "conv4", "model_options": {}},
+        "trained": {
+            "recipe": StoredRecipe(source="a test", **recipe),
+            "encoder": "conv4",
+            "model_options": {},
+            "terms": changes.pop("terms", ""),
+        },
         "counts": counts,
         "num_queries": 75,
         "readout": readout,
     }
-    return changed(base, **(values | changes))
+    return changed(base(), **(values | changes))
+
+
+@cache
+def base() -> RunRecord:
+    return next(r for r in read_records([COMMITTED]) if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
 
 
 @pytest.fixture
@@ -91,14 +102,50 @@ def test_the_verdict_pairs_the_best_of_each_side_and_its_sign_is_episodic_minus_
     assert (of_all.episodic.entry.first.model, of_all.baseline.entry.first.readout) == ("proto", "cosine")
     assert of_all.difference.mean == pytest.approx(records[0].accuracy - records[3].accuracy)
     assert fixed.difference.mean == pytest.approx(records[0].accuracy - records[4].accuracy)
-    assert of_all.words(0.01) == "episodic training does not pay"
-    assert fixed.words(0.01) == "episodic training pays"
-    assert fixed.words(0.2) == "not separable"
+    assert of_all.words(0.01) == fixed.words(0.2) == "one seed each, not of the same terms: no finding"
 
 
-def test_the_page_counts_its_verdicts_and_shows_every_readout(records: Sequence[RunRecord]) -> None:
+def of_seeds(count: int, terms: str) -> list[RunRecord]:
+    """proto far above softmax, trainings of one rate and different seeds."""
+    made = (("proto", EPISODES, 0.95), ("softmax", BATCHES, 0.9))
+    return [record_of(*row, seed=seed, terms=terms) for seed in range(count) for row in made]
+
+
+@pytest.mark.parametrize(
+    ("count", "terms", "words"),
+    [
+        (3, TERMS, "episodic training pays"),
+        (2, TERMS, "2 seeds each: no finding"),
+        (1, TERMS, "one seed each: no finding"),
+        (3, "", "not of the same terms: no finding"),
+    ],
+)
+def test_episodic_training_pays_only_where_several_seeds_on_the_same_terms_say_so(
+    count: int, terms: str, words: str
+) -> None:
+    records = of_seeds(count, terms)
+    (group,) = comparable(records)
+    (verdict,) = verdicts(group)
+    assert verdict.words(0.01) == words
+    (row,) = rows_under(str(PAGE.render(records)["training-styles.md"]), "### The verdict")
+    assert row[-1] == (f"**{words}**" if words == "episodic training pays" else words)
+
+
+def test_where_the_seeds_agree_and_the_episodes_do_not_there_is_no_claim() -> None:
+    (verdict,) = verdicts(comparable(of_seeds(3, TERMS))[0])
+    assert verdict.words(0.2) == "not separable"
+
+
+def test_the_page_counts_its_findings_alone_and_shows_every_readout(records: Sequence[RunRecord]) -> None:
     text = str(PAGE.render(records)["training-styles.md"])
-    assert "Of 2 comparisons episodic training is surely ahead in 1, surely behind in 1." in text
+    assert "None of these 2 comparisons is a finding: that takes 3 training seeds or more of both rows" in text
+    assert "It gains most" not in text
+    found = str(PAGE.render(of_seeds(3, TERMS))["training-styles.md"])
+    counted = (
+        "Of 1 comparisons 1 are of 3 seeds or more on the same terms; in these episodic training is surely ahead in 1"
+    )
+    assert f"{counted}, surely behind in 0." in found
+    assert "It gains most at 5-way 1-shot (" in found
     matrix = rows_under(text, "#### 5-way 1-shot")
     assert [row[0] for row in matrix] == ["softmax", "proto", "relation", "nt-xent", "untrained conv4"]
     assert [bool(cell) for cell in matrix[0][2:]] == [True, True, True], "own, cosine, simpleshot"

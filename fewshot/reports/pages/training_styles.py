@@ -11,6 +11,7 @@ import pandas as pd
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.pages.comparison import ENOUGH_SEEDS
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
@@ -48,8 +49,18 @@ class Verdict:
         """Model and read-out of the baseline."""
         return _name(self.baseline)
 
+    @property
+    def why_no_finding(self) -> str:
+        """What is missing for a finding: several seeds of both, and the same terms; empty where nothing is."""
+        entries = (self.episodic.entry, self.baseline.entry)
+        seeds, terms = min(len(entry.seeds) for entry in entries), {entry.first.trained.terms for entry in entries}
+        missing = [] if seeds >= ENOUGH_SEEDS else ["one seed each" if seeds == 1 else f"{seeds} seeds each"]
+        return ", ".join(missing + (["not of the same terms"] if len(terms) > 1 or "" in terms else []))
+
     def words(self, p: float) -> str:
         """What the difference says at the Holm-corrected ``p``."""
+        if self.why_no_finding:
+            return f"{self.why_no_finding}: no finding"
         if p >= 0.05:
             return "not separable"
         return "episodic training pays" if self.difference.mean > 0 else "episodic training does not pay"
@@ -116,17 +127,22 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     pixels, queries, episodes, seed = settings(group[0])
     found = [*verdicts(group), *verdicts(group, _FIXED)]
     corrected = [float(p) for p in holm([verdict.difference.p for verdict in found])]
-    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if p < 0.05]
+    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if _is_sure(verdict, p)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
         "title": f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})",
         "verdicts": _verdict_table(found, corrected),
         "num_verdicts": len(found),
+        "num_findings": sum(not verdict.why_no_finding for verdict in found),
         "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
         "behind": [verdict for verdict in sure if verdict.difference.mean < 0],
         "costs": _cost_table(group),
         "readouts": {_head(column): _readout_table(_cell(group, column)) for column in COLUMNS},
     }
+
+
+def _is_sure(verdict: Verdict, p: float) -> bool:
+    return p < 0.05 and not verdict.why_no_finding
 
 
 def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.DataFrame:
@@ -136,7 +152,7 @@ def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.D
             "best episodic network": f"{_name(verdict.episodic)} {_percent(verdict.episodic)}",
             "best baseline with labels": f"{_name(verdict.baseline)} {_percent(verdict.baseline)}",
             "difference": verdict.difference.percent(),
-            "verdict": (Bold if p < 0.05 else str)(verdict.words(p)),
+            "verdict": (Bold if _is_sure(verdict, p) else str)(verdict.words(p)),
         }
         for verdict, p in zip(found, corrected, strict=True)
     )
@@ -239,7 +255,8 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     groups = comparable(records)
     if not groups:
         return {}
-    text = render("training-styles.md", groups=[_group_of_page(group) for group in groups], fixed=_FIXED)
+    pages = [_group_of_page(group) for group in groups]
+    text = render("training-styles.md", groups=pages, fixed=_FIXED, enough=ENOUGH_SEEDS)
     return {"training-styles.md": text, "training-styles.svg": lambda: draw(groups[0])}
 
 
