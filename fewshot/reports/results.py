@@ -11,6 +11,7 @@ from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from fewshot.reports.leaderboard import front
+from fewshot.reports.pages.ablation import PAGE as ABLATION
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.comparison import PAGE as COMPARISON
 from fewshot.reports.pages.corruption import PAGE as CORRUPTION
@@ -19,7 +20,7 @@ from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
 from fewshot.reports.pages.training_styles import PAGE as TRAINING_STYLES
 from fewshot.reports.rendering import render
 
-PAGES = (LEADERBOARD, COMPARISON, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
+PAGES = (LEADERBOARD, COMPARISON, ABLATION, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
 START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
 
 

@@ -19,6 +19,13 @@ from fewshot.reports.rendering import render, table_of
 ENOUGH_SEEDS = 3
 
 
+def why_no_finding(first: Entry, second: Entry) -> str:
+    """What two rows lack for a difference to be a finding: several seeds, the same terms; empty where it is nothing."""
+    seeds, terms = min(len(first.seeds), len(second.seeds)), {entry.first.trained.terms for entry in (first, second)}
+    lacking = [] if seeds >= ENOUGH_SEEDS else ["one seed each" if seeds == 1 else f"{seeds} seeds each"]
+    return ", ".join(lacking + (["not of the same terms"] if len(terms) > 1 or "" in terms else []))
+
+
 def standing(entries: Sequence[Entry], dataset_id: str, terms: Terms) -> pd.DataFrame:
     """A row for each of our methods that is trained: its rows in the tables of these images, on the terms and not."""
     from fewshot.models.methods import METHODS

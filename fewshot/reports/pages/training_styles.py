@@ -11,7 +11,7 @@ import pandas as pd
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.reports.pages.base import Content, Page
-from fewshot.reports.pages.comparison import ENOUGH_SEEDS
+from fewshot.reports.pages.comparison import ENOUGH_SEEDS, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
@@ -51,11 +51,8 @@ class Verdict:
 
     @property
     def why_no_finding(self) -> str:
-        """What is missing for a finding: several seeds of both, and the same terms; empty where nothing is."""
-        entries = (self.episodic.entry, self.baseline.entry)
-        seeds, terms = min(len(entry.seeds) for entry in entries), {entry.first.trained.terms for entry in entries}
-        missing = [] if seeds >= ENOUGH_SEEDS else ["one seed each" if seeds == 1 else f"{seeds} seeds each"]
-        return ", ".join(missing + (["not of the same terms"] if len(terms) > 1 or "" in terms else []))
+        """What both rows lack for a finding; empty where it is nothing."""
+        return why_no_finding(self.episodic.entry, self.baseline.entry)
 
     def words(self, p: float) -> str:
         """What the difference says at the Holm-corrected ``p``."""

@@ -1,0 +1,117 @@
+"""results/ablation.md: what each part of a recipe brings, from rows that differ in that part and in nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from fewshot.records.record import RunRecord
+from fewshot.records.rows import Entry, cell_of, entries_by_cell, is_ranked
+from fewshot.records.schema import StoredRecipe
+from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.pages.comparison import why_no_finding
+from fewshot.reports.rendering import Bold, render, table_of
+from fewshot.statistics.paired import PairedDifference, holm, paired_difference
+from fewshot.training.optimizers import MUON
+
+
+@dataclass(frozen=True)
+class Part:
+    """``fields`` of a recipe that differ, and how much of the part a recipe has; None: it has something else there."""
+
+    fields: frozenset[str]
+    degree: Callable[[StoredRecipe], int | None]
+
+
+PARTS: Mapping[str, Part] = {
+    "support rotation": Part(frozenset({"support_rotation"}), lambda recipe: int(bool(recipe.support_rotation))),
+    "Muon": Part(frozenset({"optimizer", "weight_decay"}), lambda recipe: int(recipe.optimizer == MUON)),
+    "flips": Part(frozenset({"augment"}), lambda recipe: {None: 0, "flip": 1}.get(recipe.augment)),
+    "more classes in an episode": Part(  # within one budget of images
+        frozenset({"train_way", "train_episodes", "warmup", "validate_every"}), lambda recipe: recipe.train_way
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows on the same episodes, of which the first has more of one part."""
+
+    part: str
+    first: Entry
+    second: Entry
+    difference: PairedDifference
+
+    def words(self, p: float) -> str:
+        """What the difference says at the Holm-corrected ``p``."""
+        if why := why_no_finding(self.first, self.second):
+            return f"{why}: no finding"
+        if p >= 0.05:
+            return "not separable"
+        return "helps" if self.difference.mean > 0 else "does harm"
+
+
+def part_between(first: StoredRecipe, second: StoredRecipe) -> str | None:
+    """The part that the first recipe has more of, where all else is alike; None where it is not, or has less."""
+    one, other = (msgspec.structs.asdict(recipe) for recipe in (first, second))
+    differing = {name for name in one if one[name] != other[name]}
+    for name, part in PARTS.items():
+        more, less = part.degree(first), part.degree(second)
+        if differing <= part.fields and more is not None and less is not None and more > less:
+            return name
+    return None
+
+
+def pairs(entries: Sequence[Entry]) -> list[Pair]:
+    """All pairs of the rows of one cell, by method and part."""
+    rows = [entry.by_seed for entry in entries]  # all of them say how far seeds move a row
+    found = []
+    for first, second in permutations(range(len(entries)), 2):
+        one, other = entries[first], entries[second]
+        part = part_between(one.first.trained.recipe, other.first.trained.recipe)
+        if part is not None and _alike(one) == _alike(other):
+            found.append(Pair(part, one, other, paired_difference(rows, first, second)))
+    return sorted(found, key=lambda pair: (pair.first.first.model, [*PARTS].index(pair.part)))
+
+
+def _alike(entry: Entry) -> tuple[Any, ...]:
+    """What is the same in both rows of a pair, besides the recipe."""
+    trained = entry.first.trained
+    of_model = trained.model, trained.model_options, trained.encoder, trained.encoder_options
+    return *of_model, trained.trained_as, trained.init, trained.pretrained, trained.terms
+
+
+def _table(found: Sequence[Pair]) -> pd.DataFrame:
+    corrected = holm([pair.difference.p for pair in found])
+    rows = []
+    for pair, p in zip(found, map(float, corrected), strict=True):
+        sure = p < 0.05 and not why_no_finding(pair.first, pair.second)
+        row = {"method": pair.first.first.model, "part": pair.part}
+        row |= {"with it": _percent(pair.first), "without": _percent(pair.second)}
+        rows.append(row | {"difference": pair.difference.percent(), "verdict": (Bold if sure else str)(pair.words(p))})
+    return table_of(rows)
+
+
+def _percent(entry: Entry) -> str:
+    return f"{entry.schedule}: {100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
+
+
+def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
+    """A table for each cell that has pairs; none of the page where no training kept the terms of a comparison."""
+    kept = [record for record in records if is_ranked(record) and record.trained.terms and not record.readout]
+    if not kept:
+        return {}
+    tables = {}
+    for entries in entries_by_cell(kept).values():
+        if found := pairs(entries):
+            of = cell_of(entries[0].first)
+            tables[f"{of.protocol}, {of.num_episodes:,} episodes (episode seed {of.episode_seed})"] = _table(found)
+    return {"ablation.md": render("ablation.md", tables=dict(sorted(tables.items())))}
+
+
+PAGE = Page("ablation", _render)
