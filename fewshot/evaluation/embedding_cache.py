@@ -38,7 +38,8 @@ class Embeddings:
     Both are made when they are first asked for. With a ``folder`` they are kept there, filed under a digest of the
     weights, of the code that embeds, of the pixels, of precision and device: a file that was made by other weights,
     other code or from other images is never found. What was typed in at a prompt, and has no file, is made anew. With
-    ``rows`` (of drawn_rows) only those test images are embedded.
+    ``rows`` (of drawn_rows) only those test images are embedded. ``trained_on`` opens the data set of the training
+    where that is another one.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Embeddings:
         reporter: Reporter,
         folder: Path | None = None,
         rows: Rows | None = None,
+        trained_on: Callable[[], Dataset] | None = None,
     ) -> None:
-        self._method, self._dataset, self._precision, self._rows = method, dataset, precision, rows
+        self._trained_on = trained_on or (lambda: dataset)
+        self._method, self._precision, self._rows = method, precision, rows
         self._reporter, self._folder = reporter, folder
         self._tables: dict[str, Tensor] = {}
         if folder is not None:
@@ -65,12 +68,13 @@ class Embeddings:
         return self._tables[digest]
 
     def train_mean(self) -> Float[Tensor, " *feature"]:
-        """The mean embedding of all training images of the data set."""
+        """The mean embedding of all images of the training's data set that are there to train on."""
         if self._train_mean is None:
-            train_set = self._dataset.load("train", self._reporter.data_progress)
+            dataset = self._trained_on()
+            train_set = dataset.load("train", self._reporter.data_progress)
             if not len(train_set.images):
                 centered = ", ".join(name for name in READOUTS if READOUTS.get(name).needs_train_mean)
-                raise UserError(f"{self._dataset.name} has no training images to center on: leave out {centered}")
+                raise UserError(f"{dataset.name} has no training images to center on: leave out {centered}")
             self._train_mean = self._found("mean", train_set, lambda: self._mean(train_set))
         return self._train_mean
 

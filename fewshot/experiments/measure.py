@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted_share
+from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.registry import origins
 from episodes.sampler import EpisodeSampler
@@ -154,7 +156,8 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
     method, metadata = trained.method, trained.metadata
     refuse_unreadable(metadata["model"], method, plan.readouts)
     rows = drawn_rows(plan.samplers, plan.num_episodes)
-    embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings", rows)
+    trained_on = partial(_dataset_of_training, metadata, plan.dataset, reporter)
+    embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings", rows, trained_on)
 
     def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
         table = None if method.embeds_per_episode else embeddings.table(cell.sampler.image_set)
@@ -177,6 +180,18 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
         record = new_record(known, measured, plan, method.encoder.mean.device, reporter.notes)
         outcomes.append((record, write_record(record, record_path(record, training_name(trained.checkpoint), out))))
     return outcomes
+
+
+def _dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: Reporter) -> Dataset:
+    """The data set on whose training images read-outs center: that of the training, where another one is tested."""
+    name = metadata.get("dataset", tested.name)
+    if name == tested.name:
+        return tested
+    if name == "folder":
+        raise UserError("the model was trained on images of its user's own: no read-out can center on them here")
+    root = None if tested.name == "folder" else tested.root
+    shape = tuple(metadata["image_shape"])
+    return open_dataset(name, root, metadata["class_split"], reporter=reporter, image_shape=shape)
 
 
 def measurements(
