@@ -45,6 +45,12 @@ def real_data_root() -> Path:
 
 
 @pytest.fixture
+def cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded images are kept in a folder of the test's own."""
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def fewshot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Fewshot]:
     """The command line in an empty folder, with few strokes, an empty data folder and no network."""
     from command_line import isolated

@@ -133,19 +133,11 @@ def evaluate(
     correct queries; ``.per_class()``, ``.confusion()``, ``.calibration()`` and ``.to_frame()`` say where it errs.
     Raises EpisodeError where the images do not allow such episodes.
     """
-    from fewshot.evaluation.evaluate import evaluate_images
+    from episodes.sampler import EpisodeSampler
+    from fewshot.evaluation.evaluate import evaluate
 
-    return evaluate_images(
-        method,
-        images,
-        way=way,
-        shot=shot,
-        query=query,
-        unlabeled=unlabeled,
-        distractors=distractors,
-        episodes=episodes,
-        seed=seed,
-    )
+    sampler = EpisodeSampler(images, EpisodeSpec(way, shot, query, unlabeled, distractors), seed)
+    return evaluate(method, sampler, episodes, keep_predictions=True)
 
 
 def evaluate_embeddings(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from episodes.datasets.base import dataset_class
@@ -26,9 +27,9 @@ from fewshot.models.methods import METHODS, Method
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, versions
 
-_CALL = "import json, sys; from {module} import {function}; print(json.dumps({function}(*sys.argv[1:])))"
 _SHORTEST = 1e-3  # seconds that anything repeated is repeated for
 
+R = TypeVar("R")
 Action = Callable[[], object]
 Figure = dict[str, Any]
 
@@ -43,6 +44,9 @@ class Workload:
     test: EpisodeSpec
     image_shape: tuple[int, int, int]
     stand_in: tuple[int, int]  # classes and images per class of the random pixels, where the real ones are absent
+
+    def __str__(self) -> str:
+        return self.name
 
 
 SETTINGS = (
@@ -62,11 +66,6 @@ def about_here() -> dict[str, Any]:
     """Machine, versions, commit, and how many processes want to compute here: other work, if it is asked for first."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
     return {"machine": describe_machine(choose_device()), "versions": versions(), "commit": commit(), "load": load}
-
-
-def setting_named(name: str) -> Workload:
-    """The setting of that name."""
-    return next(setting for setting in SETTINGS if setting.name == name)
 
 
 def fresh_method(name: str, image_shape: tuple[int, int, int], num_classes: int = 1) -> Method:
@@ -95,18 +94,18 @@ def best_seconds(action: Action, budget: float) -> float:
     return float(min(timer.blocked_autorange(min_run_time=max(budget, _SHORTEST)).times))
 
 
-def in_a_process(place_and_name: str, *words: str) -> Any:
-    """What ``package.module:function`` returns for these words, called in a fresh process.
+def in_a_process(function: Callable[..., R], *given: Any) -> R:
+    """What a function returns, called in a fresh process.
 
     So nothing that was imported, allocated or set here changes what is measured there.
     """
-    module, _, function = place_and_name.partition(":")
-    code = _CALL.format(module=module, function=function)
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"measuring {' '.join((place_and_name, *words))} failed: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    spawn, ends_on_ctrl_c = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(1, spawn, initializer=signal.signal, initargs=ends_on_ctrl_c) as pool:
+        try:
+            return pool.submit(function, *given).result()
+        except Exception as error:
+            words = " ".join(map(str, given))
+            raise UserError(f"measuring {function.__name__} {words} failed: {type(error).__name__}: {error}") from error
 
 
 def image_set(setting: Workload, root: Path | None, split: Split) -> tuple[ImageSet, str]:
@@ -116,6 +115,10 @@ def image_set(setting: Workload, root: Path | None, split: Split) -> tuple[Image
         return dataset.load(split, Reporter().data_progress), "real images"
     classes, per_class = setting.stand_in
     pixels = np.random.default_rng(0).integers(0, 256, (classes * per_class, *setting.image_shape), np.uint8)
-    starts = np.arange(classes + 1, dtype=np.int64) * per_class
-    names = tuple(map(str, range(classes)))
-    return ImageSet(torch.from_numpy(pixels), starts, names, setting.dataset, split), "random pixels"
+    return in_equal_classes(torch.from_numpy(pixels), classes, split, setting.dataset), "random pixels"
+
+
+def in_equal_classes(images: Tensor, num_classes: int, split: Split, name: str = "bench") -> ImageSet:
+    """Images as classes of equal size; what does not divide is left out."""
+    starts = np.arange(num_classes + 1, dtype=np.int64) * (len(images) // num_classes)
+    return ImageSet(images[: starts[-1]], starts, ("",) * num_classes, name, split)

@@ -26,10 +26,17 @@ from episodes.files import data_root
 from episodes.images.mapped_files import machine_memory, map_images
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
-from episodes.types import ImageSet
-from fewshot.bench.basics import Figure, about_here, figure, fresh_method, in_a_process, precision_here
+from fewshot.bench.basics import (
+    Figure,
+    about_here,
+    figure,
+    fresh_method,
+    in_a_process,
+    in_equal_classes,
+    precision_here,
+)
 from fewshot.bench.loop import no_look
-from fewshot.models.hardware import keep_freed_memory, peak_megabytes
+from fewshot.models.hardware import keep_freed_memory, peak_megabytes, status_megabytes
 from fewshot.progress import Reporter
 from fewshot.training.loop import Progress, train
 from fewshot.training.recipes import find_recipe
@@ -55,8 +62,7 @@ def measure_large_file(root: Path | None, reporter: Reporter, gigabytes: float, 
         for count in (small, num_images):
             size = count * _IMAGE_BYTES / 1e9
             reporter.say(f"training {steps} episodes from {size:.2f} GB ...")
-            words = str(path), str(count), str(steps)
-            found.append(in_a_process("fewshot.bench.large_file:train_from", *words) | {"file_gb": size})
+            found.append(in_a_process(train_from, path, count, steps) | {"file_gb": size})
     content = about | {
         "memory_gb": machine_memory() / 1e9,
         "setting": "proto, conv4, 60-way 1-shot 5-query, 28x28",
@@ -100,13 +106,11 @@ def large_file(root: Path, num_images: int, reporter: Reporter) -> Iterator[Path
         yield path
 
 
-def train_from(path: str, num_images: str, steps: str) -> dict[str, float]:
+def train_from(path: Path, num_images: int, steps: int) -> dict[str, float]:
     """Median milliseconds of a training step on the first images of a file, and megabytes that the process holds."""
     keep_freed_memory()
-    starts = np.arange(0, int(num_images) + 1, _PER_CLASS, dtype=np.int64)
-    images = map_images(Path(path))[: int(num_images)]
-    train_set = ImageSet(images, starts, ("",) * (len(starts) - 1), "large", "train")
-    recipe = replace(find_recipe("fast", "omniglot", 1), train_episodes=int(steps), validate_every=int(steps) + 1)
+    train_set = in_equal_classes(map_images(path)[:num_images], num_images // _PER_CLASS, "train")
+    recipe = replace(find_recipe("fast", "omniglot", 1), train_episodes=steps, validate_every=steps + 1)
     method = fresh_method("proto", (1, 28, 28))
     seconds, own, last = [], 0.0, time.perf_counter()
 
@@ -123,9 +127,4 @@ def train_from(path: str, num_images: str, steps: str) -> dict[str, float]:
 
 def own_megabytes() -> float:
     """What this process holds of memory, without the pages of files; where the system does not say, with them."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("RssAnon"):
-                return int(line.split()[1]) / 1024
-    return peak_megabytes()
+    return status_megabytes("RssAnon") or peak_megabytes()

@@ -24,7 +24,7 @@ from torch.nn import functional
 from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
-from episodes.types import ImageSet
+from episodes.types import ImageSet, Split
 from fewshot.bench.basics import (
     SETTINGS,
     Action,
@@ -37,7 +37,6 @@ from fewshot.bench.basics import (
     in_a_process,
     precision_here,
     seconds,
-    setting_named,
 )
 from fewshot.evaluation.evaluate import embed_all, score_episodes
 from fewshot.models import learn2learn_adapter
@@ -53,6 +52,7 @@ _LEARNING_RATE = 1e-3
 _ENDLESS = 10**9  # tasks of a loader that is never read to its end
 _QUICK, _FULL = (1, 1.0), (3, 4.0)  # rounds, and seconds for the step, the test and the embedding in each
 _EMBEDDED, _AT_ONCE = 1024, 256  # images whose embedding is timed; how many plain networks take at a time
+_PARTS: tuple[Split, Split] = ("train", "test")
 _TIMES = ("step_ms", "test_s", "embedding_ms")
 
 Following = Callable[[], tuple[Tensor, Tensor]]
@@ -74,12 +74,12 @@ def measure_contenders(root: Path | None, reporter: Reporter, *, quick: bool = F
     """Every contender's times in every setting: the best of the rounds, in which all take turns."""
     present = [name for name, contender in CONTENDERS.items() if not _left_out(name, contender.why_not(), reporter)]
     rounds, budget = _QUICK if quick else _FULL
-    turns = [(setting.name, name) for setting in SETTINGS for _ in range(rounds) for name in present]
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    turns = [(setting, name) for setting in SETTINGS for _ in range(rounds) for name in present]
+    best: dict[tuple[Workload, str], dict[str, Any]] = {}
     for number, turn in enumerate(turns):
         setting, name = turn
-        reporter.say(f"  {setting}: {CONTENDERS[name].title} ({number + 1} of {len(turns)})")
-        found = in_a_process("fewshot.bench.libraries:measure", name, setting, str(data_root(root)), str(budget))
+        reporter.say(f"  {setting.name}: {CONTENDERS[name].title} ({number + 1} of {len(turns)})")
+        found = in_a_process(measure, name, setting, data_root(root), budget)
         before = best.get(turn, found)
         best[turn] = found | {key: min(found[key], before[key]) for key in _TIMES}
     return [*best.values()]
@@ -91,21 +91,21 @@ def _left_out(name: str, reason: str, reporter: Reporter) -> bool:
     return bool(reason)
 
 
-def measure(name: str, setting_name: str, root: str, budget: str) -> dict[str, Any]:
+def measure(name: str, setting: Workload, root: Path, budget: float) -> dict[str, Any]:
     """Milliseconds of a step and to embed 1,024 images, seconds of 10,000 test episodes; ``budget`` seconds on each."""
-    contender, setting = CONTENDERS[name], setting_named(setting_name)
-    (train_set, pixels), (test_set, _) = (image_set(setting, Path(root), part) for part in ("train", "test"))
+    contender = CONTENDERS[name]
+    (train_set, pixels), (test_set, _) = (image_set(setting, root, part) for part in _PARTS)
     looked_at = test_set.images[:_EMBEDDED]
     embed: Action
     if contender.opponent is None:
         keep_freed_memory()  # part of what we do; the others keep the allocator as they find it
-        step = best_seconds(our_step(setting, train_set), float(budget))
+        step = best_seconds(our_step(setting, train_set), budget)
         embed = partial(embed_all, fresh_method("proto", test_set.image_shape), looked_at, precision_here())
         test = _our_test(setting, test_set)
     else:
-        step = best_seconds(stepping(*contender.opponent(setting, train_set, setting.train)), float(budget))
+        step = best_seconds(stepping(*contender.opponent(setting, train_set, setting.train)), budget)
         network, following = contender.opponent(setting, test_set, setting.test)
-        test = TEST_EPISODES * best_seconds(scoring(network, following), float(budget))
+        test = TEST_EPISODES * best_seconds(scoring(network, following), budget)
         embed = _embedding(getattr(network, "backbone", network), looked_at)
     return {
         "name": name,
@@ -113,10 +113,10 @@ def measure(name: str, setting_name: str, root: str, budget: str) -> dict[str, A
         "version": metadata.version(name if name in ("easyfsl", "learn2learn") else "torch"),
         "training": contender.training,
         "testing": contender.testing,
-        "setting": setting_name,
+        "setting": setting.name,
         "step_ms": 1000 * step,
         "test_s": test,
-        "embedding_ms": 1000 * best_seconds(embed, float(budget)),
+        "embedding_ms": 1000 * best_seconds(embed, budget),
         "pixels": pixels,
     }
 
@@ -211,20 +211,15 @@ def _plain(
     return network, following
 
 
-class _InMemory(torch.utils.data.Dataset[tuple[Tensor, int]]):
+class _InMemory(learn2learn_adapter.LabeledImages):
     """What easyfsl's sampler and PyTorch's loader ask of a data set; the images wait as numbers from 0 to 1."""
 
     def __init__(self, images: ImageSet) -> None:
-        self.images, self.labels = images.images.float() / 255, images.class_ids.tolist()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self.images[row], self.labels[row]
+        super().__init__(images)
+        self.images = self.images.float() / 255
 
     def get_labels(self) -> list[int]:
-        return self.labels
+        return self.class_ids
 
 
 def _takes_a_data_source(sampler: object, data_source: object = None) -> None:

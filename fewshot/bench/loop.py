@@ -22,6 +22,7 @@ from fewshot.bench.basics import (
     SETTINGS,
     Action,
     Figure,
+    Workload,
     best_seconds,
     figure,
     fresh_method,
@@ -29,7 +30,6 @@ from fewshot.bench.basics import (
     in_a_process,
     precision_here,
     seconds,
-    setting_named,
 )
 from fewshot.evaluation.evaluate import embed_all
 from fewshot.models.batches import episode_images
@@ -45,7 +45,7 @@ from fewshot.training.step import train_step
 
 _DRAWN = 32  # episodes that the bare step takes in turn
 _EMBEDDED = 1024  # images of the embedding that is looked into
-_QUICK, _FULL = ("1", "1"), ("12", "3")  # seconds for the bare step and for the loop, and rounds
+_QUICK, _FULL = (1.0, 1), (12.0, 3)  # seconds for the bare step and for the loop, and rounds
 _KINDS = {  # words in the names of PyTorch's operations -> what a reader calls it; the first that fits
     "convolution": ("conv",),
     "matrix products": ("::mm", "::addmm", "::bmm"),  # the first block, Winograd's convolution, Muon
@@ -89,15 +89,14 @@ def measure_loops(root: Path | None, reporter: Reporter, *, quick: bool = False)
     for setting in SETTINGS:
         reporter.say(f"  {setting.name}: the training loop against its bare step, and where the time goes")
         budget, rounds = _QUICK if quick else _FULL
-        found.append(in_a_process("fewshot.bench.loop:measure_one", setting.name, str(data_root(root)), budget, rounds))
+        found.append(in_a_process(measure_one, setting, data_root(root), budget, rounds))
     return found
 
 
-def measure_one(setting_name: str, root: str, budget: str, rounds: str) -> dict[str, Any]:
+def measure_one(setting: Workload, root: Path, budget: float, rounds: int) -> dict[str, Any]:
     """Figures of one setting; bare steps and the loop take turns, ``budget`` seconds each, ``rounds`` times."""
     keep_freed_memory()
-    setting, precision = setting_named(setting_name), precision_here()
-    train_set, pixels = image_set(setting, Path(root), "train")
+    precision, (train_set, pixels) = precision_here(), image_set(setting, root, "train")
     method = fresh_method("proto", train_set.image_shape)
     work, episodes = convolution_work(method.encoder), EpisodeSampler(train_set, setting.train, seed=0)
     recipe = find_recipe("fast", setting.dataset, setting.train.shot)
@@ -116,23 +115,23 @@ def measure_one(setting_name: str, root: str, budget: str, rounds: str) -> dict[
             episode_images(images, episode)
 
     method.train()
-    steps = max(3, round(float(budget) / best_seconds(bare, 0.0)))
+    steps = max(3, round(budget / best_seconds(bare, 0.0)))
     whole = partial(training_seconds, method, episodes, replace(recipe, train_episodes=steps, turns=None), precision)
     bare_s, loop_s = _in_turns(
-        int(rounds), lambda: seconds(lambda: [bare() for _ in range(steps)]) / steps, lambda: whole() / steps
+        rounds, lambda: seconds(lambda: [bare() for _ in range(steps)]) / steps, lambda: whole() / steps
     )
     method.train()
     training_shares = shares_of_time(lambda: [bare() for _ in range(3)])
-    embedding_s = best_seconds(embed, float(budget)) / len(train_set.images[:_EMBEDDED])
+    embedding_s = best_seconds(embed, budget) / len(train_set.images[:_EMBEDDED])
     per_step = setting.train.num_images
     return {
-        "setting": setting_name,
+        "setting": setting.name,
         "pixels": pixels,
         "precision": precision,
         "bare_ms": 1000 * bare_s,
         "loop_ms": 1000 * loop_s,
         "overhead_percent": 100 * (loop_s / bare_s - 1),
-        "delivery_ms": 1000 * best_seconds(deliver, float(budget) / 4) / _DRAWN,
+        "delivery_ms": 1000 * best_seconds(deliver, budget / 4) / _DRAWN,
         "training_images_per_s": per_step / loop_s,
         "training_gflops": work.training * per_step / loop_s / 1e9,
         "training_shares": training_shares,

@@ -50,8 +50,8 @@ def measure_models(wanted: str, root: Path | None, reporter: Reporter, *, quick:
             reporter.say(f"{name} is left out: {reason}")
             continue
         reporter.test_progress(f"measuring {name}", number, len(names))
-        words = (name, str(data_root(root)), *(("1000", "3") if quick else ("10000", str(_STEPS))))
-        figures += in_a_process("fewshot.bench.methods:measure_one", *words)
+        episodes, steps = (1000, 3) if quick else (10_000, _STEPS)
+        figures += in_a_process(measure_one, name, data_root(root), episodes, steps)
     reporter.test_progress("measuring", len(names), len(names))
     return about | {"measurements": figures, "of_models": wanted}
 
@@ -63,26 +63,26 @@ def _why_not(method_class: type[Method]) -> str:
     return "it learns anew in every episode, and 10,000 take hours" if method_class.adapts else ""
 
 
-def measure_one(name: str, root: str, num_episodes: str, steps: str) -> list[Figure]:
+def measure_one(name: str, root: Path, num_episodes: int, steps: int) -> list[Figure]:
     """The figures of one method as plain data. Its weights are those it begins with: speed is the same."""
     keep_freed_memory()
-    test_set, pixels = image_set(SETTINGS[0], Path(root), "test")
+    test_set, pixels = image_set(SETTINGS[0], root, "test")
     precision, method = precision_here(), fresh_method(name, test_set.image_shape)
     method.trained = True
     tables: list[torch.Tensor] = []
     embedding = seconds(lambda: tables.append(embed_all(method, test_set.images, precision)))
     score = partial(_score, method, tables[0], test_set, precision)
-    scoring, of_more = score(_FEW, int(num_episodes)), score(_MORE, int(num_episodes))
+    scoring, of_more = score(_FEW, num_episodes), score(_MORE, num_episodes)
     score(_MANY, 256)
     peak = peak_megabytes() / 2**10
-    rest, count = f"{pixels}, {choose_device().type} {precision}", f"{int(num_episodes):,} episodes"
+    rest, count = f"{pixels}, {choose_device().type} {precision}", f"{num_episodes:,} episodes"
     few, more = (f"embedding {embedding:.1f} s + scoring {spent:.1f} s, {rest}" for spent in (scoring, of_more))
     trained = METHODS.get(name).trains_on != "nothing"
     return [
         figure(f"{name}: {count} 5w1s15q", embedding + scoring, "s", few),
         figure(f"{name}: {count} 20w1s15q", embedding + of_more, "s", more),
         figure(f"{name}: peak memory at 20w5s15q", peak, "GB", "resident, of the whole process"),
-        *([_training_step(name, Path(root), int(steps), precision)] if trained else []),
+        *([_training_step(name, root, steps, precision)] if trained else []),
     ]
 
 

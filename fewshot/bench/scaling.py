@@ -20,8 +20,7 @@ import torch
 from episodes.files import data_root
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
-from episodes.types import ImageSet
-from fewshot.bench.basics import Figure, about_here, figure, fresh_method, in_a_process, seconds
+from fewshot.bench.basics import Figure, about_here, figure, fresh_method, in_a_process, in_equal_classes, seconds
 from fewshot.evaluation.evaluate import score_episodes
 from fewshot.models.batches import episode_images
 from fewshot.models.hardware import keep_freed_memory, peak_megabytes
@@ -113,7 +112,7 @@ def measure_scaling(root: Path | None, reporter: Reporter, sizes: Sizes | None =
     scoring = []
     for way, shot, episodes in sizes.scored:
         reporter.say(f"memory of scoring {episodes:,} episodes, {way}-way {shot}-shot ...")
-        scoring.append(in_a_process("fewshot.bench.scaling:scoring_memory", str(way), str(shot), str(episodes)))
+        scoring.append(in_a_process(scoring_memory, way, shot, episodes))
     flat = {axis: _spread([point for point in points if point.axis == axis]) for axis in FLAT_AXES}
     content = about | {
         "image_shape": list(IMAGE_SHAPE),
@@ -168,16 +167,9 @@ def image_file(root: Path, num_images: int, reporter: Reporter) -> Iterator[torc
         del pixels
 
 
-def image_set(images: torch.Tensor, num_classes: int, num_images: int) -> ImageSet:
-    """The first ``num_images`` as classes of equal size; what does not divide is left out."""
-    starts = np.arange(num_classes + 1, dtype=np.int64) * (num_images // num_classes)
-    names = ("",) * num_classes
-    return ImageSet(images[: starts[-1]], starts, names, "scaling", "train")
-
-
 def measure_point(point: Point, images: torch.Tensor, sizes: Sizes) -> None:
     """Microseconds of drawing an episode and of gathering its images; the better of this and what was found before."""
-    images_here = image_set(images, point.classes, point.images)
+    images_here = in_equal_classes(images[: point.images], point.classes, "train")
     sampler = EpisodeSampler(images_here, point.spec, seed=0)
     sampler.batch(0, _DRAWN)
     fewest = max(1, sizes.blocks * _MIDDLE.way // point.spec.way)  # large episodes need no more repetitions
@@ -200,24 +192,22 @@ def _spread(points: Sequence[Point]) -> float:
     return max(costs) / min(costs)
 
 
-def scoring_memory(way: str, shot: str, episodes: str) -> dict[str, Any]:
+def scoring_memory(way: int, shot: int, episodes: int) -> dict[str, Any]:
     """Megabytes that scoring adds to a process which holds method and table; called in one of its own."""
     keep_freed_memory()
-    num_classes, per_class = max(100, int(way)), 20
+    num_classes, per_class = max(100, way), 20
     table = torch.rand(num_classes * per_class, 64, generator=torch.Generator().manual_seed(0))
-    starts = np.arange(num_classes + 1, dtype=np.int64) * per_class
-    nothing = torch.zeros(len(table), 1, 1, 1, dtype=torch.uint8)
-    test_set = ImageSet(nothing, starts, ("",) * num_classes, "scaling", "test")
+    test_set = in_equal_classes(torch.zeros(len(table), 1, 1, 1, dtype=torch.uint8), num_classes, "test")
     method = fresh_method("proto", (1, 28, 28))
-    sampler = EpisodeSampler(test_set, EpisodeSpec(int(way), int(shot), 15), seed=0)
+    sampler = EpisodeSampler(test_set, EpisodeSpec(way, shot, 15), seed=0)
     score_episodes(method, table, sampler, 2)
     before = peak_megabytes()
-    spent = seconds(lambda: score_episodes(method, table, sampler, int(episodes)))
+    spent = seconds(lambda: score_episodes(method, table, sampler, episodes))
     after = peak_megabytes()
     return {
-        "way": int(way),
-        "shot": int(shot),
-        "episodes": int(episodes),
+        "way": way,
+        "shot": shot,
+        "episodes": episodes,
         "seconds": spent,
         "process_mb": after,
         "added_mb": after - before,

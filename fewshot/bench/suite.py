@@ -22,7 +22,6 @@ from fewshot.bench.basics import (
     in_a_process,
     precision_here,
     seconds,
-    setting_named,
 )
 from fewshot.bench.libraries import measure_contenders, our_step, ratios
 from fewshot.bench.loop import loop_figures, measure_loops, measure_peak
@@ -69,17 +68,16 @@ def _delivery(setting: Workload, train_set: ImageSet, pixels: str, budget: float
     return figure(f"{setting.name}: delivery against learn2learn", theirs_s / ours_s, "times faster", what)
 
 
-def first_step(setting_name: str, root: str) -> None:
+def first_step(setting: Workload, root: Path) -> None:
     """Load a data set and take one training step: what a fresh process is timed with."""
-    setting = setting_named(setting_name)
-    our_step(setting, image_set(setting, Path(root), "train")[0])()
+    our_step(setting, image_set(setting, root, "train")[0])()
 
 
 def _start_up(root: Path, repeats: int) -> list[Figure]:
     """Wall time of a fresh process from its start to the end of its first training step, the array cache being warm."""
     found = []
     for setting in SETTINGS:
-        start = partial(in_a_process, "fewshot.bench.suite:first_step", setting.name, str(root))
+        start = partial(in_a_process, first_step, setting, root)
         what = f"a fresh process until its first training step is done, best of {repeats}"
         shortest = min(seconds(start) for _ in range(repeats))
         found.append(figure(f"{setting.dataset}: start to first step", shortest, "s", what))

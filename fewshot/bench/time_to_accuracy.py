@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,61 +23,37 @@ from fewshot.progress import Reporter
 from fewshot.records.published import published_target
 from fewshot.records.record import RunRecord
 
-
-@dataclass(frozen=True)
-class Goal:
-    """What is trained, how often, and what the test accuracy is held against.
-
-    ``target`` is a share of queries; None means the published number of this model and setting.
-    """
-
-    model: str = "proto"
-    dataset: str = "omniglot"
-    way: int = 5
-    shot: int = 1
-    target: float | None = None
-    num_seeds: int = 3
-    recipe: str = "fast"
-    num_episodes: int = 10_000
-
-
 Run = Callable[[Job, Place], tuple[RunRecord, float]]
 
 
 def measure_time_to_accuracy(
-    goal: Goal, root: Path | None, reporter: Reporter, run: Run | None = None
+    config: RunConfig,
+    target: float | None,
+    num_seeds: int,
+    root: Path | None,
+    reporter: Reporter,
+    run: Run | None = None,
 ) -> dict[str, Any]:
-    """Train and test ``goal.num_seeds`` times; every training, their medians, and whether the target is met.
+    """Train and test ``num_seeds`` times; every training, their medians, and whether the target is met.
 
-    Each seed trains the whole recipe, from nothing, in a fresh folder: nothing is stopped early, and the weights are
-    chosen on the validation classes. Raises UserError for a model that there is not, and where there is neither a
-    target nor a published number.
+    ``target`` is a share of queries; None means the published number of this model and setting. Each seed trains the
+    whole recipe, from nothing, in a fresh folder: nothing is stopped early, and the weights are chosen on the
+    validation classes. Raises UserError for a model that there is not, and where there is neither a target nor a
+    published number.
     """
-    METHODS.get(goal.model)  # refused here, not in every process
-    pixels = open_dataset(goal.dataset, root, reporter=reporter).protocol_name
-    target = _published(goal, pixels) if goal.target is None else goal.target
+    METHODS.get(config.model)  # refused here, not in every process
+    pixels = open_dataset(config.dataset, root, reporter=reporter).protocol_name
+    target = _published(config, pixels) if target is None else target
     trainings: list[dict[str, Any]] = []
     about = about_here()
-    for seed in range(goal.num_seeds):
-        reporter.say(f"training {goal.model} on {goal.dataset}, seed {seed} ({seed + 1} of {goal.num_seeds}) ...")
+    for seed in range(num_seeds):
+        reporter.say(f"training {config.model} on {config.dataset}, seed {seed} ({seed + 1} of {num_seeds}) ...")
+        job = Job(f"seed {seed}", replace(config, seed=seed))
         with tempfile.TemporaryDirectory(prefix="fewshot-bench-") as fresh:
-            record, seconds = (run or _run_in_a_process)(_job(goal, seed), Place(Path(fresh), data_root(root)))
+            record, seconds = (run or _run_in_a_process)(job, Place(Path(fresh), data_root(root)))
         trainings.append(_trained(record, seed, seconds))
         reporter.say(f"  {100 * record.accuracy:.2f} % after {record.cost.training_seconds:.1f} s of training")
-    return about | _summary(goal, target, pixels, trainings)
-
-
-def _job(goal: Goal, seed: int) -> Job:
-    config = RunConfig(
-        model=goal.model,
-        dataset=goal.dataset,
-        way=goal.way,
-        shot=goal.shot,
-        recipe=goal.recipe,
-        episodes=goal.num_episodes,
-        seed=seed,
-    )
-    return Job(f"seed {seed}", config)
+    return about | _summary(config, target, pixels, trainings)
 
 
 def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
@@ -93,10 +69,10 @@ def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
     return result[0][0], time.perf_counter() - start
 
 
-def _published(goal: Goal, pixels: str) -> float:
-    published = published_target(goal.model, pixels, goal.way, goal.shot)
+def _published(config: RunConfig, pixels: str) -> float:
+    published = published_target(config.model, pixels, config.way, config.shot)
     if published is None or published.status == "recalled":  # a number from memory is no target
-        where = f"{goal.model} on {goal.dataset} {goal.way}-way {goal.shot}-shot"
+        where = f"{config.model} on {config.dataset} {config.way}-way {config.shot}-shot"
         raise UserError(f"no paper that was read gives a number for {where}: say one, as in --target 98.8")
     return published.accuracy / 100
 
@@ -120,13 +96,13 @@ def _trained(record: RunRecord, seed: int, command_seconds: float) -> dict[str, 
     }
 
 
-def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(config: RunConfig, target: float, pixels: str, trainings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def median(name: str) -> float:
         return float(statistics.median(trained[name] for trained in trainings))
 
     without = statistics.median(trained["training_seconds"] - trained["validation_seconds"] for trained in trainings)
     accuracy, met = median("accuracy"), sum(trained["accuracy"] >= target for trained in trainings)
-    setting = f"{goal.model} {pixels} {goal.way}w{goal.shot}s {goal.recipe}"
+    setting = f"{config.model} {pixels} {config.way}w{config.shot}s {config.recipe}"
     over = f"median of {len(trainings)} seeds" if len(trainings) > 1 else "one seed"
     figures = [
         figure(f"{setting}: training", median("training_seconds"), "s", f"the whole recipe, {over}"),
@@ -136,14 +112,16 @@ def _summary(goal: Goal, target: float, pixels: str, trainings: Sequence[dict[st
             f"{setting}: accuracy",
             100 * accuracy,
             "%",
-            f"{goal.num_episodes:,} test episodes, {over}; target {100 * target:.2f} met by {met} of {len(trainings)}",
+            f"{config.episodes:,} test episodes, {over}; target {100 * target:.2f} met by {met} of {len(trainings)}",
         ),
     ]
     return {
         "measurements": figures,
         "time_to_accuracy": {
             "precision": precision_here(),
-            **{name: value for name, value in asdict(goal).items() if name != "target"},
+            **{name: getattr(config, name) for name in ("model", "dataset", "way", "shot", "recipe")},
+            "num_seeds": len(trainings),
+            "num_episodes": config.episodes,
             "pixels": pixels,
             "target": target,
             "median_accuracy": accuracy,

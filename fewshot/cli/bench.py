@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, json_option, refuse_unread
+from fewshot.cli.options import PATH, data_option, json_option, refuse_unread
 
 if TYPE_CHECKING:
     from fewshot.cli.progress import TerminalReporter
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--write", is_flag=True, help="Write what was measured, and the page about speed, into --docs.")
 @click.option(
     "--docs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("docs/howto"),
     show_default=True,
     help="Folder of speed.md, speed.json and scaling.json.",
@@ -87,16 +87,15 @@ def _measured(choices: Mapping[str, Any], reporter: TerminalReporter) -> dict[st
     from fewshot.bench.methods import measure_models
     from fewshot.bench.scaling import QUICK, measure_scaling
     from fewshot.bench.suite import measure_all
-    from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
+    from fewshot.bench.time_to_accuracy import measure_time_to_accuracy
+    from fewshot.experiments.config import RunConfig
 
     root, model, quick = choices["data"], choices["model"], choices["quick"]
     if choices["time_to_accuracy"]:
         target = None if choices["target"] is None else choices["target"] / 100
-        chosen = {name: choices[name] for name in ("dataset", "way", "shot", "recipe")}
-        goal = Goal(
-            model or "proto", target=target, num_seeds=choices["seeds"], num_episodes=choices["episodes"], **chosen
-        )
-        return measure_time_to_accuracy(goal, root, reporter)
+        chosen = {name: choices[name] for name in ("dataset", "way", "shot", "recipe", "episodes")}
+        config = RunConfig(model=model or "proto", **chosen)
+        return measure_time_to_accuracy(config, target, choices["seeds"], root, reporter)
     if choices["large_file"]:
         return measure_large_file(root, reporter, choices["large_file"])
     if choices["scaling"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewshot.cli.options import SEED, data_option, json_option, out_option
+from fewshot.cli.options import PATH, SEED, data_option, json_option, out_option
 
 if TYPE_CHECKING:
     from fewshot.evaluation.classifier.fitting import Fitted
@@ -22,17 +22,15 @@ UNKNOWN = "(unknown)"
 
 
 @click.command(short_help="Fit a classifier to a few labeled images of each class.")
-@click.argument("photos", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write (.safetensors)."
-)
+@click.argument("photos", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="The file to write (.safetensors).")
 @click.option(
     "--encoder",
     default="lite0",
     show_default=True,
     help="lite0, timm:NAME or torchvision:NAME with --weights, or a checkpoint.safetensors of `fewshot run`.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Pretrained weights (.safetensors or .pth).")
+@click.option("--weights", type=PATH, help="Pretrained weights (.safetensors or .pth).")
 @click.option("--encoder-data", help="With --weights: what they were trained on, such as ImageNet-1k.")
 @click.option("--readout", default="logistic", show_default=True, help="logistic, svm, cosine or prototype.")
 @click.option("--json", "as_json", is_flag=True, help="Print what to expect as JSON on standard output.")
@@ -102,14 +100,14 @@ def _confusion_lines(confusion: Any, names: Sequence[str]) -> Iterable[str]:
 
 
 @click.command(short_help="Classify new images.")
-@click.argument("classifier", type=click.Path(path_type=Path))
-@click.argument("new", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("classifier", type=PATH)
+@click.argument("new", nargs=-1, required=True, type=PATH)
 @click.option(
     "--reject",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Call an image unknown where only this share of known ones is as strange, such as 0.05.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write [default: standard output].")
+@click.option("--out", type=PATH, help="The file to write [default: standard output].")
 @click.option("--json", "as_json", is_flag=True, help="JSON with the probability of every class, instead of CSV.")
 def predict(classifier: Path, new: tuple[Path, ...], reject: float | None, out: Path | None, as_json: bool) -> None:
     """Classify NEW images (files, or folders of them) with what `fewshot fit` wrote: file, class and probability."""
@@ -161,8 +159,8 @@ def _as_json(found: Sequence[Prediction], names: tuple[str, ...]) -> str:
 
 
 @click.command(short_help="Write a classifier as one ONNX file.")
-@click.argument("classifier", type=click.Path(path_type=Path))
-@click.argument("onnx", type=click.Path(path_type=Path))
+@click.argument("classifier", type=PATH)
+@click.argument("onnx", type=PATH)
 def export(classifier: Path, onnx: Path) -> None:
     """Write what `fewshot fit` wrote as one ONNX file: normalization, encoder, classifier and class names.
 
@@ -178,7 +176,7 @@ def export(classifier: Path, onnx: Path) -> None:
 
 
 @click.command("open-set", short_help="Measure how well images of unknown classes are told from known ones.")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @click.option("--dataset", help="Name of a data set, or a folder of your own images [default: that of the training].")
 @click.option("--part", default="test", show_default=True, help="train, val or test.")
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="Known classes of an episode.")
@@ -189,7 +187,7 @@ def export(classifier: Path, onnx: Path) -> None:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
 @click.option(
     "--record",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Write a record into this file, such as results/open-set/NAME.json.",
 )
 @data_option

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fewshot.cli.options import refuse_unread, results_option
+from fewshot.cli.options import PATH, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.comparison import Comparison
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The folder of the records of the models named, such as runs/records [default: results/runs].",
 )
 @click.option(
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     help="The setting that models are compared in [default: the first that all were measured in].",
 )
 @click.option("--recipe", help="Of the models named, only records of this recipe: fast or paper.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the critical-difference plot (.png or .svg).")
+@click.option("--picture", type=PATH, help="Draw the critical-difference plot (.png or .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on standard output.")
 def compare(
     words: tuple[str, ...],
@@ -53,43 +54,19 @@ def compare(
     On every protocol that all were measured on, episode by episode: difference with its interval, win/tie/loss, effect
     size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
-    from fewshot.cli.output import published_runs
-    from fewshot.records.comparison import is_path
+    from fewshot.cli.output import print_json, print_problems, published_runs
+    from fewshot.records import comparison
 
-    if all(map(is_path, words)):
+    if all(map(comparison.is_path, words)):
         refuse_unread("records named by their paths", "words", "picture", "as_json")
-    _compare(words, folder or published_runs(results), recipe, setting, picture, as_json)
-
-
-def _compare(
-    words: Sequence[str],
-    folder: Path,
-    recipe: str | None,
-    setting: Setting | None,
-    picture: Path | None,
-    as_data: bool,
-) -> None:
-    from fewshot.cli.output import print_json, print_problems
-    from fewshot.records.comparison import ComparisonError, as_json, compare, ranks_over_protocols
-
     problems: list[str] = []
-    comparisons = compare(words, folder, recipe, setting, problems)
+    comparisons = comparison.compare(words, folder or published_runs(results), recipe, setting, problems)
     print_problems(problems)
-    table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
+    table = comparison.ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
     if picture is not None:
-        if table is None:
-            raise ComparisonError(
-                f"the critical-difference plot ranks over protocols, and all were measured on "
-                f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
-            )
-        from fewshot.reports.plots.critical_difference import critical_difference_figure
-        from fewshot.reports.plots.style import save
-
-        save(critical_difference_figure(table, f"Mean ranks over {len(comparisons)} protocols (1 is best)"), picture)
-    if as_data:
-        print_json(
-            {"comparisons": [as_json(found) for found in comparisons], "ranks": None if table is None else _data(table)}
-        )
+        _draw(table, comparisons, picture)
+    if as_json:
+        print_json({"comparisons": [comparison.as_json(found) for found in comparisons], "ranks": _data(table)})
         return
     for line in [line for found in comparisons for line in [*_describe(found), ""]]:
         click.echo(line)
@@ -97,6 +74,19 @@ def _compare(
         click.echo(line)
     if picture is not None:
         click.echo(f"picture: {picture}")
+
+
+def _draw(table: RankTable | None, comparisons: Sequence[Comparison], picture: Path) -> None:
+    from fewshot.records.comparison import ComparisonError
+    from fewshot.reports.plots.critical_difference import critical_difference_figure
+    from fewshot.reports.plots.style import save
+
+    if table is None:
+        raise ComparisonError(
+            f"the critical-difference plot ranks over protocols, and all were measured on "
+            f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
+        )
+    save(critical_difference_figure(table, f"Mean ranks over {len(comparisons)} protocols (1 is best)"), picture)
 
 
 def _describe(found: Comparison) -> list[str]:
@@ -152,13 +142,7 @@ def _describe_ranks(table: RankTable) -> list[str]:
     return [*lines, *([f"  warning: {table.warning}"] if table.warning else [])]
 
 
-def _data(table: RankTable) -> dict[str, object]:
-    return {
-        "methods": list(table.methods),
-        "protocols": list(table.protocols),
-        "ranks": table.ranks.tolist(),
-        "mean_ranks": table.mean_ranks.tolist(),
-        "friedman_p": table.friedman_p,
-        "critical_difference": table.critical_difference,
-        "warning": table.warning,
-    }
+def _data(table: RankTable | None) -> dict[str, object] | None:
+    if table is None:
+        return None
+    return asdict(table) | {"ranks": table.ranks.tolist(), "mean_ranks": table.mean_ranks.tolist()}

@@ -10,7 +10,7 @@ import click
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
-from fewshot.cli.options import SEED, data_option, refuse_unread
+from fewshot.cli.options import PATH, SEED, data_option, refuse_unread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +24,7 @@ _MOST_LINES = 19  # of `data check`, besides the last one
 @click.command(short_help="Fetch a data set, check it, say where it lies, or export its images.")
 @click.argument("action", metavar="[get|check|path|export]")
 @click.argument("dataset")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=PATH)
 @click.option("--split", "class_split", help="With export: which classes are train, val and test.")
 @click.option("--part", default="test", show_default=True, help="With export: train, val or test.")
 @click.option("--size", type=click.IntRange(1, 4096), help="With export: the side of the images in pixels.")
@@ -127,7 +127,7 @@ def _export(
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
 @click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the (first) episode.")
 @click.option("--count", type=click.IntRange(1, 8), default=1, show_default=True, help="Episodes to draw.")
-@click.option("--picture", type=click.Path(path_type=Path), help="The PNG to write [default: DATASET-episode.png].")
+@click.option("--picture", type=PATH, help="The PNG to write [default: DATASET-episode.png].")
 @data_option
 def show(**choices: Any) -> None:
     """Draw episodes of DATASET into a PNG: support, query and unlabeled images side by side."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, out_option, refuse_unread, results_option
+from fewshot.cli.options import PATH, data_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
@@ -109,7 +109,7 @@ def _run_of(name: str, dataset: Dataset, config: RunConfig) -> RunConfig:
 
 
 @click.command(short_help="Copy records and their weights into results/.")
-@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1, required=True, type=PATH)
 @results_option
 @click.option("--without-weights", is_flag=True, help="The record alone, where its weights are too large to commit.")
 @click.option("--note", default="", help="A sentence for the notes of these records: what was tried, what is left.")
@@ -129,7 +129,7 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
 
 
 @click.command(short_help="Measure a record again and say whether its number stands.")
-@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1, required=True, type=PATH)
 @results_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(

@@ -18,6 +18,7 @@ from fewshot.experiments.config import LARGEST_SEED, CommonConfig, flag_of, opti
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, LARGEST_SEED)
+PATH = click.Path(path_type=Path)
 
 
 def number_list(least: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
@@ -56,7 +57,7 @@ def _click_option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command]
         return click.option(flag, item.name, is_flag=True, **about)
     if typing.get_origin(kind) is tuple:
         return click.option(flag, item.name, callback=number_list(limits["min"]), metavar="NUMBERS", **about)
-    types = {int: click.IntRange(**limits), float: click.FloatRange(**limits), Path: click.Path(path_type=Path)}
+    types = {int: click.IntRange(**limits), float: click.FloatRange(**limits), Path: PATH}
     return click.option(flag, item.name, type=types.get(kind, str), **about)
 
 
@@ -76,19 +77,19 @@ def refuse_unread(path: str, *read: str) -> None:
 
 data_option = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of the data sets [default: $FEWSHOT_DATA, else your data folder].",
 )
 out_option = click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("runs"),
     show_default=True,
     help="Folder for checkpoints and records.",
 )
 results_option = click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("results"),
     show_default=True,
     help="Folder of the published records (runs/), weights (weights/) and tables.",

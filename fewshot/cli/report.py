@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import data_option, out_option, refuse_unread, results_option
+from fewshot.cli.options import PATH, data_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.record import RunRecord
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 @results_option
 @out_option
 @data_option
-@click.option("--file", type=click.Path(path_type=Path), help="The page to write [default: OUT/report.html].")
-@click.option(
-    "--plots", type=click.Path(path_type=Path), help="Write each figure into this folder too, as SVG and PNG."
-)
+@click.option("--file", type=PATH, help="The page to write [default: OUT/report.html].")
+@click.option("--plots", type=PATH, help="Write each figure into this folder too, as SVG and PNG.")
 @click.option("--closeups", is_flag=True, help="Look at single episodes anew: needs weights and images.")
 @click.option("--write", is_flag=True, help="Write results/report.html, of the published records alone.")
 def report(
@@ -81,7 +79,7 @@ def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | No
 
 @click.command(short_help="Accuracy against the share of damaged images.")
 @results_option
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the curves into this file (.svg or .png).")
+@click.option("--picture", type=PATH, help="Draw the curves into this file (.svg or .png).")
 @out_option
 def damage(results: Path, picture: Path | None, out: Path) -> None:
     """Print accuracy against the share of damaged test images, of all trainings with `run --damage` (Fort 2017).
@@ -109,7 +107,7 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
 @click.option("--steps", type=click.IntRange(10), default=400, show_default=True, help="Training batches for each.")
 @click.option(
     "--picture",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("centers.png"),
     show_default=True,
     help="The file to draw (.svg or .png).",

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from episodes.errors import UserError
 from fewshot.cli.options import (
+    PATH,
     config_options,
     data_option,
     given,
@@ -37,9 +38,7 @@ model_options_argument = click.argument("model_options", nargs=-1, type=click.UN
 @config_options(RunConfig)
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option("--no-test", is_flag=True, help="Train and validate only: the test classes are never read.")
-@click.option(
-    "--tensorboard", type=click.Path(path_type=Path), help="Write training curves for TensorBoard into this folder."
-)
+@click.option("--tensorboard", type=PATH, help="Write training curves for TensorBoard into this folder.")
 @note_option
 @data_option
 @out_option
@@ -59,7 +58,7 @@ def run(**choices: Any) -> None:
     from fewshot.experiments.run import opened, run_readouts, run_without_test, suited
     from fewshot.models.hardware import keep_freed_memory
 
-    config = run_config(choices | {"model": _model_of(choices)})
+    config = config_of(RunConfig, choices | {"model": _model_of(choices)})
     places = {"root": choices["data"], "fresh": choices["fresh"]}
     keep_freed_memory()
     with TerminalReporter() as reporter:
@@ -122,24 +121,15 @@ def tune(**choices: Any) -> None:
     from fewshot.experiments.comparison.tuning import tune as tuned
     from fewshot.models.hardware import keep_freed_memory
 
-    config = tune_config(choices)
+    config = config_of(TuneConfig, choices)
     keep_freed_memory()
     with TerminalReporter() as reporter:
         tuning = tuned(config, None, choices["out"], choices["results"], reporter, root=choices["data"])
     print_tuning(tuning, choices["as_json"])
 
 
-def run_config(choices: Mapping[str, Any]) -> RunConfig:
-    """The configuration that the options of `fewshot run` ask for. Raises UserError for words that do not fit."""
-    return _config(RunConfig, choices)
-
-
-def tune_config(choices: Mapping[str, Any]) -> TuneConfig:
-    """The configuration that the options of `fewshot tune` ask for. Raises UserError for words that do not fit."""
-    return _config(TuneConfig, choices)
-
-
-def _config(kind: type[Run], choices: Mapping[str, Any]) -> Run:
+def config_of(kind: type[Run], choices: Mapping[str, Any]) -> Run:
+    """What the options of `fewshot run` or `fewshot tune` ask for. Raises UserError for words that do not fit."""
     from fewshot.experiments.resolve import divided_options
     from fewshot.models.encoders.library import find_encoder
     from fewshot.models.methods import METHODS
@@ -181,7 +171,7 @@ def _draw_training(record: RunRecord | TrainingLog) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, short_help="Test a trained model again.")
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.argument("checkpoint", required=False, type=PATH)
 @config_options(EvaluateConfig)
 @note_option
 @data_option

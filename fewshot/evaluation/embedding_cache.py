@@ -22,7 +22,7 @@ from fewshot.evaluation.evaluate import embed_all, embed_drawn
 from fewshot.models.hardware import Precision
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
-from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
+from fewshot.models.tensor_files import CheckpointError, digest_of, load_tensors, save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import short_hash
 
@@ -129,11 +129,7 @@ def mean_of(table: Float[Tensor, "num_images *feature"]) -> Float[Tensor, " *fea
 
 def weights_digest(method: Method) -> str:
     """SHA-256 of every weight and buffer with its name."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(method.state_dict().items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(_bytes_of(tensor))
-    return sha.hexdigest()
+    return digest_of({name: tensor.cpu() for name, tensor in method.state_dict().items()})
 
 
 def code_digest(method: Method) -> str | None:
@@ -161,7 +157,7 @@ def read_kept(path: Path, key: Mapping[str, Any]) -> Tensor | None:
         kept = tensors["embeddings"]
     except (CheckpointError, KeyError):
         return None
-    if metadata.get("key") != dict(key) or metadata.get("sha256") != hashlib.sha256(_bytes_of(kept)).hexdigest():
+    if metadata.get("key") != dict(key):
         return None
     with contextlib.suppress(OSError):  # a folder that may only be read
         os.utime(path)  # used now: it is not the next to go
@@ -183,11 +179,4 @@ def keep(path: Path, table: Tensor, key: Mapping[str, Any]) -> None:
             break
         total -= other.stat().st_size
         other.unlink()
-    save_tensors(
-        path, {"embeddings": table}, {"key": dict(key), "sha256": hashlib.sha256(_bytes_of(table)).hexdigest()}
-    )
-
-
-def _bytes_of(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
+    save_tensors(path, {"embeddings": table}, {"key": dict(key)})

@@ -16,8 +16,8 @@ from torch import Tensor
 from episodes.errors import UserError
 from episodes.progress import Progress, silent
 from episodes.sampler import EpisodeSampler
-from episodes.spec import EpisodeSpec, unit_of
-from episodes.types import Episode, EpisodeError, ImageSet, Rows, gather
+from episodes.spec import unit_of
+from episodes.types import Episode, EpisodeError, Rows, gather
 from fewshot.evaluation.result import Evaluation as Evaluation
 from fewshot.evaluation.result import Predictions
 from fewshot.models.batches import episode_images
@@ -101,7 +101,7 @@ def score_episodes(
 ) -> npt.NDArray[np.uint16]:
     """Correctly classified queries of episodes 0 to num_episodes - 1, scored many at a time on the table."""
     scored = _scored_on_table(method, table, sampler, num_episodes, precision)
-    return _counted(scored, sampler, num_episodes, progress, keep_predictions=False)[0]
+    return _counted(scored, sampler, num_episodes, progress).correct
 
 
 def _scored_on_table(
@@ -169,10 +169,11 @@ def _counted(
     sampler: EpisodeSampler,
     num_episodes: int,
     progress: Progress,
-    *,
-    keep_predictions: bool,
-) -> tuple[npt.NDArray[np.uint16], Predictions | None]:
-    """Correctly classified queries of each episode and, if wanted, all predictions."""
+    seconds: float = 0.0,
+    keep_predictions: bool = False,
+) -> Evaluation:
+    """Correctly classified queries of each episode and, if wanted, all predictions; ``seconds`` were spent before."""
+    start = time.perf_counter()
     correct = np.empty(num_episodes, np.uint16)
     kept: list[tuple[npt.NDArray[Any], ...]] = []
     class_ids, done = sampler.image_set.class_ids, 0
@@ -185,12 +186,17 @@ def _counted(
             kept.append(tuple(part.numpy(force=True) for part in (drawn.query, classes, confidence)))
         done += len(best)
         progress("testing", done, num_episodes)
-    if not keep_predictions:
-        return correct, None
+    predictions = _joined(kept, sampler) if keep_predictions else None
+    spent = seconds + time.perf_counter() - start
+    return Evaluation(correct, sampler.spec.num_queries, spent, predictions, unit_of(sampler.published_as))
+
+
+def _joined(kept: Sequence[tuple[npt.NDArray[Any], ...]], sampler: EpisodeSampler) -> Predictions:
+    """What was kept of each chunk (rows of the queries, predicted classes, confidence), in one."""
     images, predicted, confidences = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    true = class_ids.numpy()[images]
-    ids = (images.astype(np.int32), true.astype(np.int32), predicted.astype(np.int32))
-    return correct, Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32), len(class_ids))
+    class_ids = sampler.image_set.class_ids.numpy()
+    ids = (images.astype(np.int32), class_ids[images].astype(np.int32), predicted.astype(np.int32))
+    return Predictions(sampler.image_set.class_names, *ids, confidences.astype(np.float32), len(class_ids))
 
 
 def _hits(
@@ -257,33 +263,7 @@ def evaluate(
             table = embed_drawn(method, sampler.image_set.images, rows, precision, progress)
         refuse_not_finite(table)
         scored = _scored_on_table(method, table, sampler, num_episodes, precision)
-    counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)
-    return _timed(sampler, start, *counted)
-
-
-def evaluate_images(
-    method: Method,
-    image_set: ImageSet,
-    *,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
-    unlabeled: int = 0,
-    distractors: int = 0,
-    episodes: int = 10_000,
-    seed: int = 0,
-    precision: Precision = "fp32",
-    progress: Progress = silent,
-    keep_predictions: bool = True,
-) -> Evaluation:
-    """Accuracy of ``method`` on ``episodes`` episodes drawn from ``image_set`` by ``seed``; all predictions are kept.
-
-    ``query`` counts the queries of each class; ``unlabeled`` the unlabeled images of each class, for a semi-supervised
-    method, to which those of ``distractors`` further classes are added. Raises EpisodeError where the set is too small,
-    UntrainedError for a method whose rule was never trained.
-    """
-    sampler = EpisodeSampler(image_set, EpisodeSpec(way, shot, query, unlabeled, distractors), seed)
-    return evaluate(method, sampler, episodes, precision, progress, keep_predictions=keep_predictions)
+    return _counted(scored, sampler, num_episodes, progress, time.perf_counter() - start, keep_predictions)
 
 
 def evaluate_readout(
@@ -305,16 +285,7 @@ def evaluate_readout(
     refuse_not_finite(table)
     start = time.perf_counter()
     scored = _scored_by_readout(readout, table, train_mean, sampler, num_episodes)
-    counted = _counted(scored, sampler, num_episodes, progress, keep_predictions=keep_predictions)
-    return _timed(sampler, start, *counted)
-
-
-def _timed(
-    sampler: EpisodeSampler, start: float, correct: npt.NDArray[np.uint16], predictions: Predictions | None
-) -> Evaluation:
-    return Evaluation(
-        correct, sampler.spec.num_queries, time.perf_counter() - start, predictions, unit_of(sampler.published_as)
-    )
+    return _counted(scored, sampler, num_episodes, progress, time.perf_counter() - start, keep_predictions)
 
 
 def _refuse_uncountable(sampler: EpisodeSampler) -> None:

@@ -17,7 +17,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import ImageSet, gather
 from fewshot.evaluation.evaluate import refuse_not_finite
-from fewshot.models.knownness import RULES
+from fewshot.evaluation.knownness import RULES
 from fewshot.models.options import check_choice
 from fewshot.statistics.intervals import episode_interval
 

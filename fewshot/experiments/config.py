@@ -247,7 +247,7 @@ class RunConfig(CommonConfig):
     def to_command(self) -> str:
         if isinstance(self.recipe, str):
             return super().to_command()
-        imports = "from pathlib import PosixPath; from fewshot.experiments.run import Recipe, RunConfig, run"
+        imports = "from pathlib import PosixPath; from fewshot import Recipe, RunConfig, run"
         return shlex.join(["python", "-c", f"{imports}; run({self!r})"])
 
     def constructor_options(self) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from episodes.errors import UserError
 from episodes.images.decoding import first_few
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of
-from fewshot.experiments.measure import EvaluationPlan, Outcome, about_model, measurements, new_record, record_path
+from fewshot.experiments.measure import EvaluationPlan, Outcome, measurements, new_record, record_path
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
+from fewshot.records.provenance import commit
 from fewshot.records.record import write_record
+from fewshot.records.schema import Cost, ExternalEmbeddings, History, StoredRecipe, Trained
 
 _ARRAYS = ("embeddings", "files", "fingerprint", "train_mean", "train_embeddings")
 _MOST_BYTES = 4 << 30  # of one array once it is unpacked
@@ -44,7 +46,7 @@ _UNREADABLE = (
     lzma.LZMAError,
 )  # what NumPy and zipfile raise on damaged, encrypted and hostile archives
 HOW_TO_EXPORT = "`fewshot data export` writes the images in the order of the rows"
-RECIPE = {"name": "own", "source": "embeddings made elsewhere", "train_episodes": 0}
+RECIPE = StoredRecipe(name="own", source="embeddings made elsewhere", train_episodes=0)
 
 
 class EmbeddingsError(UserError):
@@ -201,25 +203,31 @@ def measure_external(
     own = read_own_embeddings(path, test_set, device, files)
     if any(READOUTS.get(readout).needs_train_mean for readout in plan.readouts):
         own.train_mean()  # said before anything is scored
-    about = about_model(
-        {
-            "model": name,
-            "model_options": {},
-            "encoder": "own",
-            "encoder_options": {},
-            "recipe": RECIPE,
-            "pixels": plan.dataset.protocol_name,
-            "embeddings": {
-                "file": own.path.name,
-                "sha256": own.digest,
-                "dim": own.rows.shape[1],
-                "trained_on": trained_on,
-            },
-            "checkpoint": "",
-        }
-    )
+    about = {
+        "trained": Trained(
+            model=name,
+            model_options={},
+            encoder="own",
+            encoder_options={},
+            dataset_id=plan.dataset.protocol_name,
+            recipe=RECIPE,
+            shortened=False,
+            seed=0,
+            commit=commit(),
+            checkpoint="",
+        ),
+        "history": History(),
+        "cost": Cost(training_seconds=0.0, test_seconds=0.0),
+        "transductive": False,
+        "uses_unlabeled": False,
+        "num_parameters": 0,
+        "embeddings": ExternalEmbeddings(
+            file=own.path.name, sha256=own.digest, dim=own.rows.shape[1], trained_on=trained_on
+        ),
+    }
     outcomes = []
     for measured in measurements(plan, own, reporter):
-        record = new_record(about, measured, plan, own.rows.device, reporter.notes)
+        test = measured.cell.settings()
+        record = new_record(about, measured, test, plan.command, own.rows.device, reporter.notes)
         outcomes.append((record, write_record(record, record_path(record, own.digest, out))))
     return outcomes

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from episodes.datasets.base import Dataset
@@ -28,8 +30,9 @@ from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
 from fewshot.records.protocols import Protocol as TestProtocol
-from fewshot.records.provenance import commit, short_hash, versions
-from fewshot.records.record import RunRecord, pack_counts, record_of, write_record
+from fewshot.records.provenance import short_hash, versions
+from fewshot.records.record import RunRecord, course_of, pack_counts, write_record
+from fewshot.records.schema import EpisodeSettings, Hardware, trained_of
 from fewshot.statistics.intervals import formula
 from fewshot.training.checkpoints import training_name
 
@@ -88,22 +91,23 @@ class ScoredEpisodes:
         known = f"; the episodes are the {self.num_episodes} published {name}" if name else ""
         return formula(unit_of(name)) + known
 
-    def config(self) -> dict[str, Any]:
-        """What a record's configuration says of it."""
-        spec = self.sampler.spec
-        return {
-            "way": spec.way,
-            "shot": spec.shot,
-            "query": spec.num_query,
-            "unlabeled": spec.num_unlabeled,
-            "distractors": spec.num_distractor,
-            "dirichlet": spec.dirichlet or 0,
-            "test_pixels": self.dataset.protocol_name,
-            "num_test_classes": self.sampler.image_set.num_classes,
-            "test_damage": corrupted_share(self.dataset),
-            "test_dataset": self.dataset.name,
-            "test_class_split": self.dataset.class_split,
-        }
+    def settings(self, **more: Any) -> EpisodeSettings:
+        """What a record says of it, and ``more`` of the test."""
+        spec, dataset = self.sampler.spec, self.dataset
+        return EpisodeSettings(
+            way=spec.way,
+            shot=spec.shot,
+            query=spec.num_query,
+            unlabeled=spec.num_unlabeled,
+            distractors=spec.num_distractor,
+            dirichlet=spec.dirichlet or 0,
+            dataset=dataset.name,
+            class_split=dataset.class_split,
+            dataset_id=dataset.protocol_name,
+            num_classes=self.sampler.image_set.num_classes,
+            corruption=corrupted_share(dataset),
+            **more,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,20 +168,21 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
         keep, progress = reporter.evaluations is not None, reporter.test_progress
         return evaluate(method, cell.sampler, cell.num_episodes, plan.precision, progress, table, keep_predictions=keep)
 
-    about = about_model(
-        {name: value for name, value in metadata.items() if name != "training"}
-        | {"test_precision": plan.precision, "checkpoint": str(trained.checkpoint)},
-        training=metadata["training"],
-        transductive=method.transductive,
-        uses_unlabeled=method.uses_unlabeled,
-        self_supervised=method.self_supervised,
-        num_parameters=sum(parameter.numel() for parameter in method.parameters()),
-    )
+    history, cost = course_of(metadata)
+    about = {
+        "trained": trained_of(metadata, str(trained.checkpoint)),
+        "history": history,
+        "cost": cost,
+        "transductive": method.transductive,
+        "uses_unlabeled": method.uses_unlabeled,
+        "self_supervised": method.self_supervised,
+        "num_parameters": sum(parameter.numel() for parameter in method.parameters()),
+    }
     outcomes = []
     for measured in measurements(plan, embeddings, reporter, by_own_rule):
-        rule = implementation_of(method, "test_implementation") if measured.readout == OWN_RULE else {}
-        known = about | {"config": about["config"] | rule}
-        record = new_record(known, measured, plan, method.encoder.mean.device, reporter.notes)
+        rule = implementation_of(method) if measured.readout == OWN_RULE else {}
+        test = measured.cell.settings(precision=plan.precision, **rule)
+        record = new_record(about, measured, test, plan.command, method.encoder.mean.device, reporter.notes)
         outcomes.append((record, write_record(record, record_path(record, training_name(trained.checkpoint), out))))
     return outcomes
 
@@ -227,35 +232,25 @@ def _read_out(cell: ScoredEpisodes, readout: str, embeddings: EmbeddingSource, r
     )
 
 
-def about_model(config: Mapping[str, Any], training: Mapping[str, Any] | None = None, **known: Any) -> dict[str, Any]:
-    """The fields of a record that tell of the model: what its ``config`` says, and what else is ``known``."""
-    return {
-        "model": config["model"],
-        "recipe": config["recipe"]["name"],
-        "shortened": config.get("shortened", False),
-        "seed": config.get("seed", 0),
-        "transductive": False,
-        "uses_unlabeled": False,
-        "num_parameters": 0,
-        "config": config,
-        "training": training or {},
-        "commit": config.get("commit") or commit(),
-    } | known
-
-
 def new_record(
-    about: Mapping[str, Any], measured: Measured, plan: EvaluationPlan, device: torch.device, notes: Sequence[str]
+    about: Mapping[str, Any],
+    measured: Measured,
+    test: EpisodeSettings,
+    command: str,
+    device: torch.device,
+    notes: Sequence[str],
 ) -> RunRecord:
-    """A record of what was measured here and now; ``about`` is of about_model."""
-    cell, evaluation = measured.cell, measured.evaluation
-    config = {**about["config"], **cell.config()}
+    """A record of what was measured here and now; ``about`` holds its fields that tell of the model."""
+    cell, evaluation, trained = measured.cell, measured.evaluation, about["trained"]
     readout = READOUTS.get(measured.readout) if measured.readout in READOUTS else None
-    if packages := origins(dataset=type(cell.dataset), readout=readout):
-        config["packages"] = config.get("packages", {}) | packages
-    transductive = about["transductive"] or (readout is not None and readout.transductive)
-    training_seconds = about["training"].get("seconds", 0.0)
-    return record_of(
-        **{**about, "config": config, "transductive": transductive},
+    packages = trained.packages | origins(dataset=type(cell.dataset), readout=readout)
+    changed = {
+        "trained": replace(trained, packages=packages),
+        "cost": replace(about["cost"], test_seconds=round(evaluation.seconds, 2)),
+        "transductive": about["transductive"] or (readout is not None and readout.transductive),
+    }
+    return RunRecord(
+        **{**about, **changed},
         protocol=cell.protocol.name,
         accuracy=evaluation.interval.mean,
         ci95=evaluation.interval.half_width,
@@ -265,10 +260,10 @@ def new_record(
         episodes_digest=cell.episodes_digest,
         episode_seed=cell.sampler.seed,
         readout=measured.readout,
-        seconds={"training": training_seconds, "test": round(evaluation.seconds, 2)},
+        test=test,
         versions=versions(),
-        machine=describe_machine(device),
-        command=plan.command,
+        hardware=msgspec.convert(describe_machine(device), Hardware),
+        command=command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         ci_formula=cell.ci_formula,
         notes=list(notes),

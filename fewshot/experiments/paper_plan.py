@@ -70,21 +70,11 @@ class PaperCell:
         published, ours, column = self.published, self.ours, self.column
         return {
             "row": self.row.name,
-            "column": {name: getattr(column, name) for name in ("way", "shot", "distractors", "dirichlet")},
-            "published": published
-            and {
-                "accuracy": published.accuracy,
-                "ci95": published.ci95,
-                "printed": published.printed,
-                "source": published.source,
-                "table": published.table,
-                "status": published.status,
-            },
+            "column": _parts(column, "way", "shot", "distractors", "dirichlet"),
+            "published": published and _parts(published, "accuracy", "ci95", "printed", "source", "table", "status"),
             "ours": ours
-            and {
-                "accuracy": ours.accuracy,
-                "ci95": ours.ci95,
-                "covers": ours.covers,
+            and _parts(ours, "accuracy", "ci95", "covers")
+            | {
                 "recipe": ours.records[0].recipe,
                 "seeds": [record.seed for record in ours.records],
                 "protocol": ours.records[0].protocol,
@@ -96,6 +86,10 @@ class PaperCell:
             "tolerance": column.tolerance,
             "commands": commands(self) if self.is_missing else [],
         }
+
+
+def _parts(of: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
 
 
 def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[PaperCell]:

@@ -40,8 +40,8 @@ def weights_path(record: RunRecord, results: Path) -> Path:
     return results / "weights" / f"{training_name(Path(record.trained.checkpoint))}.safetensors"
 
 
-def weights_candidates(record: RunRecord, path: Path, results: Path) -> tuple[Path, ...]:
-    """Where the weights of the record at ``path`` may lie: beside it or its folder, where it says, or in ``results``.
+def find_weights(record: RunRecord, path: Path, results: Path) -> Path | None:
+    """Where the weights of the record at ``path`` lie: beside it or its folder, where it says, or in ``results``.
 
     What lies beside the record comes first: the place that it names is one of the folder it was made in.
     """
@@ -49,7 +49,7 @@ def weights_candidates(record: RunRecord, path: Path, results: Path) -> tuple[Pa
     name = training_name(stated)
     trained_here = beside.parent / "checkpoints" / name / CHECKPOINT
     near = beside / f"{name}.safetensors", weights_path(record, beside.parent), trained_here
-    return *near, stated, weights_path(record, results)
+    return next((place for place in (*near, stated, weights_path(record, results)) if place.is_file()), None)
 
 
 def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
@@ -93,7 +93,12 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
         )
     if not with_weights or not record.trained.checkpoint:  # where nothing was learned there are none
         return Candidate(source, record, None)
-    weights = _weights_of(record, source, results)
+    weights = find_weights(record, source, results)
+    if weights is None:
+        raise PublishError(
+            f"the weights of {source} are neither {record.trained.checkpoint} nor beside it: run its command again "
+            f"({record.command}), or publish the record alone with --without-weights"
+        )
     size = len(weights_bytes(weights))
     if size > MOST_BYTES_OF_ONE:
         raise PublishError(
@@ -102,18 +107,6 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
         )
     _refuse_other_training(record, weights)
     return Candidate(source, record, weights)
-
-
-def _weights_of(record: RunRecord, source: Path, results: Path) -> Path:
-    """The checkpoint where the record says it is, beside the record's own folder, or published already."""
-    places = weights_candidates(record, source, results)
-    for path in places:
-        if path.is_file():
-            return path
-    raise PublishError(
-        f"the weights of {source} are neither {record.trained.checkpoint} nor beside it: run its command again "
-        f"({record.command}), or publish the record alone with --without-weights"
-    )
 
 
 def _refuse_other_training(record: RunRecord, weights: Path) -> None:

@@ -30,7 +30,7 @@ from fewshot.models.options import OptionError, check_choice, checked_options, n
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, short_hash
 from fewshot.training.optimizers import ADAM, OPTIMIZERS
-from fewshot.training.recipes import RECIPES, Recipe, find_recipe, images_encoded, recipe_options
+from fewshot.training.recipes import RECIPES, Recipe, find_recipe, images_encoded, recipe_fields
 
 if TYPE_CHECKING:
     from fewshot.experiments.config import CommonConfig, RunConfig
@@ -281,8 +281,8 @@ def with_options_of_recipe(config: RunConfig, dataset: str) -> RunConfig:
     if not isinstance(config.recipe, str) or METHODS.get(config.model).trains_on == "nothing":
         return config
     name = check_choice("recipe", config.recipe, RECIPES)
-    options = recipe_options(name, dataset, config.shot, config.model, config.way, config.encoder, config.terms)
-    return replace(config, model_options={**options, **config.model_options})
+    fields, _ = recipe_fields(name, dataset, config.shot, config.model, config.way, config.encoder, config.terms)
+    return replace(config, model_options={**fields.get("options", {}), **config.model_options})
 
 
 def allowed(recipe: Recipe, model: str, method_class: type[Method]) -> Recipe:

@@ -1,4 +1,4 @@
-"""run(config): the one place where data, method, loop and record meet."""
+"""run_readouts(config): the one place where data, method, loop and record meet."""
 
 from __future__ import annotations
 
@@ -43,23 +43,6 @@ OWN_SPLITS = 500
 """Random divisions of the user's own images into support and queries, where no number of episodes is said."""
 
 
-def run(
-    config: RunConfig,
-    dataset: Dataset | None = None,
-    out: Path = Path("runs"),
-    reporter: Reporter | None = None,
-    *,
-    root: Path | None = None,
-    fresh: bool = False,
-) -> Outcome:
-    """Train (or find the finished training), select on val, test, write the record under ``out``; record and path.
-
-    The data set is opened by its name, in ``root`` or where data sets lie by default, unless it is given.
-    """
-    (outcome,) = run_readouts(config, dataset, out, reporter, root=root, fresh=fresh)
-    return outcome
-
-
 def run_readouts(
     config: RunConfig,
     dataset: Dataset | None = None,
@@ -69,7 +52,10 @@ def run_readouts(
     root: Path | None = None,
     fresh: bool = False,
 ) -> list[Outcome]:
-    """One training, tested with each read-out of the configuration; a record for each."""
+    """Train (or find the finished training), select on val, test with each read-out; records and paths, under ``out``.
+
+    The data set is opened by its name, in ``root`` or where data sets lie by default, unless it is given.
+    """
     reporter = reporter or Reporter()
     if fresh:
         refuse_for_untrained(config.model, ["fresh"])

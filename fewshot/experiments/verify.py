@@ -19,7 +19,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Split
 from fewshot.experiments.measure import EvaluationPlan, measure
-from fewshot.experiments.publish import weights_candidates
+from fewshot.experiments.publish import find_weights, weights_path
 from fewshot.models.factory import TrainedMethod, load_trained
 from fewshot.models.hardware import Precision, choose_device, choose_precision, has_fast_bf16
 from fewshot.progress import Reporter
@@ -141,7 +141,13 @@ def verify(
     if record.recipe == "own":
         raise VerificationError(f"{path} is of embeddings made elsewhere: run its command again ({record.command})")
     place_on = choose_device(device)
-    trained = load_trained(find_weights(path, record, results), place_on)
+    weights = find_weights(record, path, results)
+    if weights is None:
+        raise VerificationError(
+            f"the weights of {path} are neither beside it nor {record.trained.checkpoint} nor "
+            f"{weights_path(record, results)}: train them again ({record.command})"
+        )
+    trained = load_trained(weights, place_on)
     _refuse_other_training(path, record, trained)
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
@@ -161,18 +167,6 @@ def verify(
         sampler.digest(record.num_episodes) == record.episodes_digest,
         _changed_splits(record, dataset, reporter),
         here,
-    )
-
-
-def find_weights(path: Path, record: RunRecord, results: Path) -> Path:
-    """Where the weights of a record are: beside it, where it says, or published. Raises VerificationError."""
-    places = weights_candidates(record, path, results)
-    for place in places:
-        if place.is_file():
-            return place
-    raise VerificationError(
-        f"the weights of {path} are neither beside it nor {record.trained.checkpoint} nor {places[-1]}: train them "
-        f"again ({record.command})"
     )
 
 

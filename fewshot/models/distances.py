@@ -33,6 +33,11 @@ def squared_euclidean(
     return (squares - 2 * cross).clamp_min(0)
 
 
+def root(squares: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The root of each square, 1e-6 at the least: at 0 its slope is infinite."""
+    return squares.clamp_min(1e-12).sqrt()
+
+
 def cosine_similarity(
     left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
 ) -> Float[Tensor, "*batch n m"]:

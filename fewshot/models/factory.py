@@ -74,9 +74,9 @@ def build_method(
         return method_class(made, **options)
 
 
-def implementation_of(method: Method, name: str = "implementation") -> dict[str, str]:
-    """Which implementation of a method runs, under that name, as a record has it; empty where there is only one."""
-    return {name: method.implementation} if method.implementation else {}
+def implementation_of(method: Method) -> dict[str, str]:
+    """Which implementation of a method runs, as a record has it; empty where there is only one."""
+    return {"implementation": method.implementation} if method.implementation else {}
 
 
 def place(method: Method, device: torch.device) -> Method:

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -67,12 +67,15 @@ def what_is_absent() -> str:
 def import_learn2learn() -> ModuleType:
     """learn2learn, imported at the first call (it takes seconds) and without a word on the terminal.
 
-    Raises Learn2LearnError, with the way to install it, when it cannot be had.
+    What is kept off it is gym's notice of its end and the warnings of old code. Raises Learn2LearnError, with the way
+    to install it, when it cannot be had.
     """
     if absent := what_is_absent():
         raise Learn2LearnError(absent)
     try:
-        with _hushed():
+        said = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            warnings.simplefilter("ignore")
             import_torchvision()
             return importlib.import_module("learn2learn")
     except Exception as error:  # a wrong build fails in many ways, and none of them may stop anything else
@@ -164,7 +167,7 @@ def task_to_episode(labels: Int64[Tensor, " task"], shot: int, seed: int = 0) ->
     return Episode(rows[:, :shot].unsqueeze(0), query.unsqueeze(0), own[query].unsqueeze(0))
 
 
-class _LabeledImages(Dataset[tuple[Tensor, int]]):
+class LabeledImages(Dataset[tuple[Tensor, int]]):
     """An image set as PyTorch's data sets go: item i is (image uint8 (channels, height, width), class id)."""
 
     def __init__(self, image_set: ImageSet) -> None:
@@ -184,7 +187,7 @@ def _to_meta_dataset(image_set: ImageSet) -> Any:
     rows_of_class = {
         class_id: list(range(*starts[class_id : class_id + 2])) for class_id in range(image_set.num_classes)
     }
-    return import_learn2learn().data.MetaDataset(_LabeledImages(image_set), labels_to_indices=rows_of_class)
+    return import_learn2learn().data.MetaDataset(LabeledImages(image_set), labels_to_indices=rows_of_class)
 
 
 def _task_rows(episode: Episode, index: int) -> tuple[Tensor, Tensor]:
@@ -201,15 +204,3 @@ def _image_and_label(dataset: Any, label: int, row: int) -> tuple[Tensor, int]:
 def _refuse_unlabeled(asked: bool) -> None:
     if asked:
         raise EpisodeError("learn2learn's tasks hold no unlabeled images: leave num_unlabeled at 0")
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep gym's end-of-life notice and the warnings of old code off the terminal."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield

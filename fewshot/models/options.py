@@ -6,6 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
+from configparser import ConfigParser
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, Union
 
@@ -113,19 +114,10 @@ def _converted(option: Option, value: Any, what: str) -> Any:
 def _to_kind(kind: type, value: Any) -> Any:
     """``value`` as ``kind``, where nothing of it is lost. Raises ValueError or TypeError."""
     if kind is bool and not isinstance(value, bool):
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if str(value).lower() not in words:
+        word = str(value).lower()
+        if word not in ConfigParser.BOOLEAN_STATES:  # true, yes, on, 1, false, no, off, 0
             raise ValueError(value)
-        return words[str(value).lower()]
+        return ConfigParser.BOOLEAN_STATES[word]
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
     return kind(value)

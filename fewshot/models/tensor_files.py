@@ -38,10 +38,10 @@ def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
     """What ``save_tensors`` writes: beside the content its digest, so that one changed bit is seen."""
     compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     stated = json.dumps(metadata)
-    return safetensors.torch.save(compact, {"fewshot": stated, "sha256": _digest(compact, stated)})
+    return safetensors.torch.save(compact, {"fewshot": stated, "sha256": digest_of(compact, stated)})
 
 
-def _digest(tensors: Mapping[str, Tensor], stated: str) -> str:
+def digest_of(tensors: Mapping[str, Tensor], stated: str = "") -> str:
     """SHA-256 of metadata and tensors: names, types, shapes, numbers."""
     sha = hashlib.sha256(stated.encode())
     for name, tensor in sorted(tensors.items()):
@@ -74,7 +74,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         stated = metadata.pop("fewshot")
-        if metadata and metadata != {"sha256": _digest(tensors, stated)}:
+        if metadata and metadata != {"sha256": digest_of(tensors, stated)}:
             raise CheckpointError(
                 f"{path} is damaged: its content is not that of its digest. Copy it anew from where it is whole, or "
                 "train again with --fresh"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+import msgspec
+
 from episodes.datasets.cards import benchmarks
 
 COMPARABLE_PIXELS = {name: benchmark.published_as for name, benchmark in benchmarks().items() if benchmark.published_as}
@@ -72,15 +74,6 @@ class Published:
 def published() -> tuple[Published, ...]:
     """Every row of numbers.csv."""
     text = resources.files("fewshot.records").joinpath("published_data", "numbers.csv").read_text(encoding="utf-8")
-    return tuple(
-        Published(
-            **{name: row[name] for name in ("method", "variant", "backbone", "dataset", "protocol", "source")},
-            **{name: row[name] for name in ("episodes", "table", "kind", "status", "interval")},
-            way=int(row["way"]),
-            shot=int(row["shot"]),
-            accuracy=float(row["accuracy"]),
-            plus_minus=float(row["plus_minus"]) if row["plus_minus"] else None,
-        )
-        for row in csv.DictReader(text.splitlines())
-        if row["way"] and row["shot"] and row["accuracy"]
-    )
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["way"] and row["shot"] and row["accuracy"]]
+    stated = [row | {"plus_minus": row["plus_minus"] or None} for row in rows]
+    return tuple(msgspec.convert(stated, list[Published], strict=False))

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
+import msgspec
+
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
 from fewshot.records.numbers import Published, published
+from fewshot.records.schema import Part
 
 _OWN_ENCODER = {"relation": "relation", "gaussian-proto": "conv4-gaussian", "hausdorff": "pixels"}  # else conv4
-LAKE_RUNS = "runs"
-"""The protocol word of columns that are Lake's 20 published runs and not episodes drawn here."""
 
 
 class PaperTableError(UserError):
     """A table that does not exist, or whose file contradicts itself or numbers.csv."""
 
 
-@dataclass(frozen=True)
-class PaperColumn:
+class PaperColumn(Part, frozen=True):
     """One kind of test. ``tolerance`` in points: how far trainings of one recipe may lie apart."""
 
     way: int
@@ -31,7 +31,7 @@ class PaperColumn:
     tolerance: float
     query: int = 15
     distractors: int = 0
-    protocol: str = ""  # empty: episodes drawn here
+    protocol: str = ""  # runs: Lake's 20 published ones; empty: episodes drawn here
     dirichlet: int = 0  # concentration of unbalanced queries
 
     @property
@@ -41,8 +41,7 @@ class PaperColumn:
         return f"{self.way}-way {self.shot}-shot{particular}"
 
 
-@dataclass(frozen=True)
-class Ours:
+class Ours(Part, frozen=True):
     """What fills the cells of a row: a model as it is trained, and as it is tested where that is another rule.
 
     ``training`` holds the fields of the recipe that the row is about, such as ``train_way``; all others are free.
@@ -52,12 +51,12 @@ class Ours:
 
     model: str
     encoder: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    encoder_options: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
+    encoder_options: Mapping[str, Any] = {}
+    training: Mapping[str, Any] = {}
     damage: float = 0.0
     pixels: str = ""  # where the images are not the table's
-    test: Mapping[str, Any] = field(default_factory=dict)
+    test: Mapping[str, Any] = {}
     readout: str = ""  # how frozen embeddings are classified; empty: the model's own rule
 
     @property
@@ -116,20 +115,18 @@ def _at(shot: int, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: of.get(str(shot)) if isinstance(of, dict) else of for name, of in values.items()}
 
 
-@dataclass(frozen=True)
-class PaperRow:
+class PaperRow(Part, frozen=True):
     """One method of a table. ``printed`` selects its rows of numbers.csv; ``ours`` is None where none is here."""
 
     name: str
     printed: Mapping[str, str]
     ours: Ours | None = None
     target: tuple[str, ...] = ()  # models whose records are held against these numbers, whatever their options
-    tested: Mapping[str, Any] = field(default_factory=dict)  # where it differs from the table's
+    tested: Mapping[str, Any] = {}  # where it differs from the table's
     by: str = ""  # who ran it, where it is not the authors of the method: ``run by Chen et al.``
 
 
-@dataclass(frozen=True)
-class PaperTable:
+class PaperTable(Part, frozen=True):
     """One table of one paper."""
 
     name: str
@@ -141,7 +138,7 @@ class PaperTable:
     columns: tuple[PaperColumn, ...]
     rows: tuple[PaperRow, ...]
     differences: tuple[str, ...]
-    tested: Mapping[str, Any] = field(default_factory=dict)
+    tested: Mapping[str, Any] = {}
 
     def tested_of(self, row: PaperRow) -> Tested:
         """How the numbers of a row were tested. Raises PaperTableError for a field that does not exist."""
@@ -187,15 +184,7 @@ def paper_table(name: str) -> PaperTable:
     if name not in paper_table_names():
         raise PaperTableError(unknown_name_message("paper table", name, paper_table_names()))
     file = resources.files("fewshot.records").joinpath("published_data", f"{name}.toml")
-    content = tomllib.loads(file.read_text(encoding="utf-8"))
-    rows = [row | {"ours": Ours(**row["ours"]) if "ours" in row else None} for row in content.pop("rows")]
     try:
-        return PaperTable(
-            name=name,
-            columns=tuple(PaperColumn(**column) for column in content.pop("columns")),
-            rows=tuple(PaperRow(**row | {"target": tuple(row.get("target", ()))}) for row in rows),
-            differences=tuple(content.pop("differences")),
-            **content,
-        )
-    except TypeError as error:
+        return msgspec.convert({"name": name} | tomllib.loads(file.read_text(encoding="utf-8")), PaperTable)
+    except msgspec.ValidationError as error:
         raise PaperTableError(f"{name}.toml: {error}") from error

@@ -33,11 +33,6 @@ class RankedRow:
         return way, shot
 
     @property
-    def leads(self) -> bool:
-        """Whether nobody is surely better."""
-        return self.rank is not None and self.rank.best == 1
-
-    @property
     def target(self) -> Published | None:
         """The paper's number for this model and cell."""
         return target_of(self.entry.first)

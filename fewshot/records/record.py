@@ -201,11 +201,25 @@ class TrainingLog(msgspec.Struct, frozen=True, kw_only=True):
 
 def training_log(metadata: Mapping[str, Any], checkpoint: Path, images: int) -> TrainingLog:
     """What the metadata of a checkpoint say of its training. Raises RecordError where they are none."""
+    history, cost = course_of(metadata)
+    return TrainingLog(
+        trained=trained_of(metadata, str(checkpoint)),
+        history=history,
+        images=images,
+        training_seconds=cost.training_seconds,
+        validation_seconds=cost.validation_seconds or 0.0,
+    )
+
+
+def course_of(metadata: Mapping[str, Any]) -> tuple[History, Cost]:
+    """The course of a training and what it took, from the metadata of its checkpoint; nothing is tested yet."""
     training = dict(metadata["training"])
-    seconds = {"training_seconds": training.pop("seconds"), "validation_seconds": training.pop("validation_seconds")}
-    history = msgspec.convert(history_fields(training), History)
-    trained = trained_of(metadata, str(checkpoint))
-    return TrainingLog(trained=trained, history=history, images=images, **seconds)
+    cost = Cost(
+        training_seconds=training.pop("seconds", 0.0),
+        test_seconds=0.0,
+        validation_seconds=training.pop("validation_seconds", None),
+    )
+    return msgspec.convert(history_fields(training), History), cost
 
 
 def plain(value: Any) -> str:
@@ -221,11 +235,6 @@ def pack_counts(counts: npt.NDArray[np.uint16]) -> str:
 def unpack_counts(packed: str) -> npt.NDArray[np.uint16]:
     """The inverse of pack_counts."""
     return np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<u2").astype(np.uint16)
-
-
-def record_of(**stored: Any) -> RunRecord:
-    """A record from what a file of schema 1 or 2 holds. Raises RecordError where a field is missing or wrong."""
-    return from_stored({"schema": 1} | stored)
 
 
 def from_stored(stored: Any) -> RunRecord:

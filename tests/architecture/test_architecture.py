@@ -116,6 +116,7 @@ def test_methods_and_losses_know_no_loop_and_no_data_set() -> None:
             "fewshot.models.dist",
             "fewshot.models.hard",
             "fewshot.models.options",
+            "fewshot.models.shapes",
         )
         assert all(name.startswith((*kinds, "episodes.errors", "episodes.registry")) for name in ours), module
 

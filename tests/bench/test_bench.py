@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -15,6 +17,7 @@ from episodes.errors import UserError
 from fewshot.bench import basics as bench
 from fewshot.bench import suite
 from fewshot.bench.libraries import CONTENDERS
+from fewshot.models.hardware import peak_megabytes
 from fewshot.progress import Reporter
 from made_once import made_once
 from toy_bench import shrink
@@ -125,7 +128,13 @@ def test_with_isa_avx2_nothing_wider_is_computed_with_and_bfloat16_counts_as_emu
     assert "leave out --isa" in fewshot("bench", "--isa", "avx2", "--scaling", "--write").error
 
 
+def test_the_peak_of_a_fresh_process_is_its_own() -> None:
+    """What ``getrusage`` tells is inherited from the process that started it."""
+    held = np.ones(40_000_000)  # 320 MB
+    assert bench.in_a_process(peak_megabytes) < peak_megabytes() - held.nbytes / 2**21
+
+
 def test_a_process_of_its_own_answers_or_says_why_not() -> None:
-    assert bench.in_a_process("os.path:basename", "here/there") == "there"
-    with pytest.raises(UserError, match=r"measuring os.path:nothing word failed: ImportError.*nothing"):
-        bench.in_a_process("os.path:nothing", "word")
+    assert bench.in_a_process(os.path.basename, "here/there") == "there"
+    with pytest.raises(UserError, match=r"measuring rmdir nowhere failed: FileNotFoundError: .*nowhere"):
+        bench.in_a_process(os.rmdir, "nowhere")

@@ -13,16 +13,17 @@ import pytest
 from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.bench import time_to_accuracy as bench_accuracy
-from fewshot.bench.time_to_accuracy import Goal, measure_time_to_accuracy
+from fewshot.bench.time_to_accuracy import measure_time_to_accuracy
 from fewshot.experiments.config import RunConfig
-from fewshot.experiments.run import run
 from fewshot.experiments.sweep.jobs import Job, Place
 from fewshot.progress import Reporter
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import Cost, History, StoredValidation
 from records import a_record
+from toy_runs import run
 
-SMOKE = Goal(dataset="strokes", recipe="smoke", num_episodes=20, num_seeds=2, target=0.0)
+STROKES, OMNIGLOT = RunConfig(dataset="strokes", episodes=20), RunConfig(dataset="omniglot", episodes=20)
+SMOKE = replace(STROKES, recipe="smoke")
 
 
 def record(accuracy: float, seconds: float, validation: float) -> RunRecord:
@@ -48,8 +49,7 @@ class Scripted:
 
 def test_the_median_of_the_seeds_is_held_against_the_target(tmp_path: Path) -> None:
     played = Scripted(record(0.80, 30, 5), record(0.95, 10, 4), record(0.90, 20, 1))
-    goal = Goal(dataset="strokes", target=0.85, num_seeds=3)
-    measured = measure_time_to_accuracy(goal, tmp_path, Reporter(), played)
+    measured = measure_time_to_accuracy(STROKES, 0.85, 3, tmp_path, Reporter(), played)
     outcome = measured["time_to_accuracy"]
     assert outcome["median_accuracy"] == 0.90
     assert outcome["median_training_seconds"] == 20
@@ -63,13 +63,13 @@ def test_the_median_of_the_seeds_is_held_against_the_target(tmp_path: Path) -> N
 
 def test_a_median_below_the_target_is_called_a_miss(tmp_path: Path) -> None:
     played = Scripted(record(0.80, 30, 5))
-    goal = Goal(dataset="strokes", target=0.85, num_seeds=1)
-    assert not measure_time_to_accuracy(goal, tmp_path, Reporter(), played)["time_to_accuracy"]["target_met_by_median"]
+    measured = measure_time_to_accuracy(STROKES, 0.85, 1, tmp_path, Reporter(), played)
+    assert not measured["time_to_accuracy"]["target_met_by_median"]
 
 
 def test_every_seed_trains_in_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
     played = Scripted(record(0.9, 1, 0), record(0.9, 1, 0))
-    measure_time_to_accuracy(SMOKE, tmp_path, Reporter(), played)
+    measure_time_to_accuracy(SMOKE, 0.0, 2, tmp_path, Reporter(), played)
     folders = {folder for _, folder in played.calls}
     assert len(folders) == 2
     assert not any(folder.exists() for folder in folders)
@@ -82,19 +82,19 @@ def test_the_published_number_is_the_target_where_none_is_said(monkeypatch: pyte
         protocol_name = "omniglot-vinyals-28"
 
     monkeypatch.setattr(bench_accuracy, "open_dataset", lambda *_, **__: Omniglot())
-    measured = measure_time_to_accuracy(Goal(num_seeds=1), tmp_path, Reporter(), Scripted(record(0.9, 1, 0)))
+    measured = measure_time_to_accuracy(OMNIGLOT, None, 1, tmp_path, Reporter(), Scripted(record(0.9, 1, 0)))
     assert measured["time_to_accuracy"]["target"] == pytest.approx(0.988)
 
 
 def test_a_number_from_memory_is_no_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench_accuracy, "open_dataset", lambda *_, **__: Namespace(protocol_name="omniglot-vinyals-28"))
     with pytest.raises(UserError, match=r"no paper that was read gives a number for gaussian-proto .* --target"):
-        measure_time_to_accuracy(Goal(model="gaussian-proto"), tmp_path, Reporter(), Scripted())
+        measure_time_to_accuracy(replace(OMNIGLOT, model="gaussian-proto"), None, 1, tmp_path, Reporter(), Scripted())
 
 
 def test_without_a_target_and_a_published_number_it_refuses_before_it_trains(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no paper that was read gives a number .* --target"):
-        measure_time_to_accuracy(Goal(dataset="strokes"), tmp_path, Reporter(), Scripted())
+        measure_time_to_accuracy(STROKES, None, 1, tmp_path, Reporter(), Scripted())
 
 
 def test_the_command_trains_for_real_and_its_record_tells_validation_from_training(
@@ -124,7 +124,7 @@ def test_a_model_that_there_is_not_is_refused_before_anything_runs(fewshot: Fews
 def test_a_training_that_fails_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench_accuracy, "perform", die)
     with pytest.raises(UserError, match=r"`fewshot run --model proto .*` failed: A process .* terminated abruptly"):
-        measure_time_to_accuracy(SMOKE, tmp_path, Reporter())
+        measure_time_to_accuracy(SMOKE, 0.0, 1, tmp_path, Reporter())
 
 
 def die(*_: object) -> None:

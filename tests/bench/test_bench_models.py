@@ -18,7 +18,7 @@ def test_time_and_memory_of_a_method_are_measured(name: str, tmp_path: Path, mon
     shrink(monkeypatch, tmp_path)
     monkeypatch.setattr(bench_models, "_MORE", (6, 1))
     monkeypatch.setattr(bench_models, "_MANY", (6, 5))
-    seconds, of_more, memory, step = bench_models.measure_one(name, str(tmp_path), "20", "2")
+    seconds, of_more, memory, step = bench_models.measure_one(name, tmp_path, 20, 2)
     assert seconds["name"] == f"{name}: 20 episodes 5w1s15q"
     assert seconds["unit"] == "s"
     assert 0 < seconds["value"] < 60
@@ -39,7 +39,7 @@ def test_a_step_of_training_on_images_is_timed_on_as_many_of_them(
     shrink(monkeypatch, tmp_path)
     monkeypatch.setattr(bench_models, "_MORE", (6, 1))
     monkeypatch.setattr(bench_models, "_MANY", (6, 5))
-    step = bench_models.measure_one(name, str(tmp_path), "2", "2")[-1]
+    step = bench_models.measure_one(name, tmp_path, 2, 2)[-1]
     assert step["name"] == f"{name}: training step"
     assert f", {images} a step, " in step["what"]
 
@@ -48,7 +48,7 @@ def test_what_is_never_trained_has_no_training_step(tmp_path: Path, monkeypatch:
     shrink(monkeypatch, tmp_path)
     monkeypatch.setattr(bench_models, "_MORE", (6, 1))
     monkeypatch.setattr(bench_models, "_MANY", (6, 5))
-    figures = bench_models.measure_one("untrained", str(tmp_path), "2", "2")
+    figures = bench_models.measure_one("untrained", tmp_path, 2, 2)
     assert [figure["unit"] for figure in figures] == ["s", "s", "GB"]
 
 

@@ -10,7 +10,8 @@ import torch
 
 from episodes.spec import EpisodeSpec
 from fewshot.bench import scaling as bench_scaling
-from fewshot.bench.scaling import QUICK, Point, Sizes, image_file, image_set, measure_point, measure_scaling, points_of
+from fewshot.bench.basics import in_equal_classes
+from fewshot.bench.scaling import QUICK, Point, Sizes, image_file, measure_point, measure_scaling, points_of
 from fewshot.progress import Reporter
 from fewshot.reports.plots.scaling import scaling_figure
 from fewshot.reports.plots.style import save
@@ -73,7 +74,7 @@ def test_the_images_lie_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> Non
 
 def test_classes_are_of_equal_size_and_a_better_time_replaces_a_worse_one() -> None:
     images = torch.zeros(103, 1, 8, 8, dtype=torch.uint8)
-    made = image_set(images, 10, 103)
+    made = in_equal_classes(images, 10, "train")
     assert made.class_sizes.tolist() == [10] * 10
     point = Point("way", 10, 103, EpisodeSpec(5, 1, 5), drawing_us=1e9, gathering_us=1e-9)
     measure_point(point, images, TINY)

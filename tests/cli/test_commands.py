@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.cli.run import evaluate, evaluate_config, run, run_config, tune, tune_config
+from fewshot.cli.run import config_of, evaluate, evaluate_config, run, tune
 from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, TuneConfig, flag_of, option_fields
 from fewshot.models.options import OptionError
 
@@ -61,12 +61,12 @@ EVALUATIONS |= fields_of(EvaluateConfig, checkpoint=st.none())
 @given(RUNS)
 def test_the_command_of_a_run_is_parsed_to_the_same_configuration(said: dict[str, Any]) -> None:
     config = RunConfig(**said)
-    assert run_config(parsed(run, config)) == config
+    assert config_of(RunConfig, parsed(run, config)) == config
 
 
 def test_the_command_of_a_search_is_parsed_to_the_same_configuration() -> None:
     config = TuneConfig(model="triplet", trials=3, budget=0.25, terms="comparison@v1", model_options={"margin": 0.5})
-    assert tune_config(parsed(tune, config)) == config
+    assert config_of(TuneConfig, parsed(tune, config)) == config
 
 
 @given(EVALUATIONS)
@@ -97,7 +97,7 @@ def test_every_field_is_an_option_of_its_command_and_none_is_read_by_nobody(
 
 def test_options_of_model_and_encoder_find_their_constructors() -> None:
     words = ["--distance", "cosine", "--width", "8"]
-    config = run_config(run.make_context("run", words).params)
+    config = config_of(RunConfig, run.make_context("run", words).params)
     assert (config.model_options, config.encoder_options) == ({"distance": "cosine"}, {"width": 8})
     with pytest.raises(OptionError, match="Did you mean '--distance'"):
-        run_config(run.make_context("run", ["--distanse", "cosine"]).params)
+        config_of(RunConfig, run.make_context("run", ["--distanse", "cosine"]).params)

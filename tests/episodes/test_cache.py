@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -24,6 +23,7 @@ from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import Images
 from episodes.progress import Progress
 from episodes.types import DataError, ImageSet
+from full_disk import no_space
 
 PIXELS = (np.arange(5 * 2 * 3 * 4) % 251).astype(np.uint8).reshape(5, 2, 3, 4)
 
@@ -208,10 +208,6 @@ def test_an_array_with_another_time_stamp_in_a_read_only_cache_serves_as_well(
     monkeypatch.setattr(cache, "write_atomically", read_only)
     for _ in range(2):
         assert_whole(load(tmp_path, refuse))
-
-
-def no_space(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("step", ["os.posix_fallocate", "os.fsync", "episodes.images.array_cache.write_atomically"])

@@ -9,6 +9,7 @@ import pytest
 
 from episodes.errors import DataError
 from episodes.files import put_in_place, remove_left_behind, scratch_file, write_all, write_atomically
+from full_disk import no_space
 
 
 def test_a_file_is_written_into_folders_that_are_made_for_it(tmp_path: Path) -> None:
@@ -25,9 +26,6 @@ def test_a_write_that_fails_leaves_the_former_content_and_nothing_else(
 ) -> None:
     target = tmp_path / "file"
     write_atomically(target, b"former")
-
-    def no_space(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, step, no_space)
     monkeypatch.setattr(Path, step, no_space, raising=False)

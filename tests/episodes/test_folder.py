@@ -15,10 +15,7 @@ from episodes.datasets.folder.dataset import Folder, divide_at_random, what_fits
 from episodes.types import SPLITS, DataError
 from photo_builders import save, save_classes, write_csv
 
-
-@pytest.fixture(autouse=True)
-def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_elsewhere")
 
 
 @pytest.fixture

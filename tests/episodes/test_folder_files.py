@@ -17,10 +17,7 @@ from episodes.images.export import export_images
 from episodes.types import DataError
 from photo_builders import save, save_classes, write_csv
 
-
-@pytest.fixture(autouse=True)
-def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_elsewhere")
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from photo_builders import save, save_classes, write_csv
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-@pytest.fixture(autouse=True)
-def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_elsewhere")
 
 
 @pytest.fixture

@@ -35,10 +35,7 @@ from miniimagenet_builders import (
     write,
 )
 
-
-@pytest.fixture(autouse=True)
-def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_elsewhere")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -17,9 +17,9 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import embed_all
+from fewshot.evaluation.knownness import RULES
 from fewshot.evaluation.open_set import separation, threshold_for
 from fewshot.models.factory import load_trained
-from fewshot.models.knownness import RULES
 from fewshot.records.open_set import read_open_set
 from fewshot.records.schema import RecordError
 from fewshot.reports.pages.open_set import open_set_files

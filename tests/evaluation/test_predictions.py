@@ -9,11 +9,12 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
+import fewshot as fs
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError
-from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_images, evaluate_readout
+from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
 from fewshot.evaluation.result import Evaluation, Predictions
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
@@ -98,13 +99,13 @@ def test_readouts_and_image_sets_are_evaluated_alike(method: Method, found: Eval
     assert kept is not None
     assert found.predictions is not None
     assert (kept.predicted == found.predictions.predicted).all()
-    again = evaluate_images(method, IMAGES, way=4, shot=2, query=3, episodes=NUM_EPISODES, seed=3)
+    again = fs.evaluate(method, IMAGES, way=4, shot=2, query=3, episodes=NUM_EPISODES, seed=3)
     assert (again.correct == found.correct).all()
     assert (again.confusion() == found.confusion()).all()
     assert repr(again).startswith(f"Evaluation({100 * found.accuracy:.2f} ± ")
     assert repr(again).endswith(" % over 25 episodes of 12 queries)")
     with pytest.raises(EpisodeError):
-        evaluate_images(method, IMAGES, way=500)
+        fs.evaluate(method, IMAGES, way=500)
 
 
 def test_where_only_counts_were_kept_it_says_how_to_keep_more(method: Method) -> None:
@@ -116,7 +117,7 @@ def test_where_only_counts_were_kept_it_says_how_to_keep_more(method: Method) ->
 
 def test_a_method_that_sees_the_whole_episode_keeps_predictions_too() -> None:
     method = toy_method("anil", {"batch_norm": "transductive"})
-    found = evaluate_images(method, IMAGES, way=4, shot=2, query=3, episodes=3)
+    found = fs.evaluate(method, IMAGES, way=4, shot=2, query=3, episodes=3)
     assert found.confusion().trace() == found.correct.sum()
     assert torch.is_grad_enabled()
 

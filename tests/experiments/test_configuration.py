@@ -15,14 +15,13 @@ from episodes.errors import UserError
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.measure import EvaluationPlan
 from fewshot.experiments.resolve import ResolvedRun, TrainingPlan
-from fewshot.experiments.run import run
 from fewshot.records.provenance import short_hash
 from fewshot.records.record import read_record
 from fewshot.records.schema import Trained
 from fewshot.training.checkpoints import training_name
 from fewshot.training.recipes import Recipe
 from toy_classes import QUICK, FewStrokes, toy_set
-from toy_runs import CONFIG, changed_pixels
+from toy_runs import CONFIG, changed_pixels, run
 
 ROOT = Path(__file__).parents[2]
 

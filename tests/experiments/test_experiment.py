@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import checkpoint_of
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
@@ -18,13 +19,13 @@ from episodes.types import EpisodeError
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.evaluate import evaluate_again
-from fewshot.experiments.run import run, run_without_test
+from fewshot.experiments.run import run_without_test
 from fewshot.models.factory import load_trained
 from fewshot.models.options import OptionError
 from fewshot.models.tensor_files import CheckpointError, load_tensors
 from fewshot.records.record import as_stored, read_record
 from toy_classes import QUICK, FewStrokes, NoTest
-from toy_runs import CONFIG, Listener, changed_pixels, checkpoint_of
+from toy_runs import CONFIG, Listener, changed_pixels, run
 
 CPU = torch.device("cpu")
 

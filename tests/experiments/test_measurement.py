@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import checkpoint_of
 from episodes.errors import UserError
 from episodes.registry import UnknownNameError
 from episodes.sampler import EpisodeSampler
@@ -19,13 +20,13 @@ from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.measure import OWN_RULE, readouts_named, refuse_unreadable
-from fewshot.experiments.run import run, run_readouts
+from fewshot.experiments.run import run_readouts
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
 from fewshot.records.record import read_record
 from toy_classes import QUICK, FewStrokes, toy_method
-from toy_runs import CONFIG, Listener, checkpoint_of
+from toy_runs import CONFIG, Listener, run
 
 CPU = torch.device("cpu")
 

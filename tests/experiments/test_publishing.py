@@ -16,14 +16,13 @@ from command_line import Fewshot
 from fewshot.experiments import publish as publishing
 from fewshot.experiments import resolve
 from fewshot.experiments.publish import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
-from fewshot.experiments.run import run
 from fewshot.models.factory import load_trained
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record, write_record
 from fewshot.records.schema import trained_of
 from records import changed as with_changes
 from toy_classes import QUICK, FewStrokes
-from toy_runs import CONFIG
+from toy_runs import CONFIG, run
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -10,7 +10,8 @@ import pytest
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from fewshot.experiments import verify
 from fewshot.experiments.measure import OWN_RULE
-from fewshot.experiments.verify import Verification, find_weights
+from fewshot.experiments.publish import find_weights
+from fewshot.experiments.verify import Verification
 from fewshot.records.record import RunRecord, read_record, write_record
 from records import a_record, changed
 
@@ -190,4 +191,4 @@ def test_published_weights_are_found_beside_the_record_from_any_folder(tmp_path:
     weights = tmp_path / "results" / "weights" / "proto-1234.safetensors"
     weights.parent.mkdir(parents=True)
     weights.touch()
-    assert find_weights(tmp_path / "results" / "runs" / "a.json", record, Path("results")) == weights
+    assert find_weights(record, tmp_path / "results" / "runs" / "a.json", Path("results")) == weights

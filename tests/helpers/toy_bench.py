@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ TINY = bench.Workload(
 )
 
 
-def called_here(place_and_name: str, *words: str) -> Any:
+def called_here(function: Callable[..., Any], *given: Any) -> Any:
     """What `in_a_process` does, in this one."""
-    module, _, function = place_and_name.partition(":")
-    return getattr(importlib.import_module(module), function)(*words)
+    return function(*given)
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -36,5 +35,5 @@ def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         monkeypatch.setattr(module, "keep_freed_memory", lambda: True)  # it would last beyond the test
     monkeypatch.setattr(contenders, "TEST_EPISODES", 20)
     monkeypatch.setattr(contenders, "_QUICK", (2, 0.0))
-    monkeypatch.setattr(bench_loop, "_QUICK", ("0", "1"))
+    monkeypatch.setattr(bench_loop, "_QUICK", (0.0, 1))
     monkeypatch.setattr(bench_loop, "_EMBEDDED", 8)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from episodes.types import ImageSet, Split
 from fewshot.experiments.config import RunConfig
+from fewshot.experiments.measure import Outcome
+from fewshot.experiments.run import run_readouts
 from fewshot.progress import Reporter
-from fewshot.records.record import RunRecord
 from fewshot.training.loop import Progress as TrainingProgress
 from toy_classes import QUICK, FewStrokes
 
 CONFIG = RunConfig(
     recipe=QUICK, encoder_options={"width": 8}, way=4, query=5, episodes=30, device="cpu", precision="fp32"
 )
+
+
+def run(*what: Any, **options: Any) -> Outcome:
+    """The run of a configuration with a single read-out."""
+    (outcome,) = run_readouts(*what, **options)
+    return outcome
 
 
 class Listener(Reporter):
@@ -36,10 +43,6 @@ class Listener(Reporter):
         self.trained.append(progress.episode)
         if self.stop_at == progress.episode:
             signal.raise_signal(signal.SIGINT)
-
-
-def checkpoint_of(record: RunRecord) -> Path:
-    return Path(record.trained.checkpoint)
 
 
 def changed_pixels(split: Split, seed: int = 0) -> ImageSet:

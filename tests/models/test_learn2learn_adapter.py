@@ -79,7 +79,7 @@ def test_tasks_agree_with_its_own_transforms_on_a_data_set_it_books_itself(
 ) -> None:
     """NWays and KShots, which are other code than the fused transform, on bookkeeping made by looking at every item."""
     data = learn2learn.data
-    plain = data.MetaDataset(list_dataset := adapter._LabeledImages(image_set))
+    plain = data.MetaDataset(list_dataset := adapter.LabeledImages(image_set))
     ours = adapter._to_meta_dataset(image_set)
     assert dict(plain.labels_to_indices) == dict(ours.labels_to_indices)
     assert dict(plain.indices_to_labels) == dict(ours.indices_to_labels)

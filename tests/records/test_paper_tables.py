@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from episodes.datasets.cards import DATASETS
-from fewshot.cli.run import evaluate, evaluate_config, run, run_config
+from fewshot.cli.run import config_of, evaluate, evaluate_config, run
+from fewshot.experiments.config import RunConfig
 from fewshot.experiments.paper_plan import OurNumber, PaperCell, commands, fill
 from fewshot.experiments.resolve import recipe_of
 from fewshot.models.encoders.base import ENCODERS
@@ -92,7 +94,7 @@ def test_every_printed_command_is_one_that_the_command_line_takes(name: str) -> 
     for cell in cells_of_ours(name):
         assert cell.row.ours is not None
         first, *second = [shlex.split(command) for command in commands(cell)]
-        config = run_config(run.make_context("run", first[2:]).params).checked()
+        config = config_of(RunConfig, run.make_context("run", first[2:]).params).checked()
         assert (config.way, config.shot) == (cell.column.way, cell.column.shot)
         assert recipe_of(config, cell.table.dataset)[0] is not None or cell.row.ours.untrained
         assert bool(second) == bool(cell.row.ours.test)

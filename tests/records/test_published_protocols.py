@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from fewshot.cli.reproduce import _STYLES
 from fewshot.experiments.paper_plan import fill
@@ -202,4 +203,4 @@ def test_every_row_that_records_are_held_against_says_how_it_was_tested_and_by_w
                 assert row.by, (table.name, row.name)
             table.tested_of(row)
     with pytest.raises(PaperTableError, match="querys"):
-        replace(table, tested={"querys": 15}).tested_of(row)
+        structs.replace(table, tested={"querys": 15}).tested_of(row)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import math
 import os
@@ -25,6 +24,7 @@ from fewshot.records.record import (
 )
 from fewshot.records.schema import RecordError
 from fewshot.statistics.intervals import formula
+from full_disk import no_space
 from records import COUNTS, a_record, changed
 
 ROOT = Path(__file__).parents[2]
@@ -154,9 +154,6 @@ def test_records_are_read_in_the_order_of_their_names_and_an_absent_folder_holds
 
 def test_a_full_disk_is_explained_and_leaves_the_former_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_record(a_record(), tmp_path / "record.json")
-
-    def no_space(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(RecordError, match=r"cannot write .*record\.json: No space left on device"):

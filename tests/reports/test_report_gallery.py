@@ -9,7 +9,6 @@ import torch
 
 from command_line import Fewshot
 from episodes.errors import UserError
-from fewshot.experiments.run import run
 from fewshot.records.record import read_records
 from fewshot.reports.html.gallery import Gallery, episodes_to_look_at, read_gallery, write_gallery
 from fewshot.reports.html.gallery_models import project
@@ -17,7 +16,7 @@ from fewshot.reports.html.page import all_figures, render
 from fewshot.reports.html.row_names import boards_of
 from report_records import a_record
 from toy_classes import QUICK, FewStrokes
-from toy_runs import CONFIG
+from toy_runs import CONFIG, run
 
 
 def train(model: str = "proto") -> None:

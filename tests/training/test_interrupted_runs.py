@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from command_line import checkpoint_of
 from episodes.errors import Interrupted
 from fewshot.experiments import run as experiment
-from fewshot.experiments.run import run
 from fewshot.models.tensor_files import CheckpointError, load_tensors
 from fewshot.training.checkpoints import BusyError
 from fewshot.training.loop import TrainingError
 from toy_classes import QUICK, FewStrokes
-from toy_runs import CONFIG, Listener, checkpoint_of
+from toy_runs import CONFIG, Listener, run
 
 CPU = torch.device("cpu")
 

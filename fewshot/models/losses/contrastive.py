@@ -9,11 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.models.distances import squared_euclidean
+from fewshot.models.distances import root, squared_euclidean
 from fewshot.models.losses.base import LOSSES, Loss, mean_of, pairs_in
 from fewshot.models.options import Range, Search
-
-_SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
 
 
 @LOSSES.register("contrastive")
@@ -41,7 +39,7 @@ class Contrastive(Loss):
         squares = squared_euclidean(unit, unit)
         positive, negative = pairs_in(labels)
         near = squares / 2
-        far = (self.margin - squares.clamp_min(_SMALLEST_SQUARE).sqrt()).clamp_min(0).square() / 2
+        far = (self.margin - root(squares)).clamp_min(0).square() / 2
         if self.selection == "hard":  # the costliest pair of each image
             near, far = (torch.where(pairs, cost, 0).amax(1) for pairs, cost in ((positive, near), (negative, far)))
             positive, negative = positive.any(1), negative.any(1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +17,16 @@ from fewshot.models.batches import EpisodeImages, LabeledImages
 from fewshot.models.distances import UNMOVED, Invariance, full_precision, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.options import Search
+from fewshot.models.shapes import (
+    Labels,
+    Query,
+    QueryFeatures,
+    Scores,
+    Support,
+    SupportFeatures,
+    Unlabeled,
+    UnlabeledFeatures,
+)
 
 METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
 
@@ -91,11 +101,8 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot *feature"],
-        query: Float[Tensor, "batch queries *feature"],
-        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+        self, support: SupportFeatures, query: QueryFeatures, unlabeled: UnlabeledFeatures | None = None
+    ) -> Scores:
         """Scores whose softmax is the prediction, for many episodes at once."""
 
     def prepare(self, table: Float[Tensor, "num_images *feature"]) -> tuple[Tensor, Tensor]:
@@ -109,8 +116,8 @@ class Method(nn.Module, ABC):
         self,
         support: Float[Tensor, "batch way shot *prepared"],
         query: Float[Tensor, "batch queries *prepared"],
-        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+        unlabeled: UnlabeledFeatures | None = None,
+    ) -> Scores:
         """``logits`` from rows of the tables that ``prepare`` gives."""
         return self.logits(support, query, unlabeled)
 
@@ -159,11 +166,7 @@ class Method(nn.Module, ABC):
         return self.loss_of_embedded(support, query.flatten(1, 2), unlabeled, labels)
 
     def loss_of_embedded(
-        self,
-        support: Float[Tensor, "batch way shot *feature"],
-        query: Float[Tensor, "batch queries *feature"],
-        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None,
-        labels: Int64[Tensor, "batch queries"],
+        self, support: SupportFeatures, query: QueryFeatures, unlabeled: UnlabeledFeatures | None, labels: Labels
     ) -> Float[Tensor, ""]:
         """Cross-entropy of the queries; a method with another training loss overrides this."""
         logits = self.scored(support, query, unlabeled)
@@ -193,10 +196,5 @@ class NearestMean(Method):
 
     invariant_to = UNMOVED
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query, unlabeled: Unlabeled | None = None) -> Scores:
         return nearest_mean_logits(support, query)

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from fewshot.models.distances import root
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Search
-
-_SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
+from fewshot.models.shapes import Scores
 
 
 @METHODS.register("gaussian-proto")
@@ -56,13 +56,13 @@ class GaussianPrototypical(Method):
         support: Float[Tensor, "batch way shot numbers"],
         query: Float[Tensor, "batch queries numbers"],
         unlabeled: Float[Tensor, "batch unlabeled numbers"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    ) -> Scores:
         confidence, points = self.confidence(support), support[..., : self.dim]
         of_class = confidence.sum(2)  # (batch, way, s)
         prototypes = (confidence * points).sum(2) / of_class  # (batch, way, dim)
         offsets = query[:, :, None, : self.dim] - prototypes[:, None]  # (batch, queries, way, dim)
         squares = (of_class[:, None] * offsets.square()).sum(-1)
-        return -squares.clamp_min(_SMALLEST_SQUARE).sqrt()
+        return -root(squares)
 
     def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         return super().peak_elements(way, shot, queries, unlabeled) + 3 * queries * way * self.dim

@@ -14,6 +14,7 @@ from episodes.errors import UserError
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.encoders.pixels import Pixels
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.shapes import Query, Scores, Support, Unlabeled
 
 _INK = 0.5  # of 1; the published drawings are black and white
 
@@ -38,12 +39,7 @@ class Hausdorff(Method):
         if not isinstance(encoder, Pixels) or encoder.image_shape[0] != 1:
             raise UserError("model hausdorff compares drawings in ink: images of one channel, and --encoder pixels")
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query, unlabeled: Unlabeled | None = None) -> Scores:
         shots = support.shape[2]
         distances = [
             [[modified_hausdorff(one, other) for other in drawn] for one in self._drawings(queries)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -17,6 +17,7 @@ from fewshot.models.encoders.conv import set_batch_statistics
 from fewshot.models.learn2learn_adapter import import_learn2learn, why_not
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Range, Search, options_of
+from fewshot.models.shapes import QueryFeatures, Scores, SupportFeatures, UnlabeledFeatures
 
 
 class AdaptedMethod(Method):
@@ -65,26 +66,27 @@ class AdaptedMethod(Method):
         return int((steps + (options.get("batch_norm") != "transductive")) * support + others)
 
     def logits(
-        self,
-        support: Float[Tensor, "batch way shot *feature"],
-        query: Float[Tensor, "batch queries *feature"],
-        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+        self, support: SupportFeatures, query: QueryFeatures, unlabeled: UnlabeledFeatures | None = None
+    ) -> Scores:
         learning = torch.is_grad_enabled()  # then the steps themselves are differentiated
         adapt = _adapt_by_learn2learn if self.implementation == "learn2learn" else _adapt_by_torch_func
         steps = self.inner_steps if self.training else self.test_steps
 
-        def of_episode(support: Tensor, query: Tensor) -> Tensor:
-            logits = adapt(network, support, query, steps, self.inner_learning_rate, self.first_order or not learning)
+        way, shot = support.shape[1:3]
+        first_order = self.first_order or not learning
+
+        def of_episode(images: Tensor, query: Tensor) -> Tensor:
+            logits = adapt(network, images, labels, query, steps, self.inner_learning_rate, first_order)
             return logits if learning else logits.detach()  # else every episode keeps its graph
 
         with torch.inference_mode(False), torch.enable_grad():
-            network = _EncoderAndHead(self.encoder, support.shape[1], self.adapts_encoder)
-            support, query = support.clone(), query.clone()  # gradients want no inference tensors
+            network = _EncoderAndHead(self.encoder, way, self.adapts_encoder)
+            labels = torch.arange(way, device=support.device).repeat_interleave(shot)
+            images, query = support.flatten(1, 2).clone(), query.clone()  # gradients want no inference tensors
             if adapt is _adapt_by_torch_func and not self.adapts_encoder:  # convolutions of many networks gain nothing
-                together: Tensor = torch.func.vmap(of_episode)(support, query)
+                together: Tensor = torch.func.vmap(of_episode)(images, query)
                 return together
-            return torch.stack([of_episode(*episode) for episode in zip(support, query, strict=True)])
+            return torch.stack([of_episode(*episode) for episode in zip(images, query, strict=True)])
 
 
 class SupportNorm(nn.BatchNorm2d):
@@ -139,15 +141,9 @@ class _EncoderAndHead(nn.Module):
 
 
 def _adapt_by_torch_func(
-    network: nn.Module,
-    support: Float[Tensor, "way shot *feature"],
-    query: Float[Tensor, "queries *feature"],
-    steps: int,
-    rate: float,
-    first_order: bool,
+    network: nn.Module, images: Tensor, labels: Tensor, query: Tensor, steps: int, rate: float, first_order: bool
 ) -> Float[Tensor, "queries way"]:
-    """The logits of the queries after ``steps`` of gradient descent on the cross-entropy of the support."""
-    images, labels = _images_and_labels(support)
+    """The logits of the queries after ``steps`` of gradient descent on the cross-entropy of the support images."""
     parameters: dict[str, Tensor] = {n: weight for n, weight in network.named_parameters() if weight.requires_grad}
 
     def loss(parameters: dict[str, Tensor]) -> Tensor:
@@ -162,27 +158,14 @@ def _adapt_by_torch_func(
 
 
 def _adapt_by_learn2learn(
-    network: nn.Module,
-    support: Float[Tensor, "way shot *feature"],
-    query: Float[Tensor, "queries *feature"],
-    steps: int,
-    rate: float,
-    first_order: bool,
+    network: nn.Module, images: Tensor, labels: Tensor, query: Tensor, steps: int, rate: float, first_order: bool
 ) -> Float[Tensor, "queries way"]:
     """The same logits, through learn2learn."""
-    images, labels = _images_and_labels(support)
     learner = import_learn2learn().algorithms.MAML(network, lr=rate, first_order=first_order).clone()
     for _ in range(steps):
         learner.adapt(functional.cross_entropy(learner(images), labels))
     logits: Tensor = learner(images, query)
     return logits
-
-
-def _images_and_labels(
-    support: Float[Tensor, "way shot *feature"],
-) -> tuple[Float[Tensor, "images *feature"], Int64[Tensor, " images"]]:
-    way, shot = support.shape[:2]
-    return support.flatten(0, 1), torch.arange(way, device=support.device).repeat_interleave(shot)
 
 
 @METHODS.register("maml")

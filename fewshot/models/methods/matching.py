@@ -16,6 +16,7 @@ from fewshot.models.distances import cosine_similarity, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Range, Search
+from fewshot.models.shapes import Query, Scores
 
 
 class FullContext(nn.Module):
@@ -38,8 +39,8 @@ class FullContext(nn.Module):
         self.read_steps = read_steps
 
     def forward(
-        self, support: Float[Tensor, "batch images dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> tuple[Float[Tensor, "batch images dim"], Float[Tensor, "batch queries dim"]]:
+        self, support: Float[Tensor, "batch images dim"], query: Query
+    ) -> tuple[Float[Tensor, "batch images dim"], Query]:
         forward, backward = self.support_lstm(support)[0].chunk(2, dim=-1)
         support = support + forward + backward
         flat = query.flatten(0, 1)  # (batch * queries, dim)
@@ -102,7 +103,7 @@ class Matching(Method):
         support: Float[Tensor, "batch way shot numbers"],
         query: Float[Tensor, "batch queries numbers"],
         unlabeled: Float[Tensor, "batch unlabeled numbers"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    ) -> Scores:
         way, shot = support.shape[1:3]
         images = support.flatten(1, 2)  # (batch, way * shot, dim)
         if self.query_encoder is not None:

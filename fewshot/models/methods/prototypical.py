@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 from fewshot.models.distances import UNMOVED, cosine_similarity, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
+from fewshot.models.shapes import Query, Scores, Support, Unlabeled
 
 
 @METHODS.register("proto")
@@ -28,12 +26,7 @@ class Prototypical(Method):
         self.distance = distance
         self.invariant_to = UNMOVED if distance == "euclidean" else frozenset({"scale"})
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query, unlabeled: Unlabeled | None = None) -> Scores:
         if self.distance == "cosine":
             return cosine_similarity(query, support.mean(dim=2))
         return nearest_mean_logits(support, query)

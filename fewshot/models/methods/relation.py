@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, Num
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +15,7 @@ from fewshot.models.encoders.base import Encoder
 from fewshot.models.encoders.conv import running_affine, set_batch_statistics, uses_batch_statistics
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Search
+from fewshot.models.shapes import Labels, QueryFeatures, Scores, SupportFeatures, UnlabeledFeatures
 
 _MAPS_AT_ONCE = 1024
 _PAIRS_AT_ONCE = 4096  # in evaluation: their maps then fit into the processor's cache
@@ -60,9 +61,7 @@ class RelationModule(nn.Module):
         self.hidden = nn.Linear(width * height * out_width, hidden)
         self.score = nn.Linear(hidden, 1)
 
-    def forward(
-        self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def forward(self, support: Float[Tensor, "batch way c h w"], query: Float[Tensor, "batch queries c h w"]) -> Scores:
         if not (self.training or uses_batch_statistics(self.norm1)):
             of_support, _ = self.prepare(support.flatten(0, 1))
             _, of_query = self.prepare(query.flatten(0, 1))
@@ -92,7 +91,7 @@ class RelationModule(nn.Module):
 
     def score_prepared(
         self, support: Float[Tensor, "batch way 4 h w d"], query: Num[Tensor, "batch queries 4 h w d"]
-    ) -> Float[Tensor, "batch queries way"]:
+    ) -> Scores:
         """Scores from what ``prepare`` made, few pairs at a time, so that they stay in the processor's cache.
 
         Adding pairs up and pooling them is done window place by window place: no map of a pair is ever whole. Where
@@ -214,7 +213,7 @@ class Relation(Method):
         support: Float[Tensor, "batch way shot c h w"],
         query: Float[Tensor, "batch queries c h w"],
         unlabeled: Float[Tensor, "batch unlabeled c h w"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    ) -> Scores:
         scores: Tensor = self.relation(support.sum(dim=2), query)
         return scores
 
@@ -245,15 +244,11 @@ class Relation(Method):
         support: Float[Tensor, "batch way shot 4 h w d"],
         query: Num[Tensor, "batch queries 4 h w d"],
         unlabeled: Tensor | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    ) -> Scores:
         return self.relation.score_prepared(support.sum(dim=2), query)  # as linear as the convolution behind it
 
     def loss_of_embedded(
-        self,
-        support: Float[Tensor, "batch way shot *feature"],
-        query: Float[Tensor, "batch queries *feature"],
-        unlabeled: Float[Tensor, "batch unlabeled *feature"] | None,
-        labels: Int64[Tensor, "batch queries"],
+        self, support: SupportFeatures, query: QueryFeatures, unlabeled: UnlabeledFeatures | None, labels: Labels
     ) -> Float[Tensor, ""]:
         scores = self.scored(support, query, unlabeled)
         if self.relation_loss == "cross-entropy":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,10 @@ from fewshot.models.distances import squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Range, Search
+from fewshot.models.shapes import Query, Scores, Support, Unlabeled
+
+Prototypes: TypeAlias = Float[Tensor, "batch way dim"]
+Weights: TypeAlias = Float[Tensor, "batch unlabeled way"]
 
 
 class RefinedPrototypical(Method):
@@ -22,12 +26,7 @@ class RefinedPrototypical(Method):
     uses_unlabeled: ClassVar[bool] = True
     invariant_to = frozenset({"offset"})
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query, unlabeled: Unlabeled | None = None) -> Scores:
         prototypes = support.mean(dim=2)  # (batch, way, dim)
         if unlabeled is not None:
             weights = self.weights(prototypes, unlabeled)  # (batch, unlabeled, way)
@@ -36,9 +35,7 @@ class RefinedPrototypical(Method):
         return -squared_euclidean(query, prototypes)
 
     @abstractmethod
-    def weights(
-        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
-    ) -> Float[Tensor, "batch unlabeled way"]:
+    def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
         """How much each unlabeled image counts for each class, 0 to 1."""
 
 
@@ -49,9 +46,7 @@ class SoftKMeansPrototypical(RefinedPrototypical):
     title = "Semi-supervised prototypes: one step of soft k-means"
     source = "Ren et al., ICLR 2018"
 
-    def weights(
-        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
-    ) -> Float[Tensor, "batch unlabeled way"]:
+    def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
         return (-squared_euclidean(unlabeled, prototypes)).softmax(-1)
 
 
@@ -72,9 +67,7 @@ class ClusterPrototypical(RefinedPrototypical):
         self.invariant_to = frozenset()  # the further cluster lies at the origin
         self.log_radius = nn.Parameter(torch.tensor(math.log(initial_radius)))
 
-    def weights(
-        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
-    ) -> Float[Tensor, "batch unlabeled way"]:
+    def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
         real = -squared_euclidean(unlabeled, prototypes)
         distractor = -unlabeled.square().sum(-1, keepdim=True) / (2 * self.log_radius).exp() - self.log_radius
         return torch.cat([real, distractor], dim=-1).softmax(-1)[..., :-1]
@@ -98,9 +91,7 @@ class MaskedPrototypical(RefinedPrototypical):
         super().__init__(encoder)
         self.mask_network = nn.Sequential(nn.Linear(5, hidden), nn.Tanh(), nn.Linear(hidden, 2))
 
-    def weights(
-        self, prototypes: Float[Tensor, "batch way dim"], unlabeled: Float[Tensor, "batch unlabeled dim"]
-    ) -> Float[Tensor, "batch unlabeled way"]:
+    def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
         distances = squared_euclidean(unlabeled, prototypes)
         relative = distances / distances.mean(dim=1, keepdim=True).clamp_min(1e-6)  # (batch, unlabeled, way)
         shape: Tensor = self.mask_network(moments(relative.detach())).exp()

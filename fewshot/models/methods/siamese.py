@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewshot.models.distances import UNMOVED, cosine_similarity, full_precision, squared_euclidean
+from fewshot.models.distances import UNMOVED, cosine_similarity, full_precision, root, squared_euclidean
 from fewshot.models.encoders.base import Encoder
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.options import Range, Search
+from fewshot.models.shapes import Labels, Query, Scores, Support, Unlabeled
 
-_SMALLEST_SQUARE = 1e-12  # below the root: its slope is infinite at 0
+Left: TypeAlias = Float[Tensor, "batch n dim"]
+Right: TypeAlias = Float[Tensor, "batch m dim"]
+Pairs: TypeAlias = Float[Tensor, "batch n m"]
 
 
 class PairMethod(Method):
@@ -25,32 +28,19 @@ class PairMethod(Method):
     """
 
     @abstractmethod
-    def pair_scores(
-        self, left: Float[Tensor, "batch n dim"], right: Float[Tensor, "batch m dim"]
-    ) -> Float[Tensor, "batch n m"]:
+    def pair_scores(self, left: Left, right: Right) -> Pairs:
         """How alike each pair is; larger is more alike."""
 
-    @abstractmethod
-    def pair_losses(
-        self, scores: Float[Tensor, "batch n m"], same: Float[Tensor, "batch n m"]
-    ) -> Float[Tensor, "batch n m"]:
-        """The loss of each pair; ``same`` is 1 for two images of one class, else 0."""
+    def pair_losses(self, scores: Pairs, same: Pairs) -> Pairs:
+        """The loss of each pair, by default the binary cross-entropy; ``same`` is 1 for two images of one class."""
+        return functional.binary_cross_entropy_with_logits(scores, same, reduction="none")
 
-    def logits(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None = None,
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query, unlabeled: Unlabeled | None = None) -> Scores:
         scores = self.pair_scores(query, support.flatten(1, 2))
         return torch.unflatten(scores, -1, tuple(support.shape[1:3])).amax(-1)
 
     def loss_of_embedded(
-        self,
-        support: Float[Tensor, "batch way shot dim"],
-        query: Float[Tensor, "batch queries dim"],
-        unlabeled: Float[Tensor, "batch unlabeled dim"] | None,
-        labels: Int64[Tensor, "batch queries"],
+        self, support: Support, query: Query, unlabeled: Unlabeled | None, labels: Labels
     ) -> Float[Tensor, ""]:
         way, shot = support.shape[1:3]
         same = same_class(labels, way, shot)
@@ -62,14 +52,14 @@ class PairMethod(Method):
         return (own.mean() + others.mean()) / 2
 
 
-def same_class(labels: Int64[Tensor, "batch queries"], way: int, shot: int) -> Tensor:
+def same_class(labels: Labels, way: int, shot: int) -> Tensor:
     """Whether query and support image are of one class, bool (batch, queries, way * shot)."""
     of_support = torch.arange(way, device=labels.device).repeat_interleave(shot)
     return labels[..., None] == of_support
 
 
 def of_own_and_other_classes(
-    pairs: Float[Tensor, "batch queries way shot"], labels: Int64[Tensor, "batch queries"]
+    pairs: Float[Tensor, "batch queries way shot"], labels: Labels
 ) -> tuple[Float[Tensor, "batch queries 1 shot"], Float[Tensor, "batch queries others shot"]]:
     """What belongs to pairs of one class, and to all other pairs.
 
@@ -96,19 +86,12 @@ class Siamese(PairMethod):
         super().__init__(encoder)
         self.weigh = nn.Linear(encoder.dim, 1)
 
-    def pair_scores(
-        self, left: Float[Tensor, "batch n dim"], right: Float[Tensor, "batch m dim"]
-    ) -> Float[Tensor, "batch n m"]:
+    def pair_scores(self, left: Left, right: Right) -> Pairs:
         scores: Tensor = self.weigh((left[:, :, None] - right[:, None]).abs())  # (batch, n, m, 1)
         return scores[..., 0]
 
     def peak_elements(self, way: int, shot: int, queries: int, unlabeled: int) -> int:
         return super().peak_elements(way, shot, queries, unlabeled) + 2 * queries * way * shot * self.encoder.dim
-
-    def pair_losses(
-        self, scores: Float[Tensor, "batch n m"], same: Float[Tensor, "batch n m"]
-    ) -> Float[Tensor, "batch n m"]:
-        return functional.binary_cross_entropy_with_logits(scores, same, reduction="none")
 
 
 @METHODS.register("siamese-contrastive")
@@ -129,14 +112,10 @@ class SiameseContrastive(PairMethod):
         super().__init__(encoder)
         self.margin = margin
 
-    def pair_scores(
-        self, left: Float[Tensor, "batch n dim"], right: Float[Tensor, "batch m dim"]
-    ) -> Float[Tensor, "batch n m"]:
-        return -squared_euclidean(left, right).clamp_min(_SMALLEST_SQUARE).sqrt()
+    def pair_scores(self, left: Left, right: Right) -> Pairs:
+        return -root(squared_euclidean(left, right))
 
-    def pair_losses(
-        self, scores: Float[Tensor, "batch n m"], same: Float[Tensor, "batch n m"]
-    ) -> Float[Tensor, "batch n m"]:
+    def pair_losses(self, scores: Pairs, same: Pairs) -> Pairs:
         distance = -scores
         return same * distance.square() + (1 - same) * (self.margin - distance).clamp_min(0).square()
 
@@ -157,12 +136,5 @@ class SiameseCosine(PairMethod):
         self.scale = nn.Parameter(torch.tensor(scale))
         self.shift = nn.Parameter(torch.tensor(-scale / 2))
 
-    def pair_scores(
-        self, left: Float[Tensor, "batch n dim"], right: Float[Tensor, "batch m dim"]
-    ) -> Float[Tensor, "batch n m"]:
+    def pair_scores(self, left: Left, right: Right) -> Pairs:
         return self.scale * cosine_similarity(left, right) + self.shift
-
-    def pair_losses(
-        self, scores: Float[Tensor, "batch n m"], same: Float[Tensor, "batch n m"]
-    ) -> Float[Tensor, "batch n m"]:
-        return functional.binary_cross_entropy_with_logits(scores, same, reduction="none")

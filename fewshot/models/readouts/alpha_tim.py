@@ -9,6 +9,7 @@ from torch import Tensor
 from fewshot.models.readouts.base import READOUTS, support_shares
 from fewshot.models.readouts.span import SpanWeights
 from fewshot.models.readouts.tim import TEMPERATURE, TemperedReadout
+from fewshot.models.shapes import Query, Scores, Support
 
 _MEAN_KEPT, _SQUARE_KEPT, _TINY = 0.9, 0.999, 1e-8  # Adam's, as PyTorch has them
 
@@ -31,9 +32,7 @@ class AlphaTIM(TemperedReadout):
     def __init__(self, alpha: float | None = None, learning_rate: float = 1e-4, steps: int = 1000) -> None:
         self.alpha, self.learning_rate, self.steps = alpha, learning_rate, steps
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         alpha = self.alpha if self.alpha is not None else 2.0 if support.shape[2] < 5 else 7.0
         weights = SpanWeights.of_means(support, query)
         true = support_shares(support)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from episodes.errors import UserError
 from episodes.registry import Registry
 from fewshot.models.distances import UNMOVED, Invariance, conditioned, unit_length
+from fewshot.models.shapes import Query, Scores, Support, Table
 
 READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lambda: Readout)
 _CLOSE = 0.05  # the farthest that unit vectors are from their mean where single precision no longer tells them apart
@@ -35,9 +36,7 @@ class Readout(ABC):
     needs_train_mean: ClassVar[bool] = False  # the mean embedding of the training images
     invariant_to: ClassVar[frozenset[Invariance]] = frozenset()  # its answers do not depend on these
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         """What of the rule concerns one image alone, worked out once for each row of a table of embeddings.
 
         Raises UnfitEmbeddingsError where the rule makes nothing of such embeddings.
@@ -45,9 +44,7 @@ class Readout(ABC):
         return conditioned(table, self.invariant_to)[0]
 
     @abstractmethod
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         """Scores of which the largest is the prediction, from rows of the table that ``prepare`` gives."""
 
     def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
@@ -64,9 +61,7 @@ class UnitLengthReadout(Readout):
 
     invariant_to = frozenset({"scale"})
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         rows = unit_length(table.double())
         farthest = torch.linalg.vector_norm(rows - rows.mean(0), dim=-1).max()
         return rows if farthest < _CLOSE else rows.float()
@@ -78,9 +73,7 @@ class CenteredReadout(Readout):
     needs_train_mean = True
     invariant_to = UNMOVED
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         if train_mean is None:
             raise ValueError(f"{type(self).__name__} needs the mean embedding of the training images")
         rows, mean = conditioned(table, self.invariant_to, train_mean)
@@ -88,12 +81,12 @@ class CenteredReadout(Readout):
         return unit_length(rows - mean)
 
 
-def support_labels(support: Float[Tensor, "batch way shot dim"]) -> Int64[Tensor, " images"]:
+def support_labels(support: Support) -> Int64[Tensor, " images"]:
     """The label of every support image once way and shot are one axis, (way * shot,)."""
     _, way, shot, _ = support.shape
     return torch.arange(way, device=support.device).repeat_interleave(shot)
 
 
-def support_shares(support: Float[Tensor, "batch way shot dim"]) -> Float[Tensor, "way images"]:
+def support_shares(support: Support) -> Float[Tensor, "way images"]:
     """1 where a support image is of a class, else 0, once way and shot are one axis."""
     return functional.one_hot(support_labels(support), support.shape[1]).T.to(support)

@@ -9,11 +9,10 @@ from torch.nn import functional
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.readouts.base import READOUTS, CenteredReadout, support_shares
+from fewshot.models.shapes import Query, Scores, Support
 
 
-def rectified(
-    support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"], sharpness: float = 10.0
-) -> tuple[Float[Tensor, "batch way dim"], Float[Tensor, "batch queries dim"]]:
+def rectified(support: Support, query: Query, sharpness: float = 10.0) -> tuple[Float[Tensor, "batch way dim"], Query]:
     """Prototypes and queries without their biases (Liu et al. 2020, section 3).
 
     The queries are moved so that their mean is that of the support (the bias between support and query). Each image
@@ -47,8 +46,6 @@ class BDCSPN(CenteredReadout):
     def __init__(self, sharpness: float = 10.0) -> None:
         self.sharpness = sharpness
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         prototypes, moved = rectified(support, query, self.sharpness)
         return -squared_euclidean(functional.normalize(moved, dim=-1), functional.normalize(prototypes, dim=-1)) / 2

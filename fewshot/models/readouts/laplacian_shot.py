@@ -9,9 +9,10 @@ from torch import Tensor
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.readouts.base import READOUTS, CenteredReadout
 from fewshot.models.readouts.bd_cspn import rectified
+from fewshot.models.shapes import Query, Scores, Support
 
 
-def affinities(query: Float[Tensor, "batch queries dim"], neighbors: int) -> Float[Tensor, "batch queries queries"]:
+def affinities(query: Query, neighbors: int) -> Float[Tensor, "batch queries queries"]:
     """1 in row i where a query is one of the ``neighbors`` nearest others of query i, else 0."""
     distances = squared_euclidean(query, query)
     own = torch.eye(query.shape[1], dtype=torch.bool, device=query.device)
@@ -37,9 +38,7 @@ class LaplacianShot(CenteredReadout):
     def __init__(self, regularization: float | None = None, neighbors: int = 2, steps: int = 20) -> None:
         self.regularization, self.neighbors, self.steps = regularization, neighbors, steps
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         weight = self.regularization
         if weight is None:
             weight = 0.7 if support.shape[2] == 1 else 0.3

@@ -9,8 +9,10 @@ Where nothing tells classes apart, their scores must be equal, so that a tie is 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,9 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot.models.readouts.base import READOUTS, UnitLengthReadout, support_labels
+from fewshot.models.shapes import Query, Scores, Support
 
 _STEPS_OF_ONE = 2**46  # of scores, which are of order 1: what is below is the rounding of double precision
 
+Images: TypeAlias = Float[Tensor, "batch images dim"]
 Slope = Callable[[Tensor], Tensor]
 """Scores of the support images (batch, images, way) -> derivative of the loss by each of them."""
 
@@ -68,7 +72,7 @@ class LinearScores:
     bias: Float[Tensor, "batch 1 way"]
     center: Float[Tensor, "batch 1 dim"] | None = None
 
-    def __call__(self, query: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch queries way"]:
+    def __call__(self, query: Query) -> Scores:
         scores = (query if self.center is None else query - self.center) @ self.weights + self.bias
         return (scores * _STEPS_OF_ONE).round() / _STEPS_OF_ONE
 
@@ -78,6 +82,13 @@ class LinearReadout(UnitLengthReadout):
 
     def __init__(self, inverse_penalty: float = 1.0, steps: int = 50) -> None:
         self.inverse_penalty, self.steps = inverse_penalty, steps
+
+    @abstractmethod
+    def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
+        """The classifier of labeled images, as many of each class as there are."""
+
+    def logits(self, support: Support, query: Query) -> Scores:
+        return self.fit(support.flatten(1, 2), support_labels(support), support.shape[1])(query)
 
 
 @READOUTS.register("logistic")
@@ -91,15 +102,7 @@ class Logistic(LinearReadout):
     title = "multinomial logistic regression on L2-normalized embeddings"
     source = "Tian, Wang, Krishnan, Tenenbaum and Isola, ECCV 2020"
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
-        return self.fit(support.flatten(1, 2), support_labels(support), support.shape[1])(query)
-
-    def fit(
-        self, images: Float[Tensor, "batch images dim"], labels: Int64[Tensor, " images"], way: int
-    ) -> LinearScores:
-        """The classifier of labeled images, as many of each class as there are."""
+    def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
         center = images.mean(dim=1, keepdim=True)
         images = images - center
         true = functional.one_hot(labels, way).to(images)
@@ -123,15 +126,7 @@ class LinearSVM(LinearReadout):
     title = "linear support vector machine, one against the rest, on L2-normalized embeddings"
     source = "Fan, Chang, Hsieh, Wang and Lin, JMLR 2008"
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
-        return self.fit(support.flatten(1, 2), support_labels(support), support.shape[1])(query)
-
-    def fit(
-        self, images: Float[Tensor, "batch images dim"], labels: Int64[Tensor, " images"], way: int
-    ) -> LinearScores:
-        """The classifier of labeled images, as many of each class as there are."""
+    def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
         signs = 2 * functional.one_hot(labels, way).to(images) - 1
 
         def slope(scores: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from fewshot.models.distances import UNMOVED, nearest_mean_logits, squared_euclidean
 from fewshot.models.readouts.base import READOUTS, CenteredReadout, Readout
+from fewshot.models.shapes import Query, Scores, Support
 
 
 @READOUTS.register("prototype")
@@ -19,9 +19,7 @@ class Prototype(Readout):
     source = "Snell, Swersky and Zemel, NeurIPS 2017"
     invariant_to = UNMOVED
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         return nearest_mean_logits(support, query)
 
 
@@ -37,9 +35,7 @@ class Cosine(Readout):
     source = "after Snell, Swersky and Zemel, NeurIPS 2017, figure 2"
     invariant_to = frozenset({"scale"})
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         prototypes = functional.normalize(support.mean(dim=2), dim=-1)
         return -squared_euclidean(functional.normalize(query, dim=-1), prototypes) / 2
 
@@ -54,9 +50,7 @@ class SimpleShot(CenteredReadout):
     title = "centered on the training images, L2-normalized, nearest class mean (CL2N)"
     source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         return nearest_mean_logits(support, query)
 
 
@@ -68,9 +62,7 @@ class NearestNeighbor(Readout):
     source = "Cover and Hart, IEEE Transactions on Information Theory 1967"
     invariant_to = UNMOVED
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         distances = squared_euclidean(query, support.flatten(1, 2))
         nearest: Tensor = torch.unflatten(distances, -1, tuple(support.shape[1:3])).amin(-1)
         return -nearest

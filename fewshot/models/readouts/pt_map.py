@@ -10,6 +10,7 @@ from torch.nn import functional
 from fewshot.models.distances import unit_length
 from fewshot.models.readouts.base import READOUTS, Readout, support_shares
 from fewshot.models.readouts.span import SpanWeights
+from fewshot.models.shapes import Query, Scores, Support, Table
 
 _MOST_SCALINGS = 1000
 _PRECISE = 1e-6  # of the sum of a query's probabilities
@@ -32,13 +33,7 @@ def transport(scores: Float[Tensor, "batch way queries"]) -> Float[Tensor, "batc
     return scores + of_class.log() + of_query.log()
 
 
-def map_estimate(
-    support: Float[Tensor, "batch way shot dim"],
-    query: Float[Tensor, "batch queries dim"],
-    sharpness: float,
-    rate: float,
-    steps: int,
-) -> Float[Tensor, "batch queries way"]:
+def map_estimate(support: Support, query: Query, sharpness: float, rate: float, steps: int) -> Scores:
     """Logarithms of the last plan, the prototypes moved ``steps`` times (Hu et al. 2021, algorithm 1).
 
     A plan is that of ``exp(-sharpness * squared distance)``. A step takes the prototypes a share ``rate`` of the way
@@ -74,15 +69,11 @@ class PTMAP(Readout):
     def __init__(self, power: float = 0.5, sharpness: float = 10.0, rate: float = 0.2, steps: int = 20) -> None:
         self.power, self.sharpness, self.rate, self.steps = power, sharpness, rate, steps
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         rows = unit_length(table.double())
         return unit_length(rows.sign() * rows.abs().pow(self.power)).float()
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         support = functional.normalize(support - support.mean((1, 2), keepdim=True), dim=-1)
         query = functional.normalize(query - query.mean(1, keepdim=True), dim=-1)
         return map_estimate(support, query, self.sharpness, self.rate, self.steps)

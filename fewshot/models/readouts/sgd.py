@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot.models.readouts.base import READOUTS, Readout, UnfitEmbeddingsError, support_labels
+from fewshot.models.shapes import Query, Scores, Support, Table
 
 _LONGEST, _SHORTEST = 1e4, 1e-4
 """Lengths of embeddings beyond which steps of a fixed size diverge, or do not get away from the first weights."""
@@ -33,9 +34,7 @@ class Finetune(Readout):
         self.passes, self.batch_size, self.learning_rate, self.seed = passes, batch_size, learning_rate, seed
         self.momentum, self.dampening, self.weight_decay = 0.9, 0.9, 1e-3
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         """The rows as they are: offset and scale matter to steps of a fixed size."""
         longest = float(torch.linalg.vector_norm(table.double(), dim=-1).max())
         apart = float(torch.linalg.vector_norm(table.amax(0).double() - table.amin(0).double()))
@@ -47,9 +46,7 @@ class Finetune(Readout):
             )
         return table.float()
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         labels, way = support_labels(support), support.shape[1]
         images = support.flatten(1, 2)
         weights, bias, orders = self.draw(way, images.shape[1], images.shape[2])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from torch import Tensor
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.readouts.base import READOUTS, Readout
+from fewshot.models.shapes import Query, Scores, Support
 
 
 @READOUTS.register("soft-kmeans")
@@ -22,9 +22,7 @@ class SoftKMeans(Readout):
     transductive = True
     invariant_to = frozenset({"offset"})
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         shares = (-squared_euclidean(query, support.mean(2))).softmax(-1)  # (batch, queries, way)
         moved = support.sum(2) + shares.transpose(1, 2) @ query
         prototypes: Tensor = moved / (support.shape[2] + shares.sum(1).unsqueeze(-1))

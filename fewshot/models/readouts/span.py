@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewshot.models.readouts.base import support_shares
+from fewshot.models.shapes import Query, Support
 
 
 @dataclass
@@ -25,9 +26,7 @@ class SpanWeights:
     products: Float[Tensor, "batch way images"]
 
     @classmethod
-    def of_means(
-        cls, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> SpanWeights:
+    def of_means(cls, support: Support, query: Query) -> SpanWeights:
         """The means of the classes."""
         images = torch.cat([support.flatten(1, 2), query], dim=1)
         images = images - images[:, :1]  # no distance feels it, and equal images get equal scores

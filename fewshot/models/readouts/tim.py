@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fewshot.models.readouts.base import READOUTS, UnfitEmbeddingsError, UnitLengthReadout, support_shares
 from fewshot.models.readouts.span import SpanWeights
+from fewshot.models.shapes import Query, Scores, Support, Table
 
 TEMPERATURE = 15.0
 """The factor of half the squared distances in the papers of TIM and alpha-TIM."""
@@ -20,9 +21,7 @@ _NEAREST = 0.01
 class TemperedReadout(UnitLengthReadout):
     """A read-out by the probabilities ``softmax(-temperature / 2 * ||z - w_c||^2)`` of embeddings of length 1."""
 
-    def prepare(
-        self, table: Float[Tensor, "num_images dim"], train_mean: Float[Tensor, " dim"] | None = None
-    ) -> Float[Tensor, "num_images dim"]:
+    def prepare(self, table: Table, train_mean: Float[Tensor, " dim"] | None = None) -> Table:
         rows = super().prepare(table)
         apart = float(torch.linalg.vector_norm(rows.amax(0) - rows.amin(0)))
         if 0 < apart < _NEAREST:
@@ -50,9 +49,7 @@ class TIM(TemperedReadout):
     def __init__(self, cross_entropy: float = 0.1, conditional_entropy: float = 0.1, steps: int = 150) -> None:
         self.cross_entropy, self.conditional_entropy, self.steps = cross_entropy, conditional_entropy, steps
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         support, query = support.double(), query.double()  # 150 updates multiply what is rounded
         weights = SpanWeights.of_means(support, query)
         num_support, num_queries = support.shape[1] * support.shape[2], query.shape[1]

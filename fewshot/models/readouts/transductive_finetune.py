@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fewshot.models.readouts.base import READOUTS, support_shares
 from fewshot.models.readouts.tim import TEMPERATURE, TemperedReadout
+from fewshot.models.shapes import Query, Scores, Support
 
 _MEAN_KEPT, _SQUARE_KEPT, _TINY = 0.9, 0.999, 1e-8  # Adam's, as PyTorch has them
 
@@ -28,9 +29,7 @@ class TransductiveFinetune(TemperedReadout):
     def __init__(self, learning_rate: float = 5e-5, steps: int = 25) -> None:
         self.learning_rate, self.steps = learning_rate, steps
 
-    def logits(
-        self, support: Float[Tensor, "batch way shot dim"], query: Float[Tensor, "batch queries dim"]
-    ) -> Float[Tensor, "batch queries way"]:
+    def logits(self, support: Support, query: Query) -> Scores:
         images = torch.cat([support.flatten(1, 2), query], dim=1)
         images = images - images[:, :1]  # no distance feels it, and equal images get equal scores
         true = support_shares(support)

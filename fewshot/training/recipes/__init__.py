@@ -186,7 +186,7 @@ def find_recipe(
     unknown data set, and where the papers have no recipe. Koch's encoder has a fast recipe of its own; for all others
     the encoder makes no difference.
     """
-    fields, source = _fields(name, dataset, shot, model, way, encoder, terms)
+    fields, source = recipe_fields(name, dataset, shot, model, way, encoder, terms)
     fields.pop("options", None)
     if "source" not in fields or (name == "paper" and source):
         raise UserError(f"no paper gives a whole recipe for {model} on {dataset}: use --recipe fast")
@@ -195,23 +195,13 @@ def find_recipe(
     return Recipe(**{"name": name, "train_way": None} | {key: val for key, val in fields.items() if val != _UNSET})
 
 
-def recipe_options(
-    name: RecipeName,
-    dataset: str,
-    shot: int,
-    model: str = "proto",
-    way: int = 5,
-    encoder: str | None = None,
-    terms: str | None = None,
-) -> dict[str, Any]:
-    """The options of the method that belong to the recipe of that name; those that a user gives go before them."""
-    return dict(_fields(name, dataset, shot, model, way, encoder, terms)[0].get("options", {}))
-
-
-def _fields(
+def recipe_fields(
     name: str, dataset: str, shot: int, model: str, way: int, encoder: str | None, terms: str | None
 ) -> tuple[dict[str, Any], str]:
-    """What the entries that fit say, later ones before earlier ones; what the source of a family's table is called."""
+    """What the entries that fit say, later ones before earlier ones; what the source of a family's table is called.
+
+    Among it are the ``options`` of the method; those that a user gives go before them.
+    """
     from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
 
     table, source = _table_of(dataset)

@@ -16,7 +16,7 @@ from episodes.spec import EpisodeSpec
 from fewshot.experiments.comparison import terms as terms_module
 from fewshot.experiments.comparison.terms import Budget, terms_named
 from fewshot.experiments.config import RunConfig
-from fewshot.experiments.run import run, run_without_test
+from fewshot.experiments.run import run_without_test
 from fewshot.models.batches import LabeledImages, episode_images
 from fewshot.models.methods import METHODS
 from fewshot.records.record import read_record
@@ -26,6 +26,7 @@ from fewshot.training.step import loss_of
 from registered import build, variants
 from shaped import Shaped
 from toy_classes import QUICK, FewStrokes, NoTest, toy_set
+from toy_runs import run
 
 NAME = "comparison@v1"
 TERMS = terms_named(NAME)
