@@ -47,7 +47,7 @@ def test_read_outs_center_on_the_images_of_the_training_and_on_none_of_the_teste
     kind = dataset_class("gray-noise")
     tested_alone = kind.load
 
-    def load(self: Any, split: str, progress: Any = None) -> Any:
+    def load(self: Any, split: Any, progress: Any = None) -> Any:
         assert split == "test"
         return tested_alone(self, split, progress)
 
