@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,14 +39,19 @@ autodoc_default_options = {"members": True, "member-order": "bysource", "exclude
 # Each notebook is executed in an empty folder of its own, without a network, on images that are drawn for this build.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1800  # seconds of a cell, on a machine that has other work
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+INSTALLED = ROOT / "build" / "site-packages"  # what tutorial 6 installs
+shutil.rmtree(INSTALLED, ignore_errors=True)
+INSTALLED.mkdir(parents=True)
 os.environ |= {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs" / "howto")]),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs" / "howto"), str(INSTALLED)]),
+    "PIP_TARGET": str(INSTALLED),
     "FEWSHOT_DATA": str(ROOT / "build" / "site-data"),
     "COLUMNS": "100",
     "NO_COLOR": "1",
+    "TTY_COMPATIBLE": "0",  # no bars: the kernel asks for colors, which rich takes for a terminal
     "HF_HUB_OFFLINE": "1",
 }

@@ -132,11 +132,11 @@ def records() -> Iterator[str]:
         rows = []
         for field in msgspec.structs.fields(struct):
             waiting += [part for part in structs_in(field.type) if part not in (*seen, *waiting)]
-            words = (f"``{field.encode_name}``", kind_of(struct, field), usual(field), comments.get(field.name, ""))
+            words = (f"``{field.encode_name}``", comments.get(field.name, ""), kind_of(struct, field), usual(field))
             rows.append([*words])
         yield from heading(struct.__name__)
         yield from doc_of(struct)
-        yield from listed(["field", "kind", "when left out", "meaning"], rows)
+        yield from listed(["field", "meaning", "kind", "when left out"], rows)
 
 
 def structs_in(kind: Any) -> Iterator[type]:

@@ -134,3 +134,10 @@ def test_records_tables_and_comparisons_are_frames() -> None:
     assert (pairs["wins"] + pairs["ties"] + pairs["losses"]).min() >= 600
     table = fs.paper_table("snell2017-table1", records)
     assert table.loc[table["row"].str.startswith("Prototypical"), "ours"].notna().all()
+
+
+def test_a_notebook_in_another_folder_finds_the_published_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not fs.compare("proto", "matching").empty

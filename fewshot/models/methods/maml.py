@@ -172,6 +172,9 @@ def _adapt_by_learn2learn(
 class MAML(AdaptedMethod):
     """Encoder and head adapt together (Finn, Abbeel and Levine 2017, algorithm 2).
 
+    ``w <- w - inner_learning_rate * gradient of the support's cross-entropy at w``, so many steps; the training loss is
+    the queries' cross-entropy at the last w, differentiated through all steps (``first_order``: not through them).
+
     Its embedding of an image is the image itself: what is made of it depends on the episode. Batch norm uses the
     statistics of the support; ``batch_norm="transductive"`` is the released code, which classifies the queries by
     their own. For miniImageNet the paper takes ``inner_learning_rate`` 0.01, 5 steps, and 10 in the test.
@@ -192,7 +195,10 @@ class MAML(AdaptedMethod):
 
 @METHODS.register("anil")
 class ANIL(AdaptedMethod):
-    """The head alone adapts; the encoder learns embeddings for which few steps suffice (Raghu et al. 2020)."""
+    """The head alone adapts; the encoder learns embeddings for which few steps suffice (Raghu et al. 2020).
+
+    The steps are those of MAML, with the head in the place of all weights.
+    """
 
     title = "ANIL: gradient steps on the support adapt the head alone"
     source = "Raghu, Raghu, Bengio and Vinyals, ICLR 2020"

@@ -57,6 +57,7 @@ class FullContext(nn.Module):
 class Matching(Method):
     """Attention over the support set, times its one-hot labels (Vinyals et al. 2016, eq. 1).
 
+    The probability of class k is the sum, over its support images i, of ``softmax_i(scale * cosine(f(x), g(x_i)))``.
     The prediction is a mixture of probabilities, so the logits are its logarithms and the loss is the negative
     log-likelihood of the mixture, not a cross-entropy of summed similarities. ``scale`` multiplies the cosine: the
     paper's 1 leaves the attention nearly flat. With ``separate_encoders`` the paper's g (support) and f (query) are two

@@ -14,7 +14,8 @@ from fewshot.models.shapes import Query, Scores, Support, Unlabeled
 class Prototypical(Method):
     """Nearest class mean in embedding space (Snell et al. 2017, eq. 1-2).
 
-    The distance is the squared Euclidean one, not its root. ``distance="cosine"`` is the comparison of the paper's
+    The logit of class k is ``-|f(x) - c_k|^2``, where ``c_k`` is the mean of ``f`` over the support of the class: the
+    distance is the squared Euclidean one, not its root. ``distance="cosine"`` is the comparison of the paper's
     Figure 2: logits are then the bare cosines, and the softmax over them is nearly flat.
     """
 
