@@ -102,7 +102,7 @@ def install() -> None:
     READY.unlink(missing_ok=True)
     say("installing the pinned packages into .venv; the first time this takes a minute or more")
     run(*INSTALL, "--upgrade", "pip", "setuptools", "wheel", "cython")
-    run(*INSTALL, "--no-build-isolation", "--editable", ".[dev,docs,photos,ray,slurm,tensorboard,tune]")
+    run(*INSTALL, "--no-build-isolation", "--editable", ".[dev,docs,mlflow,photos,ray,slurm,tensorboard,tune,wandb]")
     install_learn2learn()
     READY.write_text(fingerprint())
     say(f"done in {time.monotonic() - started:.0f} s")

@@ -10,8 +10,6 @@ from episodes.errors import visible
 from episodes.progress import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fewshot.evaluation.result import Evaluation
     from fewshot.training.loop import Progress as TrainingProgress
 
@@ -24,7 +22,6 @@ class Reporter(Listener):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.observers: list[Callable[[TrainingProgress], None]] = []
         self.evaluations: list[Evaluation] | None = None  # a list keeps every prediction of what is tested
 
     def begin(self, name: str) -> None:
@@ -40,8 +37,6 @@ class Reporter(Listener):
 
     def training_progress(self, progress: TrainingProgress) -> None:
         """Training has come this far."""
-        for observe in self.observers:
-            observe(progress)
 
 
 class LineReporter(Reporter):
@@ -68,7 +63,6 @@ class LineReporter(Reporter):
         self.show(what, done, total)
 
     def training_progress(self, progress: TrainingProgress) -> None:
-        super().training_progress(progress)
         detail = f"loss {progress.loss:.3f}  {progress.episodes_per_second:.1f} episodes/s"
         if progress.validation is not None:
             detail += f"  val {100 * progress.validation.accuracy:.2f} ± {100 * progress.validation.ci95:.2f} %"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -67,43 +69,46 @@ def train(
     shot: int = 1,
     seed: int = 0,
     state: Path | None = None,
+    log: Sequence[str] = (),
     quiet: bool = False,
 ) -> TrainingResult:
     """Train ``method`` on ``data.train`` and leave in it the weights that were best on ``data.val``.
 
     ``recipe`` is ``"fast"``, ``"paper"``, ``"smoke"`` or a Recipe of your own; what it leaves open is as in a test of
     ``way`` and ``shot``. The test classes are not read. With ``state``, a file, an interrupted training goes on from
-    there. Progress is shown in a terminal and in a notebook unless ``quiet``. The result holds the history of
-    validations and the chosen one. Raises UserError for a recipe that does not fit.
+    there. ``log`` names tools that get the curves, such as ``["wandb"]``, under ``runs/logs``. Progress is shown unless
+    ``quiet``. The result holds all validations and the chosen one. Raises UserError for a recipe that does not fit.
     """
-    from episodes.sampler import EpisodeSampler
     from fewshot.cli.progress import TerminalReporter
     from fewshot.evaluation.evaluate import evaluate as evaluated
     from fewshot.experiments.resolve import allowed, fitted
-    from fewshot.experiments.run import VAL_EPISODE_SEED, training_sampler, validation_spec
+    from fewshot.experiments.run import training_sampler, validation_sampler
     from fewshot.models.hardware import choose_precision
+    from fewshot.models.methods import METHODS
     from fewshot.models.options import check_choice
     from fewshot.progress import Reporter
+    from fewshot.training.logs import Logs, check_logs
     from fewshot.training.loop import train as trained
     from fewshot.training.recipes import RECIPES, find_recipe
 
-    kind, device = type(method), method.encoder.mean.device
-    name = _registered_name(kind)
+    check_logs(log)
+    kind, precision = type(method), choose_precision("auto", method.encoder.mean.device)
+    name = _registered_name(kind) or kind.__name__
     if isinstance(recipe, str):
-        chosen = check_choice("recipe", recipe, RECIPES)
-        recipe = find_recipe(chosen, data.dataset.name, shot, name or "proto", way)
-    recipe = fitted(allowed(recipe, name or kind.__name__, kind), kind, way, shot, data.train, data.val)
-    sampler = EpisodeSampler(data.val, validation_spec(recipe), VAL_EPISODE_SEED)
-    num_episodes, precision = recipe.val_episodes, choose_precision("auto", device)
-    with nullcontext(Reporter()) if quiet else TerminalReporter() as reporter:
+        model, chosen = name if name in METHODS else "proto", check_choice("recipe", recipe, RECIPES)
+        recipe = find_recipe(chosen, data.dataset.name, shot, model, way)
+    recipe = fitted(allowed(recipe, name, kind), kind, way, shot, data.train, data.val)
+    sampler, episodes = validation_sampler(data.val, recipe), recipe.val_episodes
+    about = (Path("runs/logs"), f"{name}-{data.name}-{recipe.name}-{seed}", asdict(recipe) | {"seed": seed})
+    with nullcontext(Reporter()) if quiet else TerminalReporter() as reporter, Logs(log, *about, reporter.say) as logs:
         return trained(
             method,
             training_sampler(data.train, recipe, seed),
             recipe,
-            lambda candidate: evaluated(candidate, sampler, num_episodes, precision).interval,
+            lambda candidate: evaluated(candidate, sampler, episodes, precision).interval,
             precision=precision,
             state_path=state,
-            on_progress=reporter.training_progress,
+            on_progress=logs.beside(reporter.training_progress, recipe),
         )
 
 

@@ -26,6 +26,7 @@ from episodes.files import cache_root, data_root
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.hardware import choose_device, describe_machine, has_fast_bf16, keep_freed_memory
 from fewshot.models.learn2learn_adapter import why_not
+from fewshot.training.logs import LOGS
 
 PACKAGE = "fewshot-bench"
 LEAST_MEMORY_GB = 3.0  # training on miniImageNet: PyTorch, the images, a batch of 100 of them
@@ -59,7 +60,7 @@ def examine(root: Path | None = None) -> list[Finding]:
         ("array cache", partial(_cache, folder)),
         *((f"data set {name}", partial(_dataset, name, folder)) for name in DATASETS if name != "folder"),
         ("learn2learn", _learn2learn),
-        ("tensorboard", _tensorboard),
+        *((name, partial(_log, name)) for name in LOGS),
     ]
     return [_guarded(what, check) for what, check in checks]
 
@@ -217,8 +218,8 @@ def _learn2learn() -> Finding:
     return Finding("learn2learn", "ok", importlib.metadata.version("learn2learn"))
 
 
-def _tensorboard() -> Finding:
-    if importlib.util.find_spec("tensorboard") is None:
-        advice = f"pip install 'tensorboard>=2.18', or {PACKAGE}[tensorboard]"
-        return Finding("tensorboard", "missing", "not installed (only --tensorboard needs it)", advice)
-    return Finding("tensorboard", "ok", importlib.metadata.version("tensorboard"))
+def _log(name: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding(name, "missing", f"not installed (only --log {name} needs it)", f"pip install {PACKAGE}[{name}]")
+    distribution = importlib.metadata.packages_distributions()[name][0]  # mlflow comes as mlflow-skinny, too
+    return Finding(name, "ok", importlib.metadata.version(distribution))

@@ -66,6 +66,7 @@ def _run_in_a_process(job: Job, place: Place) -> tuple[RunRecord, float]:
             raise result
     except (UserError, BrokenExecutor) as error:
         raise UserError(f"`{job.config.to_command()}` failed: {error}") from error
+    assert isinstance(result, list)
     return result[0][0], time.perf_counter() - start
 
 

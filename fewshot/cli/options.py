@@ -7,13 +7,13 @@ import difflib
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from episodes.errors import UserError
-from fewshot.experiments.config import LARGEST_SEED, CommonConfig, flag_of, option_fields
+from fewshot.experiments.config import LARGEST_SEED, CommonConfig, flag_of, kinds_of, option_fields
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,14 +21,13 @@ SEED = click.IntRange(0, LARGEST_SEED)
 PATH = click.Path(path_type=Path)
 
 
-def number_list(least: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
-    """For an option that takes ``5`` or ``5,20``: whole numbers of at least ``least``, each once, in their order."""
-    one: Any = click.IntRange(least)
+def _several(one: click.ParamType[Any], default: Any) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """For an option that takes ``5`` or ``5,20``: all of them as a tuple, each once, in their order."""
 
-    def convert(context: click.Context, option: click.Parameter, words: str | None) -> tuple[int, ...] | None:
+    def convert(context: click.Context, option: click.Parameter, words: str | None) -> Any:
         if words is None:
-            return None
-        return tuple(dict.fromkeys(int(one.convert(word, option, context)) for word in words.split(",")))
+            return default
+        return tuple(dict.fromkeys(one.convert(word, option, context) for word in words.split(",")))
 
     return convert
 
@@ -37,26 +36,28 @@ def config_options(config: type[CommonConfig]) -> Callable[[Command], Command]:
     """An option for every field of a configuration that has a help text."""
 
     def decorate(command: Command) -> Command:
-        hints = get_type_hints(config)
+        kinds = kinds_of(config)
         for item in reversed(option_fields(config)):
-            command = _click_option(item, hints[item.name])(command)
+            command = _click_option(item, kinds[item.name])(command)
         return command
 
     return decorate
 
 
-def _click_option(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+def _click_option(item: dataclasses.Field[Any], kind: Any) -> Callable[[Command], Command]:
     """The option of a field; its kind is the type of the field, within the limits that the field states."""
-    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
-    kind, limits, flag = kinds[0], item.metadata["limits"], flag_of(item)
+    limits, flag = item.metadata["limits"], flag_of(item)
     about: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
-    about["show_default"] = item.default not in (None, False)
+    about["show_default"] = item.default not in (None, False, ())
     if kind is bool and item.default is None:
         return click.option(f"{flag}/--no-{flag[2:]}", item.name, **about)
     if kind is bool:
         return click.option(flag, item.name, is_flag=True, **about)
     if typing.get_origin(kind) is tuple:
-        return click.option(flag, item.name, callback=number_list(limits["min"]), metavar="NUMBERS", **about)
+        numbers = typing.get_args(kind)[0] is int
+        about |= {"default": None, "metavar": "NUMBERS" if numbers else "NAMES"}
+        one: click.ParamType[Any] = click.IntRange(**limits) if numbers else click.STRING
+        return click.option(flag, item.name, callback=_several(one, item.default), **about)
     types = {int: click.IntRange(**limits), float: click.FloatRange(**limits), Path: PATH}
     return click.option(flag, item.name, type=types.get(kind, str), **about)
 

@@ -20,6 +20,7 @@ from fewshot.cli.options import (
     out_option,
     parse_model_options,
     results_option,
+    workers_options,
 )
 from fewshot.experiments.config import EvaluateConfig, RunConfig, TuneConfig
 
@@ -38,7 +39,6 @@ model_options_argument = click.argument("model_options", nargs=-1, type=click.UN
 @config_options(RunConfig)
 @click.option("--fresh", is_flag=True, help="Train anew, whatever was trained before.")
 @click.option("--no-test", is_flag=True, help="Train and validate only: the test classes are never read.")
-@click.option("--tensorboard", type=PATH, help="Write training curves for TensorBoard into this folder.")
 @note_option
 @data_option
 @out_option
@@ -66,8 +66,6 @@ def run(**choices: Any) -> None:
             if choices["no_test"]:
                 raise UserError("a note is kept in the record, and without a test there is none: leave out --note")
             reporter.note(choices["note"])
-        if choices["tensorboard"] is not None:
-            _watch(config, choices["tensorboard"], reporter)
         made: RunRecord | TrainingLog
         if choices["as_json"] or config.model == PRETRAINED:
             reporter.evaluations = []
@@ -104,6 +102,7 @@ def _model_of(choices: Mapping[str, Any]) -> str:
     context_settings={"ignore_unknown_options": True}, short_help="Try options of a model on the validation classes."
 )
 @config_options(TuneConfig)
+@workers_options
 @data_option
 @out_option
 @results_option
@@ -112,19 +111,31 @@ def _model_of(choices: Mapping[str, Any]) -> str:
 def tune(**choices: Any) -> None:
     """Try learning rates, optimizers and an option of the model; validation alone judges, no test class is read.
 
-    The first trial is the recipe as it is. Every trial is a row of results/tuning/<data set>_<model>.csv, and the same
+    The first trial is the recipe as it is. The first four do not follow from one another and are made at once where
+    --jobs or --executor say so. Every trial is a row of results/tuning/<data set>_<model>.csv, and the same
     command goes on after the last one. What is said here, such as --optimizer adam, is not tried. At the end stand the
     command that trains in full as the best trial did, and the entry that makes it the recipe.
     """
     from fewshot.cli.output import print_tuning
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.comparison.tuning import tune as tuned
+    from fewshot.experiments.sweep.jobs import Job, Place
+    from fewshot.experiments.sweep.loop import results_of
+    from fewshot.experiments.sweep.workers import Workers
     from fewshot.models.hardware import keep_freed_memory
 
-    config = config_of(TuneConfig, choices)
+    config, workers = config_of(TuneConfig, choices), Workers.of(choices)
     keep_freed_memory()
+    place = Place(choices["out"], choices["data"])
     with TerminalReporter() as reporter:
-        tuning = tuned(config, None, choices["out"], choices["results"], reporter, root=choices["data"])
+        act = partial(tuned, config, None, place.out, choices["results"], reporter, root=place.root)
+        if workers.in_this_process:
+            tuning = act()
+        else:
+            config.checked()
+            engine, perform_there = workers.engine([Job("", config.of_run())], place)
+            with engine:
+                tuning = act(make=lambda jobs: results_of(jobs, engine, perform_there, reporter.say))
     print_tuning(tuning, choices["as_json"])
 
 
@@ -146,14 +157,6 @@ def config_of(kind: type[Run], choices: Mapping[str, Any]) -> Run:
 def flags_of(command: click.Command) -> set[str]:
     """The flags of a command itself."""
     return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")}
-
-
-def _watch(config: RunConfig, folder: Path, reporter: Any) -> None:
-    from fewshot.experiments.resolve import refuse_for_untrained
-    from fewshot.training.tensorboard import tensorboard_observer
-
-    refuse_for_untrained(config.model, ["tensorboard"])
-    reporter.observers.append(tensorboard_observer(folder))
 
 
 def _draw_training(record: RunRecord | TrainingLog) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -220,6 +221,10 @@ class RunConfig(CommonConfig):
     compiled: bool = option(
         False, "Compile the training step: CUDA graphs on a GPU; on a processor mostly slower.", flag="--compile"
     )
+    log: tuple[str, ...] = option(
+        (),
+        "Curves and result for tensorboard, mlflow, wandb or trackio, several with commas; see docs/howto/sweeps.md.",
+    )
 
     def overrides(self) -> dict[str, Any]:
         """The fields of the recipe that are given here, in its place."""
@@ -303,6 +308,13 @@ def option_fields(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
     offered = (item for item in dataclasses.fields(config) if item.name not in config.not_offered)
     found = [item for item in offered if "help" in item.metadata]
     return sorted(found, key=lambda item: item.metadata["rank"])
+
+
+def kinds_of(config: type[CommonConfig]) -> dict[str, Any]:
+    """The type of each field by its name, where it is said: of ``int | None`` int."""
+    hints = typing.get_type_hints(config)
+    several = {name: () if typing.get_origin(hint) is tuple else typing.get_args(hint) for name, hint in hints.items()}
+    return {name: next((kind for kind in several[name] if kind is not type(None)), hints[name]) for name in hints}
 
 
 def flag_of(item: dataclasses.Field[Any]) -> str:

@@ -29,6 +29,7 @@ from fewshot.models.methods import METHODS, Method
 from fewshot.models.options import OptionError, check_choice, checked_options, non_default_options, options_of
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, short_hash
+from fewshot.training.logs import check_logs
 from fewshot.training.optimizers import ADAM, OPTIMIZERS
 from fewshot.training.recipes import RECIPES, Recipe, find_recipe, images_encoded, recipe_fields
 
@@ -143,6 +144,7 @@ def checked(config: RunConfig) -> RunConfig:
         check_choice("recipe", config.recipe, RECIPES)
     refuse_unreadable(config.model, method_class, readouts_named(config.readout))
     check_hardware(config)
+    check_logs(config.log)
     model_options = non_default_options(method_class, config.model_options, f"model {config.model}")
     encoder_options = non_default_options(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
     if both := encoder_options.keys() & options_of(method_class).keys():
@@ -204,9 +206,8 @@ def resolve(config: RunConfig, dataset: Dataset, reporter: Reporter | None = Non
         _loaded(dataset, "test", reporter), _test_spec(config, training), config.episode_seed
     )
     num_episodes = config.num_episodes(config.recipe if isinstance(config.recipe, str) else config.recipe.name)
-    plan = EvaluationPlan(
-        dataset, [sampler], num_episodes, precision, readouts_named(config.readout), asked.to_command()
-    )
+    command = replace(asked, log=()).to_command()  # a record is the same with logs and without
+    plan = EvaluationPlan(dataset, [sampler], num_episodes, precision, readouts_named(config.readout), command)
     return ResolvedRun(config, dataset, device, precision, plan, training, pretrained)
 
 

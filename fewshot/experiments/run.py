@@ -34,6 +34,7 @@ from fewshot.records.provenance import commit
 from fewshot.records.record import TrainingLog, training_log, write_record
 from fewshot.statistics.intervals import Interval
 from fewshot.training.checkpoints import CHECKPOINT, LOG, sole_trainer
+from fewshot.training.logs import Logs
 from fewshot.training.loop import TrainingResult, train
 from fewshot.training.recipes import Recipe
 from fewshot.training.sample_grid import draw_samples
@@ -61,11 +62,23 @@ def run_readouts(
         refuse_for_untrained(config.model, ["fresh"])
     resolved = _resolved(config, dataset, reporter, root, test=True)
     assert resolved.test is not None
-    if resolved.training is None:
-        trained = write_untrained(resolved, out)
-    else:
-        trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
-    return measure(trained, resolved.test, out, reporter)
+    with _logs(resolved, out, reporter) as logs:
+        if resolved.training is None:
+            trained, steps = write_untrained(resolved, out), 0
+        else:
+            trained = obtain_training(resolved, resolved.training, out, reporter, logs, fresh=fresh)
+            steps = resolved.training.recipe.train_episodes
+        outcomes = measure(trained, resolved.test, out, reporter)
+        for record, _ in outcomes:
+            name = "/".join(filter(None, ["test", f"{record.test.way}w{record.test.shot}s", record.readout]))
+            logs.write(steps, {f"{name}/accuracy": record.accuracy, f"{name}/ci95": record.ci95})
+    return outcomes
+
+
+def _logs(resolved: ResolvedRun, out: Path, reporter: Reporter) -> Logs:
+    config = resolved.config
+    settings = resolved.metadata() | {"command": replace(config, log=()).to_command()}
+    return Logs(config.log, out / "logs", resolved.folder(out).name, settings, reporter.say)
 
 
 def run_without_test(
@@ -86,7 +99,8 @@ def run_without_test(
     refuse_for_untrained(config.model, ["no_test"])
     resolved = _resolved(config, dataset, reporter, root, test=False)
     assert resolved.training is not None
-    trained = obtain_training(resolved, resolved.training, out, reporter, fresh=fresh)
+    with _logs(resolved, out, reporter) as logs:
+        trained = obtain_training(resolved, resolved.training, out, reporter, logs, fresh=fresh)
     log = training_log(trained.metadata, trained.checkpoint, resolved.images())
     write_record(log, trained.checkpoint.with_name(LOG))
     return log
@@ -158,13 +172,13 @@ def write_untrained(resolved: ResolvedRun, out: Path) -> TrainedMethod:
 
 
 def obtain_training(
-    resolved: ResolvedRun, training: TrainingPlan, out: Path, reporter: Reporter, *, fresh: bool
+    resolved: ResolvedRun, training: TrainingPlan, out: Path, reporter: Reporter, logs: Logs, *, fresh: bool
 ) -> TrainedMethod:
     """The finished training of this identity, made now where there is none yet."""
     recipe, folder = training.recipe, resolved.folder(out)
     try:
         sampler = training_sampler(training.train_set, recipe, resolved.config.seed)
-        val_sampler = EpisodeSampler(training.val_set, validation_spec(recipe), VAL_EPISODE_SEED)
+        val_sampler = validation_sampler(training.val_set, recipe)
     except EpisodeError as error:
         raise EpisodeError(f"{error} (of the training's episodes: --train-way, --train-shot, --train-query)") from None
     method = initial_method(resolved, training)
@@ -189,7 +203,7 @@ def obtain_training(
             precision=resolved.precision,
             compiled=resolved.config.compiled,
             state_path=state_path,
-            on_progress=reporter.training_progress,
+            on_progress=logs.beside(reporter.training_progress, recipe),
         )
         about = {"num_classes": training.train_set.num_classes, "training": _training_summary(result)}
         metadata = resolved.metadata() | implementation_of(method) | about
@@ -226,12 +240,13 @@ def initial_method(resolved: ResolvedRun, training: TrainingPlan) -> Method:
     return method
 
 
-def validation_spec(recipe: Recipe) -> EpisodeSpec:
+def validation_sampler(val_set: ImageSet, recipe: Recipe) -> EpisodeSampler:
     """The episodes of validation."""
     shot = recipe.val_shot or recipe.train_shot
     assert shot is not None
     assert recipe.val_way is not None
-    return EpisodeSpec(recipe.val_way, shot, recipe.val_query, recipe.unlabeled or 0, recipe.distractors or 0)
+    unlabeled = (recipe.unlabeled or 0, recipe.distractors or 0)
+    return EpisodeSampler(val_set, EpisodeSpec(recipe.val_way, shot, recipe.val_query, *unlabeled), VAL_EPISODE_SEED)
 
 
 def training_sampler(train_set: ImageSet, recipe: Recipe, seed: int) -> TrainingSampler:

@@ -53,7 +53,10 @@ OUTSIDERS = {
         *("numpy", "scipy", "safetensors"),
     },
     "fewshot.records": {"numpy", "msgspec"},
-    "fewshot.training": {"torch", "numpy", "jaxtyping", "PIL", "filelock", "msgspec", "tensorboard"},
+    "fewshot.training": {
+        *("torch", "numpy", "jaxtyping", "PIL", "filelock", "msgspec"),
+        *("tensorboard", "mlflow", "wandb", "trackio"),
+    },
     "fewshot.evaluation": {"torch", "numpy", "pandas", "scipy", "sklearn", "onnx", "onnxscript", "jaxtyping"},
 }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import click
 import pytest
@@ -13,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.cli.run import config_of, evaluate, evaluate_config, run, tune
-from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, TuneConfig, flag_of, option_fields
+from fewshot.experiments.config import (
+    CommonConfig,
+    EvaluateConfig,
+    RunConfig,
+    TuneConfig,
+    flag_of,
+    kinds_of,
+    option_fields,
+)
+from fewshot.experiments.sweep.workers import Workers
 from fewshot.models.options import OptionError
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
@@ -23,17 +33,18 @@ ENCODER_OPTIONS = st.sampled_from([{}, {"width": 8}])
 
 def values_of(config: type[CommonConfig], item: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     """Values that a field may have, its default among them."""
-    hint = get_type_hints(config)[item.name]
-    kinds, limits = [kind for kind in (*get_args(hint), hint) if kind in VALUES], item.metadata["limits"]
-    values = VALUES[kinds[0]](limits) if kinds else st.lists(whole(limits), min_size=1, unique=True).map(tuple)
-    return st.just(item.default) | values
+    kind, limits = kinds_of(config)[item.name], item.metadata["limits"]
+    one = VALUES[get_args(kind)[0] if get_args(kind) else kind](limits)
+    if get_args(kind):
+        one = st.lists(one.filter(lambda word: "," not in str(word)), min_size=1, unique=True).map(tuple)
+    return st.just(item.default) | one
 
 
 def whole(limits: dict[str, Any]) -> st.SearchStrategy[int]:
     return st.integers(limits["min"], limits.get("max", 10**6))
 
 
-VALUES: dict[Any, Any] = {
+VALUES: dict[Any, Callable[[dict[str, Any]], st.SearchStrategy[Any]]] = {
     bool: lambda _: st.booleans(),
     int: whole,
     float: lambda limits: st.floats(limits["min"], limits.get("max", 1e6), exclude_min=True, exclude_max=True),
@@ -88,7 +99,8 @@ def test_every_field_is_an_option_of_its_command_and_none_is_read_by_nobody(
     flags = {parameter.name: parameter.opts[0] for parameter in command.params if isinstance(parameter, click.Option)}
     fields = {item.name: flag_of(item) for item in option_fields(config)}
     assert {name: flags.pop(name) for name in fields} == fields
-    more = {"run": {"fresh", "tensorboard", "no_test", "note"}, "tune": {"results"}, "evaluate": {"note"}}[config.verb]
+    workers = {item.name for item in dataclasses.fields(Workers)}
+    more = {"run": {"fresh", "no_test", "note"}, "tune": {"results", *workers}, "evaluate": {"note"}}[config.verb]
     assert flags.keys() <= {"data", "out", "as_json", "help"} | more
     constructors = {"model_options", "encoder_options", "checkpoint"}
     not_options = {item.name for item in dataclasses.fields(config)} - fields.keys()

@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "init": Path("nothing.safetensors"),
     "labeled_share": 0.5,
     "learning_rate": 0.002,
+    "log": ("tensorboard",),
     "model": "matching",
     "optimizer": "muon",
     "per_class": 2,
@@ -123,13 +124,17 @@ PATHS: list[tuple[str, str, str]] = [
     ("doctor", "", "data"),
     ("hausdorff", "", "size data out as_json"),
     ("evaluate", "", "note data out as_json model_options checkpoint"),
-    ("run", "", "fresh no_test tensorboard note data out as_json model_options"),
+    ("run", "", "fresh no_test note data out as_json model_options"),
     (
         "sweep",
         "--dry-run",
         "words table leaderboard dry_run results data out as_json executor jobs address gpus_per_run partition time",
     ),
-    ("tune", "", "data out results as_json model_options"),
+    (
+        "tune",
+        "",
+        "data out results as_json model_options executor jobs address gpus_per_run partition time",
+    ),
     ("fit", "photos", "photos output encoder weights encoder_data readout as_json"),
     ("predict", "x.classifier", "classifier new reject out as_json"),
     ("export", "x.classifier", "classifier onnx"),
@@ -196,7 +201,7 @@ def outcome_of(config: RunConfig) -> list[Any]:
     """All that decides what comes of a run: the first step of its training, its optimizer, its test."""
     resolved = config.resolve(images(config.dataset or "strokes", config.class_split, config.size))
     assert resolved.test is not None
-    found = [*plan_of(resolved.test), str(resolved.device)]
+    found = [*plan_of(resolved.test), str(resolved.device), resolved.config.log]
     training = resolved.training
     if training is None:
         return [*found, config.model, config.seed, config.encoder]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fewshot.models.factory import load_trained
 from fewshot.models.options import OptionError
 from fewshot.models.tensor_files import CheckpointError, load_tensors
 from fewshot.records.record import as_stored, read_record
+from fewshot.training.logs import LOGS, Log
 from toy_classes import QUICK, FewStrokes, NoTest
 from toy_runs import CONFIG, Listener, changed_pixels, run
 
@@ -238,3 +240,30 @@ def test_without_a_test_what_is_said_of_one_is_refused(tmp_path: Path, changed: 
     with pytest.raises(UserError, match="untrained is not trained: leave out --no-test"):
         run_without_test(RunConfig(model="untrained"), NoTest(), tmp_path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_log_changes_neither_weights_nor_record_and_its_end_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(Log):
+        def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None: ...
+
+        def write(self, step: int, values: Mapping[str, float]) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(LOGS, "wandb", FullDisk)
+    plain, _ = run(CONFIG, FewStrokes(), tmp_path / "plain")
+    listener = Listener()
+    logged, _ = run(replace(CONFIG, log=("tensorboard", "wandb")), FewStrokes(), tmp_path / "logged", listener)
+    one, other = checkpoint_of(plain), checkpoint_of(logged)
+    assert one.parent.name == other.parent.name
+    assert all(torch.equal(a, b) for a, b in zip(*(load_tensors(c)[0].values() for c in (one, other)), strict=True))
+    assert (plain.command, plain.accuracy) == (logged.command, logged.accuracy)
+    assert [line for line in listener.said if "wandb" in line] == [
+        "--log wandb has stopped, the run goes on without it: OSError: [Errno 28] No space left on device"
+    ]
+    (events,) = (tmp_path / "logged" / "logs" / "tensorboard" / other.parent.name).iterdir()
+    content = events.read_bytes()
+    assert all(name in content for name in (b"train/loss", b"val/accuracy", b"test/4w1s/accuracy"))

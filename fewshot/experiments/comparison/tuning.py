@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from episodes.files import write_atomically
 from fewshot.experiments.comparison.terms import all_terms, terms_named
 from fewshot.experiments.config import RunConfig, TuneConfig, option_fields
 from fewshot.experiments.resolve import refuse_options_of_test
-from fewshot.experiments.run import run_without_test
+from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.models.methods import METHODS
 from fewshot.models.options import Range, Search, options_of
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit
-from fewshot.records.record import plain
+from fewshot.records.record import TrainingLog, plain
 from fewshot.training.loop import TrainingError
 from fewshot.training.optimizers import ADAM, MUON
 
@@ -91,11 +91,13 @@ def tune(
     reporter: Reporter | None = None,
     *,
     root: Path | None = None,
+    make: Callable[[Sequence[Job]], list[Result]] | None = None,
 ) -> Tuning:
     """Make the trials that are missing in results/tuning/<data set>_<model>.csv. The test classes are never read.
 
-    Trial 0 is the recipe as it is. Raises UserError for options that do not fit, and where the file is of another
-    search.
+    Trial 0 is the recipe as it is. ``make`` makes several trials elsewhere, those at once that do not follow from one
+    another: the search is the same. Without it they are made here, one after another. Raises UserError for options
+    that do not fit, and where the file is of another search.
     """
     reporter = reporter or Reporter()
     config.checked()
@@ -111,12 +113,16 @@ def tune(
     trials = read_trials(path)
     space, present = _space(base, dataset, trials)
     _refuse_other_search(trials, base, space, path)
-    while len(trials) < num_trials:
-        number = len(trials)
-        parameters = _next(space, trials, config.seed) if trials else present
-        reporter.begin(f"trial {number}")
-        reporter.say(f"{number + 1} of {num_trials} trials: {words(parameters)}")
-        trials.append(_made(number, _with(base, parameters, present), parameters, dataset, out, reporter))
+    while (first := len(trials)) < num_trials:
+        last = max(first + 1, min(RANDOM_TRIALS, num_trials)) if make else first + 1
+        tried = [_next(space, trials, number, config.seed) if number else present for number in range(first, last)]
+        for number, parameters in enumerate(tried, first):
+            reporter.say(f"{number + 1} of {num_trials} trials: {words(parameters)}")
+        configs = [_with(base, parameters, present) for parameters in tried]
+        jobs = [Job(f"trial {number}", config, tested=False) for number, config in enumerate(configs, first)]
+        made = make(jobs) if make else perform(jobs, Place(out, root), reporter, dataset)
+        for job, parameters, result in zip(jobs, tried, made, strict=True):
+            trials.append(_trial_of(len(trials), job.config, parameters, result, reporter))
         write_trials(trials, path)
     best, chosen = best_of(trials), replace(base, budget=None)
     return Tuning(trials, path, best, chosen if best is None else _with(chosen, best.parameters, present))
@@ -234,9 +240,9 @@ def _refuse_other_search(trials: Sequence[Trial], base: RunConfig, space: Collec
             )
 
 
-def _next(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int) -> dict[str, Any]:
-    """What the trial after these tries: random values at first, then those that the trials so far speak for."""
-    drawn = hashlib.sha256(f"tuning trial {seed} {len(trials)}".encode()).digest()
+def _next(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], number: int, seed: int) -> dict[str, Any]:
+    """What trial ``number`` tries: random values at first, then those that the trials so far speak for."""
+    drawn = hashlib.sha256(f"tuning trial {seed} {number}".encode()).digest()
     sampler = TPESampler(seed=int.from_bytes(drawn[:4], "little"), n_startup_trials=RANDOM_TRIALS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for trial in trials:
@@ -270,27 +276,28 @@ def _with(config: RunConfig, parameters: Mapping[str, Any], present: Mapping[str
 
 def _command(config: RunConfig) -> str:
     """The line that makes a trial, on any machine."""
-    return f"{replace(config, device='auto', precision='auto').to_command()} --no-test"
+    return f"{replace(config, device='auto', precision='auto', log=()).to_command()} --no-test"
 
 
-def _made(
-    number: int, config: RunConfig, parameters: Mapping[str, Any], dataset: Dataset, out: Path, reporter: Reporter
+def _trial_of(
+    number: int, config: RunConfig, parameters: Mapping[str, Any], result: Result, reporter: Reporter
 ) -> Trial:
-    """One trial, made now."""
-    try:
-        log = run_without_test(config, dataset, out, reporter)
-    except TrainingError as error:
-        reporter.say(f"diverged: {error}")
+    """One trial, of which this came. Raises UserError where it could not be made."""
+    if isinstance(result, TrainingError):
+        reporter.say(f"diverged: {result}")
         return Trial(number, parameters, None, None, 0.0, 0, commit(), DIVERGED, _command(config))
-    history, seconds = log.history, log.training_seconds
+    if isinstance(result, UserError):
+        raise result
+    assert isinstance(result, TrainingLog)
+    history, seconds = result.history, result.training_seconds
     return Trial(
         number,
         parameters,
         history.val_accuracy,
         history.val_ci95,
         seconds,
-        log.images,
-        log.trained.commit,
+        result.images,
+        result.trained.commit,
         COMPLETE,
         _command(config),
     )

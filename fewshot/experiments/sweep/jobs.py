@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.measure import Outcome
 from fewshot.experiments.resolve import recipe_of
-from fewshot.experiments.run import run_readouts
+from fewshot.experiments.run import run_readouts, run_without_test
 from fewshot.progress import LineReporter, Reporter
+from fewshot.records.record import TrainingLog
 from fewshot.records.schema import StoredRecipe
-from fewshot.training.recipes import Recipe
+from fewshot.training.loop import TrainingError
+from fewshot.training.recipes import Recipe, images_encoded
 
-_OF_TEST = {"way", "shot", "query", "dirichlet", "episodes", "episode_seed", "protocol", "readout"}
+_OF_TEST = {"log", "way", "shot", "query", "dirichlet", "episodes", "episode_seed", "protocol", "readout"}
 _OPEN: dict[str, Any] = {
     item.name: item.default
     for item in fields(RunConfig)
@@ -32,67 +36,57 @@ _OPEN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One training with its test, and more tests of what it trained (their ``checkpoint`` is left open)."""
+    """One training with its test, and more tests of what it trained (their ``checkpoint`` is left open).
+
+    One that is not ``tested`` reads no test class; what comes of it is the log of its training.
+    """
 
     name: str
     config: RunConfig
     tests: tuple[EvaluateConfig, ...] = ()
+    tested: bool = True
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """Of the training, way and shot filled in; None where there is none, or where the run itself will say why."""
+        config = self.config
+        try:
+            recipe = recipe_of(config, config.dataset or DEFAULT_DATASET)[0]
+        except UserError:
+            return None
+        if recipe is None or recipe.batch_size is not None:
+            return recipe
+        way, shot = recipe.train_way or config.way, recipe.train_shot or config.shot
+        return replace(recipe, train_way=way, train_shot=shot, val_way=recipe.val_way or config.way)
 
     def training(self) -> str:
         """What names the training as far as is known without the images: jobs of one name share it."""
-        config, recipe = self.config, self._recipe()
-        if recipe is None:
-            return self.name
-        if recipe.batch_size is None:
-            recipe = replace(
-                recipe,
-                train_way=recipe.train_way or config.way,
-                train_shot=recipe.train_shot or config.shot,
-                val_way=recipe.val_way or config.way,
-            )
-        return repr((replace(config, **_OPEN), recipe))
+        return repr((replace(self.config, **_OPEN), self.recipe)) if self.recipe else self.name
 
     def images(self) -> int:
         """Images that the training sends through its encoder; 0 where nothing is trained."""
-        recipe = self._recipe()
-        return images_of(recipe, self.config.way, self.config.shot) if recipe else 0
+        recipe, config = self.recipe, self.config
+        if recipe is None:
+            return 0
+        return recipe.train_episodes * images_encoded(recipe, config.model, config.model_options)
 
     def work(self) -> float:
         """Numbers of these images, every pixel one for each channel."""
-        recipe, name = self._recipe(), self._dataset
-        if recipe is None:
+        if self.recipe is None:
             return 0.0
+        name, size = self.config.dataset or DEFAULT_DATASET, self.config.size
         channels, height, width = DATASETS.get(name if name in DATASETS else "folder").image_shape
-        size = (channels, self.config.size, self.config.size) if self.config.size else (channels, height, width)
-        return numbers_of(recipe, self.config.way, self.config.shot, size)
-
-    @property
-    def _dataset(self) -> str:
-        return self.config.dataset or DEFAULT_DATASET
-
-    def _recipe(self) -> Recipe | None:
-        """None where nothing is trained, and where the run itself will say why it cannot be."""
-        try:
-            return recipe_of(self.config, self._dataset)[0]
-        except UserError:
-            return None
+        return self.images() * numbers_of(self.recipe, (channels, size or height, size or width))
 
 
-def images_of(recipe: Recipe | StoredRecipe, way: int, shot: int) -> int:
-    """Images that a training sends through its encoder; ``way`` and ``shot`` are those of the test."""
-    way, shot = recipe.train_way or way, recipe.train_shot or shot
-    unlabeled = (recipe.unlabeled or 0) * (way + (recipe.distractors or 0))
-    return recipe.train_episodes * (recipe.batch_size or way * (shot + (recipe.train_query or 0)) + unlabeled)
-
-
-def numbers_of(recipe: Recipe | StoredRecipe, way: int, shot: int, image_shape: tuple[int, int, int]) -> float:
-    """Numbers of the images of a training; one at half the side has a quarter."""
-    return images_of(recipe, way, shot) * math.prod(image_shape) * (1 - 0.75 * (recipe.half_size or 0.0))
+def numbers_of(recipe: Recipe | StoredRecipe, image_shape: tuple[int, int, int]) -> float:
+    """Numbers of an image, on average over a training; one at half the side has a quarter."""
+    return math.prod(image_shape) * (1 - 0.75 * (recipe.half_size or 0.0))
 
 
 Chain = Sequence[Job]
-Result = list[Outcome] | UserError
-"""What came of a job: its records, or why there are none."""
+Result = list[Outcome] | TrainingLog | UserError
+"""What came of a job: its records, the log of one that is not tested, or why there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -114,25 +108,27 @@ def perform(
 def _performed(job: Job, place: Place, reporter: Reporter, dataset: Dataset | None) -> Result:
     reporter.begin(job.name)
     try:
+        if not job.tested:
+            return run_without_test(job.config, dataset, place.out, reporter, root=place.root)
         made = run_readouts(job.config, dataset, place.out, reporter, root=place.root)
         checkpoint = Path(made[0][0].trained.checkpoint)
         for test in job.tests:
             config = replace(test, checkpoint=checkpoint)
             made += evaluate_again(config, None if test.dataset else dataset, place.out, reporter, root=place.root)
-    except UserError as error:
-        return UserError(str(error))  # a plain one goes to other processes whole
+    except UserError as error:  # a plain one goes to other processes whole
+        return (TrainingError if isinstance(error, TrainingError) else UserError)(str(error))
     return made
 
 
 def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs, those together that share a training."""
-    chains: dict[str, list[Job]] = {}
+    chains = defaultdict[str, list[Job]](list)
     for job in jobs:
-        chains.setdefault(job.training(), []).append(job)
-    return list(chains.values())
+        chains[job.training()].append(job)
+    return [*chains.values()]
 
 
 def work_of(jobs: Sequence[Job]) -> dict[str, float]:
     """The work of each job, by name; of those that share a training the first has it all."""
-    first = {id(chain[0]) for chain in chains_of(jobs)}
-    return {job.name: job.work() if id(job) in first else 0.0 for job in jobs}
+    first = {chain[0].name: chain[0].work() for chain in chains_of(jobs)}
+    return {job.name: first.get(job.name, 0.0) for job in jobs}

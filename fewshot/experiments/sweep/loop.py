@@ -26,7 +26,20 @@ ATTEMPTS = 3
 def sweep(
     jobs: Sequence[Job], engine: Engine, perform: Callable[[Chain], list[Result]], say: Callable[[str], None]
 ) -> tuple[list[Outcome], list[str]]:
-    """Make all runs; what came of them, in the order of the jobs, and why others failed.
+    """Make all runs; what came of them, in the order of the jobs, and why others failed. See ``results_of``."""
+    outcomes, failures = list[Outcome](), list[str]()
+    for job, result in zip(jobs, results_of(jobs, engine, perform, say), strict=True):
+        if isinstance(result, list):
+            outcomes += result
+        else:
+            failures.append(f"{job.name}: {result}")
+    return outcomes, failures
+
+
+def results_of(
+    jobs: Sequence[Job], engine: Engine, perform: Callable[[Chain], list[Result]], say: Callable[[str], None]
+) -> list[Result]:
+    """Make all runs; what came of each, in the order of the jobs.
 
     Jobs that share a training are made one after another: the second finds it finished. One that fails does not keep
     the others from being made. Raises Interrupted on Ctrl-C, with every training saved.
@@ -36,14 +49,12 @@ def sweep(
         sweeping.make_all()
     if sweeping.stopped:
         raise Interrupted("stopped; the same command goes on from there")
-    outcomes, failures = list[Outcome](), list[str]()
-    for index, chain in enumerate(sweeping.chains):
-        for job, result in zip(chain, sweeping.results[index], strict=True):
-            if isinstance(result, UserError):
-                failures.append(f"{job.name}: {result}")
-            else:
-                outcomes += result
-    return outcomes, failures
+    found = {
+        id(job): result
+        for index, chain in enumerate(sweeping.chains)
+        for job, result in zip(chain, sweeping.results[index], strict=True)
+    }
+    return [found[id(job)] for job in jobs]
 
 
 class _Sweep:
@@ -108,7 +119,8 @@ class _Sweep:
         passed = time.monotonic() - self._start
         share = self._work_done / self._work if self._work_done else self._told / self._total
         left = f" (about {duration(passed / share - passed)} left)" if self._told < self._total else ""
-        what = f"failed: {result}" if isinstance(result, UserError) else result[-1][0].percent()
+        made = result[-1][0] if isinstance(result, list) else result
+        what = f"failed: {made}" if isinstance(made, UserError) else made.percent()
         self.say(f"{self._told}/{self._total} {job.name} {what}{left}")
 
 

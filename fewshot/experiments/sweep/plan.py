@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,13 +12,13 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 
 from episodes.errors import UserError
 from episodes.registry import unknown_name_message
-from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, flag_of, option_fields
+from fewshot.experiments.config import CommonConfig, EvaluateConfig, RunConfig, flag_of, kinds_of, option_fields
 from fewshot.experiments.paper_plan import PaperCell, run_of, tests_of
 from fewshot.experiments.resolve import divided_options
 from fewshot.experiments.sweep.jobs import Job
@@ -28,15 +29,8 @@ Choices = Mapping[str, Any]
 """A setting of `fewshot run`, or an option of a model, and its value; a list holds several."""
 
 
-_IN_NAME = ("model", "way", "shot")
-
-
 class SweepError(UserError):
     """A sweep that says what there is not."""
-
-
-def _key(word: str) -> str:
-    return word.removeprefix("--").replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -65,6 +59,8 @@ class _Setting:
     def choices(self, value: Any) -> list[Any]:
         """All values that stand there: those of a list, and the whole numbers of ``"0-2"`` or ``"1,5"``."""
         values = value if isinstance(value, list) else [value]
+        if typing.get_origin(self.kind) is tuple:  # several names are one choice
+            return [self.read(value.split(",") if isinstance(value, str) else values)]
         if self.kind is int:
             values = [number for word in values for number in _numbers(word)]
         return [self.read(word) for word in values]
@@ -72,29 +68,19 @@ class _Setting:
 
 def _numbers(word: Any) -> Iterable[Any]:
     """``"0-2,7"`` -> 0, 1, 2, 7; what is no such text is left to the one who reads it."""
-    if not isinstance(word, str):
-        return [word]
-    found: list[Any] = []
-    for part in word.split(","):
-        first, dash, last = part.partition("-")
-        if dash and first.strip().isdigit() and last.strip().isdigit():
-            found += range(int(first), int(last) + 1)
-        else:
-            found.append(part)
-    return found
+    for part in word.split(",") if isinstance(word, str) else [word]:
+        span = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", str(part))
+        yield from range(int(span[1]), int(span[2]) + 1) if span else [part]
+
+
+def _key(word: str) -> str:
+    return word.removeprefix("--").replace("-", "_")
 
 
 def _settings(config: type[CommonConfig]) -> dict[str, _Setting]:
     """The fields by their flags without dashes in front, written with - or _: ``train_way``, ``split``."""
-    hints = get_type_hints(config)
-    found = {}
-    for item in option_fields(config):
-        kind = next(
-            kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind is not type(None)
-        )
-        kind = tuple[int, ...] if typing.get_origin(kind) is tuple else kind
-        found[_key(flag_of(item))] = _Setting(item.name, kind, item.metadata["limits"])
-    return found
+    kinds, items = kinds_of(config), option_fields(config)
+    return {_key(flag_of(item)): _Setting(item.name, kinds[item.name], item.metadata["limits"]) for item in items}
 
 
 _OF_RUN, _OF_TEST = _settings(RunConfig), _settings(EvaluateConfig)
@@ -103,6 +89,12 @@ _OF_RUN, _OF_TEST = _settings(RunConfig), _settings(EvaluateConfig)
 @cache
 def _options_of_models() -> frozenset[str]:
     return frozenset(name for model in METHODS for name in options_of(METHODS.get(model)))
+
+
+def _known(name: str, settings: Mapping[str, _Setting], what: str = "setting") -> _Setting:
+    if name not in settings:
+        raise SweepError(unknown_name_message(what, name, settings))
+    return settings[name]
 
 
 def read_plan(path: Path) -> list[dict[str, Any]]:
@@ -148,7 +140,7 @@ def jobs_of_cells(cells: Iterable[PaperCell], recipe: str = "fast", seed: int = 
 
 def choices_of(words: Mapping[str, str]) -> dict[str, Any]:
     """Words of the command line as they would stand in a file: ``proto,matching`` is a list of two."""
-    whole = {name for name, setting in _OF_RUN.items() if setting.kind is int}
+    whole = {name for name, setting in _OF_RUN.items() if setting.kind is int or typing.get_origin(setting.kind)}
     return {name: word if name in whole else word.split(",") for name, word in words.items()}
 
 
@@ -159,34 +151,28 @@ def known_flags() -> set[str]:
 
 def changed_jobs(jobs: Sequence[Job], given: Choices) -> list[Job]:
     """The jobs of a paper's table, each with every combination of the settings that are given in place of its own."""
-    for name in given:
-        if _key(name) not in _OF_RUN:
-            raise SweepError(unknown_name_message("setting", name, _OF_RUN))
-    choices = {_OF_RUN[_key(name)].name: _OF_RUN[_key(name)].choices(value) for name, value in given.items()}
-    varied = [name for name, values in choices.items() if len(values) > 1]
+    settings = [(_known(_key(name), _OF_RUN), value) for name, value in given.items()]
+    choices = {setting.name: setting.choices(value) for setting, value in settings}
     found = []
     for job in jobs:
-        of_training = {"recipe"} if METHODS.get(job.config.model).trains_on == "nothing" else set()
-        of_job = {name: values for name, values in choices.items() if name not in of_training}
-        for values in product(*of_job.values()):
-            chosen = dict(zip(of_job, values, strict=True))
-            name = ", ".join([job.name, *(f"{name} {chosen[name]}" for name in varied if name in chosen)])
+        untrained = METHODS.get(job.config.model).trains_on == "nothing"
+        for chosen in _products({name: choices[name] for name in choices if not (untrained and name == "recipe")}):
+            name = ", ".join([job.name, *(f"{name} {chosen[name]}" for name in chosen if len(choices[name]) > 1)])
             found.append(replace(job, name=name, config=replace(job.config, **chosen)))
     return found
+
+
+def _products(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    return (dict(zip(choices, values, strict=True)) for values in product(*choices.values()))
 
 
 def _configs(block: Choices) -> Iterator[RunConfig]:
     for name in block.keys() - _OF_RUN.keys() - _options_of_models():
         if get_close_matches(name, _OF_RUN, n=1, cutoff=0.75):
-            raise SweepError(unknown_name_message("setting", name, _OF_RUN))
-    choices = {}
-    for name in sorted(block, key="seed".__eq__):  # the seeds of one training side by side
-        value = block[name]
-        choices[name] = (
-            _OF_RUN[name].choices(value) if name in _OF_RUN else value if isinstance(value, list) else [value]
-        )
-    for values in product(*choices.values()):
-        chosen = dict(zip(choices, values, strict=True))
+            _known(name, _OF_RUN)
+    as_list = {name: value if isinstance(value, list) else [value] for name, value in block.items()}
+    choices = {name: _OF_RUN[name].choices(block[name]) if name in _OF_RUN else as_list[name] for name in block}
+    for chosen in _products({name: choices[name] for name in sorted(block, key="seed".__eq__)}):  # seeds side by side
         fields = {_OF_RUN[name].name: value for name, value in chosen.items() if name in _OF_RUN}
         options = {name: value for name, value in chosen.items() if name not in _OF_RUN}
         yield RunConfig(**fields, **divided_options(fields.get("model", "proto"), fields.get("encoder"), options))
@@ -195,18 +181,18 @@ def _configs(block: Choices) -> Iterator[RunConfig]:
 def _test(block: Choices) -> EvaluateConfig:
     """One more test of what a block trains."""
     block = {_key(name): value for name, value in block.items()}
-    fields = {_OF_TEST[name].name: _OF_TEST[name].read(value) for name, value in block.items() if name in _OF_TEST}
-    options = {name: value for name, value in block.items() if name not in _OF_TEST}
-    if unknown := options.keys() - _options_of_models():
-        raise SweepError(unknown_name_message("setting of a test", min(unknown), _OF_TEST))
-    return EvaluateConfig(**fields, model_options=options)
+    options = {name: value for name, value in block.items() if name in _options_of_models() - _OF_TEST.keys()}
+    read = {name: _known(name, _OF_TEST, "setting of a test") for name in block if name not in options}
+    return EvaluateConfig(
+        **{setting.name: setting.read(block[name]) for name, setting in read.items()}, model_options=options
+    )
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:
     """``proto 5-way 1-shot``, and behind it what else is not the same in all."""
     default = {item.name: item.default for item in option_fields(RunConfig)}
     said = [default | config.changed() | config.constructor_options() for config in configs]
-    others = [name for name in dict.fromkeys(name for one in said for name in one) if name not in _IN_NAME]
+    others = dict.fromkeys(name for one in said for name in one if name not in RunConfig.always)
     varied = [name for name in others if len({repr(one.get(name)) for one in said}) > 1]
     return [
         f"{config.model} {config.way}-way {config.shot}-shot"

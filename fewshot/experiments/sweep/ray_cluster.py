@@ -21,7 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import torch
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+os.environ.setdefault("RAY_worker_niceness", "0")  # its own 15 lets all else on a machine go first
+import ray
+from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from episodes.datasets.base import Dataset
 from episodes.datasets.opening import open_dataset
@@ -34,7 +41,8 @@ from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
 from fewshot.experiments.sweep.release import check_release, release
 from fewshot.experiments.sweep.survey import in_memory
 from fewshot.progress import LineReporter
-from fewshot.records.record import from_stored, with_digest
+from fewshot.records.record import TrainingLog, from_stored, with_digest
+from fewshot.training.checkpoints import LOG
 from fewshot.training.loop import Progress
 
 T = TypeVar("T")
@@ -42,24 +50,13 @@ Files = dict[str, bytes]
 _Key = tuple[str | None, str | None, int | None]
 Images = Mapping[_Key, Any]
 """Object references to packed data sets, by data set, class split and size."""
-_SENT = ("checkpoints", "records")
-
-
-def _ray() -> Any:
-    """Ray, where it is installed; nothing is reported to anyone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--executor ray needs Ray: pip install ray (or fewshot-bench[ray])") from None
-    return ray
+_SENT = ("checkpoints", "records", "logs")
 
 
 class RayCluster(Engine):
     """Each run a Ray task: of the cluster at ``address``, or of a Ray that is started on this machine."""
 
     def __init__(self, address: str | None = None, gpus_per_run: float = 0.0) -> None:
-        ray = _ray()
         if address and address.startswith("ray://"):
             raise UserError("start the sweep on a machine of the cluster, with --address auto: it gets the results")
         self.release, self._refs = release(), list[Any]()
@@ -71,7 +68,7 @@ class RayCluster(Engine):
                 ray.init(address=address or "local", include_dashboard=None if address else False, **quiet)
             except ConnectionError as error:
                 raise UserError(f"no Ray cluster at --address {address}: {error}") from None
-        if gpus_per_run and not ray.cluster_resources().get("GPU"):
+        if gpus_per_run and not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
             self.shutdown()
             raise UserError("--gpus-per-run: no machine of this cluster has a GPU; leave it out")
         self._task: Any = ray.remote(_checked).options(num_cpus=1, num_gpus=gpus_per_run, max_retries=3)
@@ -82,21 +79,21 @@ class RayCluster(Engine):
         reference.future().add_done_callback(partial(_hand_on, future))
         return future
 
-    def performing(self, jobs: Sequence[Job], place: Place, *, shared_disk: bool = True) -> AtWorker:
+    def performing(
+        self, jobs: Sequence[Job], place: Place, *, shared_disk: bool = True, folder: type[DriverFolder] | None = None
+    ) -> AtWorker:
         """perform for these jobs, whose images go into the object store; ``shared_disk``: whether to look for one."""
         if shared_disk:
-            self._mark = place.out.absolute() / f".sweep-{uuid.uuid4().hex}"
+            self._mark = place.out.absolute() / f".sweep-{uuid.getnode():x}"  # of this machine
             write_atomically(self._mark, b"")
-        images, folder = _put_images(jobs, place.root), _driver_folder(place.out)
-        return AtWorker(place, images, folder, str(self._mark or ""), Path.cwd())
+        images, actor = _put_images(jobs, place.root), _at_driver(folder or DriverFolder, place.out)
+        return AtWorker(place, images, actor, str(self._mark or ""), Path.cwd())
 
     def stop(self) -> None:
-        ray = _ray()
         for reference in self._refs:
             ray.cancel(reference)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        ray = _ray()
         if self._mark:
             self._mark.unlink(missing_ok=True)
         if self._own:
@@ -105,8 +102,6 @@ class RayCluster(Engine):
 
 def _hand_on(future: Future[T], done: Future[T]) -> None:
     """What came of a task, without Ray's words around an error of the run's own."""
-    from ray.exceptions import RayTaskError
-
     if (error := done.exception()) is None:
         future.set_result(done.result())
     elif isinstance(error, RayTaskError):
@@ -128,12 +123,10 @@ def _images_key(config: RunConfig) -> _Key:
 
 def _put_images(jobs: Iterable[Job], root: Path | None) -> Images:
     """The images of these jobs in the object store, which holds them once on each node."""
-    ray = _ray()
-    found = {}
-    for key in {_images_key(job.config) for job in jobs}:
-        name, class_split, size = key
-        found[key] = ray.put(_packed(open_dataset(name, root, class_split, size=size)))
-    return found
+    keys = {_images_key(job.config) for job in jobs}
+    return {
+        (name, split, size): ray.put(_packed(open_dataset(name, root, split, size=size))) for name, split, size in keys
+    }
 
 
 def _packed(dataset: Dataset) -> tuple[Dataset, list[dict[str, Any]]]:
@@ -174,13 +167,10 @@ class DriverFolder:
         return {str(path.relative_to(self.out)): path.read_bytes() for path in found}
 
 
-def _driver_folder(out: Path) -> Any:
+def _at_driver(folder: type[DriverFolder], out: Path) -> Any:
     """The actor, where the driver is."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ray = _ray()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(DriverFolder).options(num_cpus=0, scheduling_strategy=here).remote(out.absolute())
+    return ray.remote(folder).options(num_cpus=0, scheduling_strategy=here).remote(out.absolute())
 
 
 @dataclass(frozen=True)
@@ -194,8 +184,8 @@ class AtWorker:
     cwd: Path
 
     def __call__(self, chain: Chain) -> list[Result]:
-        ray = _ray()
-        dataset = _unpacked(ray.get(self.images[_images_key(chain[0].config)]))
+        packed: Any = ray.get(self.images[_images_key(chain[0].config)])
+        dataset = _unpacked(packed)
         if self.mark and Path(self.mark).exists():
             with contextlib.chdir(self.cwd):  # paths are the driver's
                 return perform(chain, self.place, LineReporter(), dataset)
@@ -221,6 +211,9 @@ class _Mirror(LineReporter):
         self._send()
         if isinstance(result, UserError):
             return result
+        if isinstance(result, TrainingLog):
+            path = Path(result.trained.checkpoint).with_name(LOG)
+            return msgspec.convert(json.loads(self._content(path)), TrainingLog)
         paths = [path for _, path in result]
         return [
             (from_stored(json.loads(self._content(path))), self.out / path.relative_to(self.here)) for path in paths
@@ -231,7 +224,6 @@ class _Mirror(LineReporter):
         self._send()
 
     def _fetch(self, job: Job, dataset: Dataset) -> None:
-        ray = _ray()
         try:
             name = job.config.resolve(dataset).folder(self.here).relative_to(self.here)
         except UserError:
@@ -242,12 +234,14 @@ class _Mirror(LineReporter):
 
     def _send(self) -> None:
         """New files first, then which are gone: a state goes when the checkpoint is there."""
-        ray = _ray()
         stamps = self._stamps()
         new = {name: self._content(self.here / name) for name in stamps if stamps[name] != self._sent.get(name)}
         gone = dict.fromkeys(self._sent.keys() - stamps.keys())
         if new or gone:
-            ray.get(self.folder.write.remote(new | gone))
+            try:
+                ray.get(self.folder.write.remote(new | gone))
+            except RayTaskError as error:  # its disk is full
+                raise error.cause from None
         self._sent = stamps
 
     def _stamps(self) -> dict[str, int]:

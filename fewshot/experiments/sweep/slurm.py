@@ -11,6 +11,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
+import submitit
+from submitit.core.utils import FailedJobError, UncompletedJobError
+from submitit.helpers import Checkpointable
+
 from episodes.datasets.base import dataset_class
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import DEFAULT_DATASET
@@ -39,17 +43,12 @@ class Slurm(Engine):
         cluster: str = "slurm",
     ) -> None:
         try:
-            import submitit
-        except ImportError:
-            raise UserError("--executor slurm needs submitit: pip install submitit (or fewshot-bench[slurm])") from None
-        try:
             self._executor = submitit.AutoExecutor(folder=(out / "slurm").absolute(), cluster=cluster)
         except RuntimeError as error:
             raise UserError(f"--executor slurm: {error}") from None
         asked = {"slurm_partition": partition, "slurm_array_parallelism": jobs, "gpus_per_node": gpus_per_run or None}
-        self._executor.update_parameters(
-            timeout_min=time_limit, cpus_per_task=1, **{name: value for name, value in asked.items() if value}
-        )
+        asked = {name: value for name, value in asked.items() if value}
+        self._executor.update_parameters(timeout_min=time_limit, cpus_per_task=1, **asked)
         self._waiting: list[tuple[Any, Future[Any]]] = []
         self._open, self._in_batch = True, False
         self._watch = Thread(target=self._look, daemon=True)
@@ -77,8 +76,6 @@ class Slurm(Engine):
 
     def _look(self) -> None:
         """Hand on what the jobs that are done have left."""
-        from submitit.core.utils import FailedJobError, UncompletedJobError
-
         while self._open:
             for entry in [] if self._in_batch else [*self._waiting]:
                 job, future = entry
@@ -88,7 +85,10 @@ class Slurm(Engine):
                 try:
                     future.set_result(job.result())
                 except FailedJobError as error:
-                    future.set_exception(UserError(f"{_last_error(str(error))} (its log is {job.paths.stderr})"))
+                    reason = next(
+                        (line for line in reversed(str(error).splitlines()) if "Error: " in line), "it failed"
+                    )
+                    future.set_exception(UserError(f"{reason} (its log is {job.paths.stderr})"))
                 except UncompletedJobError as error:
                     future.set_exception(BrokenExecutor(str(error).partition("\n")[0]))
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -106,12 +106,7 @@ def perform_at_node(chain: Chain, place: Place) -> list[Result]:
     return perform(chain, place)
 
 
-def _last_error(text: str) -> str:
-    """The line of a traceback that says what went wrong."""
-    return next((line for line in reversed(text.splitlines()) if "Error: " in line), text.partition("\n")[0])
-
-
-class _Requeued:
+class _Requeued(Checkpointable):
     """A call that is begun again where its time ran out: a training goes on from its last state."""
 
     def __init__(self, wanted: str) -> None:
@@ -120,8 +115,3 @@ class _Requeued:
     def __call__(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         check_release(self.wanted)
         return fn(*args, **kwargs)
-
-    def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, *args, **kwargs)

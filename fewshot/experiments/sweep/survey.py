@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections import defaultdict
@@ -29,6 +30,7 @@ from fewshot.records.record import RunRecord
 from fewshot.statistics.intervals import Interval
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 from fewshot.training.loop import train
+from fewshot.training.recipes import images_encoded
 
 State = Literal["finished", "trained", "to train", "shared", "refused"]
 SECONDS_OF_MEASURING = 20.0
@@ -106,8 +108,8 @@ class _Surveyor:
         if training in self._seen:
             return Surveyed(job, "shared")
         self._seen.add(training)
-        images, seconds = self._cost(job, resolved)
-        return Surveyed(job, "to train", images=images, seconds=seconds)
+        seconds = self._speeds.seconds(job, resolved) if self._speeds and job.recipe else None
+        return Surveyed(job, "to train", images=job.images(), seconds=seconds)
 
     def _opened(self, config: RunConfig) -> Dataset | None:
         """The data set of a run; None where it is not on this machine."""
@@ -146,62 +148,56 @@ class _Surveyor:
             found += again or [None]
         return tuple(record for record in found if record) if all(found) else ()
 
-    def _cost(self, job: Job, resolved: ResolvedRun | None) -> tuple[int, float | None]:
-        images = job.images()
-        if not images or self._speeds is None:
-            return images, None
-        return images, self._speeds.seconds(job, resolved)
-
 
 class Speeds:
     """Pixels a second that trainings take on this machine: of records where there are any, else of a few steps."""
 
     def __init__(self, records: Iterable[RunRecord]) -> None:
-        machine = describe_machine(choose_device())
         self._measured, self._known = 0.0, defaultdict[tuple[str, ...], list[float]](list)
+        machine = describe_machine(choose_device())
+        here = [machine[name] for name in ("device", "name", "cores")]
         for record in records:
-            hardware, trained = record.hardware, record.trained
-            same = (hardware.device, hardware.name, hardware.cores) == tuple(
-                machine[key] for key in ("device", "name", "cores")
-            )
-            if same and record.cost.training_seconds and trained.image_shape:
-                work = numbers_of(trained.recipe, record.test.way, record.test.shot, trained.image_shape)
-                speed = work / record.cost.training_seconds
-                self._add(record.model, trained.encoder, speed)
+            hardware, trained, seconds = record.hardware, record.trained, record.cost.training_seconds
+            known = trained.recipe.batch_size or (trained.recipe.train_way and trained.recipe.train_shot)
+            if [hardware.device, hardware.name, hardware.cores] == here and seconds and trained.image_shape and known:
+                images = images_encoded(trained.recipe, trained.model, trained.model_options)
+                work = trained.recipe.train_episodes * images * numbers_of(trained.recipe, trained.image_shape)
+                self._add(trained.model, trained.encoder, work / seconds)
 
     def seconds(self, job: Job, resolved: ResolvedRun | None) -> float | None:
         """About how long the training of a job takes; None where nothing is known of this machine."""
         model, encoder = job.config.model, job.config.checked().encoder or ""
-        if (
-            (model, encoder) not in self._known
-            and resolved
-            and resolved.training
-            and self._measured < SECONDS_OF_MEASURING
-        ):
+        unknown = (model, encoder) not in self._known and self._measured < SECONDS_OF_MEASURING
+        if unknown and resolved and resolved.training:
             start = time.perf_counter()
-            self._add(model, encoder, measured_speed(resolved, resolved.training))
+            self._add(model, encoder, measured_speed(job, resolved, resolved.training))
             self._measured += time.perf_counter() - start
-        for key in ((model, encoder), (encoder,), ()):
-            if key in self._known:
-                return job.work() / statistics.median(self._known[key])
-        return None
+        found = next((self._known[key] for key in _keys(model, encoder) if key in self._known), None)
+        return job.work() / statistics.median(found) if found else None
 
     def _add(self, model: str, encoder: str, speed: float) -> None:
-        for key in ((model, encoder), (encoder,), ()):
+        for key in _keys(model, encoder):
             self._known[key].append(speed)
 
 
-def measured_speed(resolved: ResolvedRun, training: TrainingPlan) -> float:
-    """Numbers of images a second, over three training episodes behind a first one; nothing is kept."""
+def _keys(model: str, encoder: str) -> tuple[tuple[str, ...], ...]:
+    """What a speed says something of, the nearest first."""
+    return (model, encoder), (encoder,), ()
+
+
+def measured_speed(job: Job, resolved: ResolvedRun, training: TrainingPlan) -> float:
+    """Pixels a second, over three training episodes of whole images behind a first one; nothing is kept."""
     method = placed(initial_method(resolved, training), resolved.device)
     sampler = training_sampler(training.train_set, training.recipe, resolved.config.seed)
-    recipe = replace(training.recipe, half_size=None)
 
     def seconds(count: int) -> float:
-        steps, start = replace(recipe, train_episodes=count, validate_every=count), time.perf_counter()
+        steps, start = (
+            replace(training.recipe, half_size=None, train_episodes=count, validate_every=count),
+            time.perf_counter(),
+        )
         train(method, sampler, steps, lambda _: Interval(0.0, 0.0, 1), precision=resolved.precision)
         return time.perf_counter() - start
 
     seconds(1)
-    config, shape = resolved.config, resolved.dataset.image_shape
-    return numbers_of(replace(recipe, train_episodes=3), config.way, config.shot, shape) / seconds(3)
+    images = 3 * images_encoded(training.recipe, job.config.model, job.config.model_options)
+    return images * math.prod(resolved.dataset.image_shape) / seconds(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from episodes.errors import UserError
@@ -52,18 +53,22 @@ class Workers:
         return self.jobs or 1
 
     def engine(self, jobs: Sequence[Job], place: Place) -> tuple[Engine, Callable[[Chain], list[Result]]]:
-        """The engine, and what it is to call for each chain of these jobs."""
+        """The engine, and what it is to call for each chain of these jobs. Raises UserError where it is missing."""
+        if self.executor == "local":
+            return Processes(self.jobs or 1), partial(perform, place=place)
+        package = {"ray": "ray", "slurm": "submitit"}[self.executor]
+        if find_spec(package) is None:
+            extra = f"fewshot-bench[{self.executor}]"
+            raise UserError(f"--executor {self.executor} needs a package: pip install {package} (or {extra})")
         if self.executor == "ray":
             from fewshot.experiments.sweep.ray_cluster import RayCluster
 
             cluster = RayCluster(self.address, self.gpus_per_run or 0.0)
             return cluster, cluster.performing(jobs, place)
-        if self.executor == "slurm":
-            from fewshot.experiments.sweep.slurm import Slurm, perform_at_node
+        from fewshot.experiments.sweep.slurm import Slurm, perform_at_node
 
-            options = {"partition": self.partition, "time_limit": self.time, "jobs": self.jobs}
-            given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-            return Slurm(place.out, gpus_per_run=int(self.gpus_per_run or 0), **given), partial(
-                perform_at_node, place=place
-            )
-        return Processes(self.jobs or 1), partial(perform, place=place)
+        options = {"partition": self.partition, "time_limit": self.time, "jobs": self.jobs}
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        return Slurm(place.out, gpus_per_run=int(self.gpus_per_run or 0), **given), partial(
+            perform_at_node, place=place
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +17,10 @@ from fewshot.experiments.comparison.terms import terms_named
 from fewshot.experiments.comparison.tuning import SEARCH, Tuning, read_trials, recipe_entry, tune, write_trials
 from fewshot.experiments.config import RunConfig, TuneConfig
 from fewshot.experiments.run import run_without_test
+from fewshot.experiments.sweep import jobs as jobs_module
+from fewshot.experiments.sweep.executors import Processes
+from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
+from fewshot.experiments.sweep.loop import results_of
 from fewshot.models.methods import METHODS
 from fewshot.models.methods.prototypical import Prototypical
 from fewshot.models.options import Range, Search, options_of
@@ -105,13 +111,30 @@ def test_a_search_goes_on_after_the_last_row(tmp_path: Path) -> None:
     assert other.trials[1].parameters != whole.trials[1].parameters
 
 
+def test_a_search_through_processes_makes_the_random_trials_at_once_and_is_the_same(tmp_path: Path) -> None:
+    config = replace(CONFIG, trials=5)
+    here = tune(config, None, tmp_path / "here", tmp_path / "here")
+    batches: list[int] = []
+    with Processes(2) as engine:
+
+        def make(jobs: Sequence[Job]) -> list[Result]:
+            batches.append(len(jobs))
+            return results_of(jobs, engine, partial(perform, place=Place(tmp_path / "there")), lambda _: None)
+
+        there = tune(config, None, tmp_path / "there", tmp_path / "there", make=make)
+    assert batches == [4, 1]
+    assert [trial.parameters for trial in there.trials[:4]] == [trial.parameters for trial in here.trials[:4]]
+    assert all(trial.val_accuracy is not None for trial in there.trials)
+    assert read_trials(there.path) == there.trials
+
+
 def test_a_trial_that_diverges_is_a_row_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverges_at_once(config: RunConfig, *rest: Any) -> Any:
+    def diverges_at_once(config: RunConfig, *rest: Any, **more: Any) -> Any:
         if config.learning_rate == QUICK.learning_rate:
             raise TrainingError("the training loss is no longer a number")
-        return run_without_test(config, *rest)
+        return run_without_test(config, *rest, **more)
 
-    monkeypatch.setattr(tuning_module, "run_without_test", diverges_at_once)
+    monkeypatch.setattr(jobs_module, "run_without_test", diverges_at_once)
     tuning = tuned(tmp_path, replace(CONFIG, trials=2))
     assert [(trial.state, trial.val_accuracy is None) for trial in tuning.trials] == [
         ("diverged", True),

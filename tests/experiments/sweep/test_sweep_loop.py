@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from episodes.errors import Interrupted
 from fewshot.experiments.config import EvaluateConfig, RunConfig
@@ -19,9 +21,13 @@ from fewshot.experiments.paper_plan import fill, run_of
 from fewshot.experiments.sweep.executors import InThisProcess, Processes
 from fewshot.experiments.sweep.jobs import Job, Place, chains_of, perform, work_of
 from fewshot.experiments.sweep.loop import ATTEMPTS, sweep
+from fewshot.models.tensor_files import load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.paper_tables import paper_table
+from fewshot.records.record import read_records
+from fewshot.training.loop import Progress as TrainingProgress
 from played_runs import play
+from toy_runs import Listener, checkpoint_of
 
 PROTO = RunConfig(dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20)
 REFINED = EvaluateConfig(as_model="soft-kmeans-proto", unlabeled=2, query=5, episodes=20)
@@ -110,3 +116,38 @@ def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(tmp_path: Path) -> Non
         sweep(jobs, engine, partial(play, place=place), lambda _: None)
     assert len([*tmp_path.glob("* saved")]) == 2
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class FullDisk(Listener):
+    """Lets the disk take no more than 4 KB a file behind the first look of the first run."""
+
+    def training_progress(self, progress: TrainingProgress) -> None:
+        super().training_progress(progress)
+        if len(self.trained) == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, LIMIT[1]))
+
+
+LIMIT = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+
+def test_a_full_disk_is_named_in_a_line_and_the_same_sweep_goes_on_later(tmp_path: Path) -> None:
+    job, place = JOBS[0], Place(tmp_path / "runs")
+    try:
+        _, failures = sweep([job], InThisProcess(), partial(perform, place=place, reporter=FullDisk()), print)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, LIMIT)
+    (failure,) = failures
+    (state,) = place.out.glob("checkpoints/*/state.safetensors")
+    assert failure.startswith(f"proto: cannot write {state}: File too large; ")
+    assert len(failure.splitlines()) == 1
+    assert load_tensors(state)[1]["episode"] == 10
+    assert sorted(path.name for path in state.parent.iterdir()) == [".lock", "state.safetensors"]
+    later = Listener()
+    outcomes, failures = sweep([job], InThisProcess(), partial(perform, place=place, reporter=later), print)
+    assert failures == []
+    assert later.trained == [20]
+    (undisturbed,) = perform([job], Place(tmp_path / "undisturbed"), Reporter())
+    assert isinstance(undisturbed, list)
+    one, other = (load_tensors(checkpoint_of(record))[0] for record, _ in (*outcomes, *undisturbed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(read_records([place.out / "records"])) == 1

@@ -21,13 +21,14 @@ from episodes.errors import Interrupted, UserError
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
-from fewshot.experiments.sweep.ray_cluster import RayCluster
 from fewshot.models.tensor_files import load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
 from running_processes import ancestors, processes, wait_until
 
 ray = pytest.importorskip("ray")
+from fewshot.experiments.sweep.ray_cluster import RayCluster  # noqa: E402 - it needs Ray
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # Ray's own
@@ -45,7 +46,6 @@ def cluster() -> Iterator[Any]:
     """A head with the driver, and two nodes for a run each."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - else whatever runs beside the tests goes first
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
@@ -67,7 +67,7 @@ def same_weights(job: Job, out: Path, folder: Path) -> bool:
         (undisturbed,) = perform([job], Place(folder), Reporter())
     finally:
         torch.set_num_threads(threads)
-    assert not isinstance(undisturbed, UserError)
+    assert isinstance(undisturbed, list)
     name = Path(undisturbed[0][0].trained.checkpoint).relative_to(folder)
     one, other = (load_tensors(place / name)[0] for place in (out, folder))
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
@@ -108,7 +108,7 @@ def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(cluster: Any, t
     wait_until(lambda: load_tensors(states(out)[0])[1]["episode"] > before)
     for pid in processes(WORKER, os.getpid()):
         os.kill(pid, signal.SIGKILL)
-    assert not isinstance(ended(future, out), UserError)
+    assert isinstance(ended(future, out), list)
 
     future = engine.submit(act, jobs[1:])
     wait_until(lambda: states(out))
@@ -119,7 +119,7 @@ def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(cluster: Any, t
         if any(process.process.pid in ancestors(pid) for process in node.all_processes["raylet"])
     ]
     cluster.remove_node(node, allow_graceful=False)
-    assert not isinstance(ended(future, out), UserError)
+    assert isinstance(ended(future, out), list)
     engine.shutdown()
 
     records = read_records([out / "records"])
@@ -151,6 +151,13 @@ def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp
     (failure,) = failures
     assert " has fewshot-bench " in failure
     assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_are_as_nice_as_the_driver() -> None:
+    """Ray's own niceness of 15 gives a training what every other process leaves over."""
+    engine = RayCluster()
+    assert engine.submit(os.nice, 0).result() == os.nice(0)
 
 
 @pytest.mark.usefixtures("cluster")
