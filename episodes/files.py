@@ -54,6 +54,24 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Wait until nobody else, in this process or another, writes several files of ``folder`` that belong together.
+
+    What is locked is the folder around it, which is there already; nothing is left of it. Windows knows no such lock.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(next(path for path in folder.absolute().parents if path.is_dir()), os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network folders know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def scratch_file(target: Path) -> Iterator[Path]:
     """An empty file beside ``target`` to write into and then rename; what is left of it at the end is removed.
 

@@ -1,7 +1,7 @@
 """Where the program begins: Ctrl-C ends it with one line even while it imports itself. `python -m fewshot`, too."""
 
+import _signal  # type: ignore[import-not-found]  # the module signal takes 5 ms, as long as all of Python's own start
 import os
-import signal
 import sys
 
 
@@ -14,9 +14,9 @@ def _end(number: int, frame: object) -> None:  # noqa: ARG001
 def main() -> None:
     """Entry point of the console script."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has two of them
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _end)
+        number = getattr(_signal, name, None)
+        if number is not None and _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _end)
     from fewshot.cli.main import main as run
 
     run(sys.argv[1:])

@@ -61,9 +61,9 @@ class CifarPickles(_CifarLayout):
 
     def names(self, path: Path) -> list[str]:
         names = _entries(path).get("fine_label_names")
-        if not isinstance(names, list):
+        if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
             raise DataError(f"{path} is not CIFAR-100's: it holds no fine_label_names")
-        return [name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names]
+        return [name.decode("latin1") if isinstance(name, bytes) else name for name in names]
 
     def images(self, path: Path) -> tuple[Bytes, Numbers]:
         found = _entries(path)
@@ -73,7 +73,7 @@ class CifarPickles(_CifarLayout):
             or (pixels.dtype, pixels.shape[1:]) != (np.uint8, (_PIXELS,))
             or not isinstance(labels, list)
             or len(labels) != len(pixels)
-            or not all(isinstance(label, int) for label in labels)
+            or not all(isinstance(label, int) and 0 <= label < 100 for label in labels)
         ):
             raise DataError(f"{path} is not CIFAR-100's: it must hold data, uint8 (n, {_PIXELS}), and n fine_labels")
         return pixels, np.asarray(labels, np.int64)

@@ -30,7 +30,7 @@ def open_dataset(
     that was asked for, ``own_split`` how their classes are divided where ``class_split`` does not say. Raises
     DataError where the data set has no such size.
     """
-    reporter = reporter or Listener()
+    told, reporter = reporter is not None, reporter or Listener()
     if name is None:
         dataset = _default_dataset(root, class_split, reporter)
         return _sized(dataset, image_shape, size)
@@ -38,7 +38,10 @@ def open_dataset(
         from episodes.datasets.folder.dataset import Folder
 
         channels, side = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
-        return Folder(Path(name), class_split or own_split, image_size=size or side, channels=channels)
+        folder = Folder(Path(name), class_split or own_split, image_size=size or side, channels=channels)
+        if told:  # of many files, which may take long; else when it is first asked for
+            folder.identify(reporter.data_progress)
+        return folder
     if name == "folder":
         raise UserError("--dataset folder: give the folder (or CSV file) itself, as in --dataset ./my-images")
     dataset = dataset_class(name)(root, class_split)

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from episodes.errors import DataError, visible
+from episodes.images.zip_files import UNREADABLE, read_member
 from episodes.progress import Progress
 
 Images = npt.NDArray[np.uint8]
@@ -30,7 +32,9 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 MOST_BYTES = 256 << 20  # of one picture file
-MOST_PIXELS = 64_000_000  # of one picture once it is decoded: 32 threads then hold 6 GB
+MOST_PIXELS = 64_000_000  # of one picture once it is decoded: on the way to RGB it takes 20 bytes for each
+_LARGE = 4_000_000  # pixels of a picture that not every thread may hold at once
+_large_at_once = threading.BoundedSemaphore(2)
 _CHUNK = 64  # pictures a thread takes at once
 
 
@@ -50,7 +54,8 @@ class _EmptyError(ValueError):
     """A picture file without a byte in it."""
 
 
-def _opened(content: bytes) -> Image.Image:
+def opened(content: bytes) -> Image.Image:
+    """The picture of these bytes, of one of the ``FORMATS``."""
     if not content:
         raise _EmptyError
     return Image.open(io.BytesIO(content), formats=FORMATS)
@@ -74,7 +79,7 @@ class FilePicture:
             raise ValueError("no regular file")
         _refuse_large(status.st_size)
         with open(self.path, "rb") as file:  # noqa: PTH123
-            return _opened(file.read())
+            return opened(file.read())
 
 
 class PictureArchive:
@@ -83,8 +88,8 @@ class PictureArchive:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
-            raise DataError(f"{path} is not a whole zip file: delete it and get it again") from None
+        except UNREADABLE as error:
+            raise DataError(f"{path} is not a whole zip file ({error}): delete it and get it again") from None
         self._lock = threading.Lock()  # zipfile counts its readers without one
 
     def pictures(self) -> dict[str, ZipPicture]:
@@ -92,10 +97,9 @@ class PictureArchive:
         files = (member for member in self._zip.namelist() if Path(member).suffix.lower() in PICTURE_SUFFIXES)
         return {Path(member).name: ZipPicture(self, member) for member in files}
 
-    def read(self, member: str) -> bytes:
+    def read(self, member: str, most: int = MOST_BYTES) -> bytes:
         with self._lock:
-            _refuse_large(self._zip.getinfo(member).file_size)
-            return self._zip.read(member)
+            return read_member(self._zip, member, most)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class ZipPicture:
     name: str
 
     def open(self) -> Image.Image:
-        return _opened(self.archive.read(self.name))
+        return opened(self.archive.read(self.name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,7 @@ class BytesPicture:
 
     def open(self) -> Image.Image:
         _refuse_large(len(self.content))
-        return _opened(self.content)
+        return opened(self.content)
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,13 @@ class Preparation:
     def __call__(self, image: Image.Image) -> Images:
         if self.center_crop:  # photos are large: let the JPEG decoder leave out detail far below the final pixels
             image.draft(None, (4 * self.size, 4 * self.size))
-        if image.width * image.height > MOST_PIXELS:
+        pixels = image.width * image.height
+        if pixels > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height}, more than {MOST_PIXELS:,} pixels")
+        with _large_at_once if pixels > _LARGE else nullcontext():
+            return self._prepared(image)
+
+    def _prepared(self, image: Image.Image) -> Images:
         ImageOps.exif_transpose(image, in_place=True)
         image = in_mode(image, "L" if self.channels == 1 else "RGB")
         if self.center_crop and image.width != image.height:

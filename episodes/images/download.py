@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from episodes.errors import DataError
 from episodes.files import put_in_place
+from episodes.images.zip_files import UNREADABLE, check_member
 from episodes.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -264,7 +265,9 @@ def _unpack_zip(archive: Path, target: Path, folder: PurePosixPath, progress: Pr
     try:
         with zipfile.ZipFile(archive) as opened:
             _unpack_members(opened, _safe_members(opened, folder), target, progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except DataError:
+        raise
+    except UNREADABLE as error:
         raise DataError(f"{archive} is not a whole zip file ({error}): delete it and fetch it again") from error
 
 
@@ -273,12 +276,15 @@ def _safe_members(archive: zipfile.ZipFile, folder: PurePosixPath) -> list[tuple
     members = []
     for member in archive.infolist():
         anywhere = PureWindowsPath(member.filename)  # takes / and \ for separators and knows drives
+        if not anywhere.parts:
+            raise DataError(f"{archive.filename} is not unpacked: {member.filename!r} is no name of a file")
         if anywhere.drive or anywhere.root or ".." in anywhere.parts:
             raise DataError(f"{archive.filename} is not unpacked: {member.filename!r} points outside its folder")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DataError(
                 f"{archive.filename} is not unpacked: {member.filename!r} is a link or a device, not a file"
             )
+        check_member(member, MOST_UNPACKED)
         path = PurePosixPath(member.filename)
         if not member.is_dir() and path.is_relative_to(folder):
             members.append((member, path.relative_to(folder)))

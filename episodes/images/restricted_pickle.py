@@ -78,7 +78,11 @@ class _Array:
         if not isinstance(self.dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
             raise _RefusedError("an array of something else than numbers and text")
         dtype, shape = self.dtype.dtype(), self.shape
-        if not isinstance(shape, tuple) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > 32
+            or not all(isinstance(n, int) and 0 <= n < 2**63 for n in shape)
+        ):
             raise _RefusedError("an array of unknown shape")
         if len(raw) != math.prod(shape) * dtype.itemsize:
             raise _RefusedError(f"an array of shape {shape} with {len(raw)} bytes")

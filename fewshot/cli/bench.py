@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import PATH, data_option, json_option, refuse_unread
+from fewshot.cli.options import PATH, Finite, data_option, json_option, refuse_unread
 
 if TYPE_CHECKING:
     from fewshot.cli.progress import TerminalReporter
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 @click.option("--way", type=click.IntRange(2), default=5, show_default=True, help="With --time-to-accuracy: classes.")
 @click.option("--shot", type=click.IntRange(1), default=1, show_default=True, help="With it: support images per class.")
 @click.option("--recipe", default="fast", show_default=True, help="With --time-to-accuracy: fast, paper or smoke.")
-@click.option("--target", type=click.FloatRange(0, 100), help="With it: percent to reach [default: the published].")
+@click.option("--target", type=Finite(0, 100), help="With it: percent to reach [default: the published].")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="With it: number of trainings.")
 @click.option("--episodes", type=click.IntRange(2), default=10_000, show_default=True, help="With it: of the test.")
 @click.option("--scaling", is_flag=True, help="Instead: cost of an episode against classes, images, way, shot, number.")
 @click.option(
     "--large-file",
-    type=click.FloatRange(0.1),
+    type=Finite(0.1),
     metavar="GB",
     help="Instead: train from an image file of so many gigabytes, made for it and removed.",
 )

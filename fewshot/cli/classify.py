@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewshot.cli.options import PATH, SEED, data_option, json_option, out_option
+from fewshot.cli.options import PATH, SEED, Finite, data_option, json_option, out_option
 
 if TYPE_CHECKING:
     from fewshot.evaluation.classifier.fitting import Fitted
@@ -104,7 +104,7 @@ def _confusion_lines(confusion: Any, names: Sequence[str]) -> Iterable[str]:
 @click.argument("new", nargs=-1, required=True, type=PATH)
 @click.option(
     "--reject",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     help="Call an image unknown where only this share of known ones is as strange, such as 0.05.",
 )
 @click.option("--out", type=PATH, help="The file to write [default: standard output].")

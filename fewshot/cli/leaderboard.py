@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from fewshot.cli.options import PATH, data_option, out_option, refuse_unread, re
 if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
     from fewshot.experiments.config import RunConfig
+    from fewshot.records.record import RunRecord
 
 
 @click.command(short_help="Print the tables made from the records; or train and rank every model.")
@@ -120,11 +122,13 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
     nothing is changed. The tables are written anew. What is left to do is to commit.
     """
     from fewshot.experiments.publish import publish
-    from fewshot.reports.results import readme_parts, write_results
+    from fewshot.reports.pages.base import bytes_of
+    from fewshot.reports.results import files_of
 
-    readme_parts(results.parent / "README.md")  # what could not be written is refused before anything is
-    copied = publish(records, results, with_weights=not without_weights, note=note)
-    for path in (*copied, *write_results(results)):
+    def tables(coming: Mapping[Path, RunRecord]) -> Mapping[Path, bytes]:
+        return bytes_of(files_of(results, coming))
+
+    for path in publish(records, results, tables, with_weights=not without_weights, note=note):
         click.echo(f"written: {path}")
 
 

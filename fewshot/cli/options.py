@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -58,8 +59,18 @@ def _click_option(item: dataclasses.Field[Any], kind: Any) -> Callable[[Command]
         about |= {"default": None, "metavar": "NUMBERS" if numbers else "NAMES"}
         one: click.ParamType[Any] = click.IntRange(**limits) if numbers else click.STRING
         return click.option(flag, item.name, callback=_several(one, item.default), **about)
-    types = {int: click.IntRange(**limits), float: click.FloatRange(**limits), Path: PATH}
+    types = {int: click.IntRange(**limits), float: Finite(**limits), Path: PATH}
     return click.option(flag, item.name, type=types.get(kind, str), **about)
+
+
+class Finite(click.FloatRange):
+    """A range without what is no number: NaN is in every range of click's, and infinity in those without an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 def given(config: type[CommonConfig], choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +142,7 @@ def workers_options(command: Command) -> Command:
     executors = click.Choice(("local", "ray", "slurm"))
     of_ray = "Of ray: auto on a machine of a cluster [default: a Ray of this machine alone]."
     of_time = "Of slurm: minutes for a run; one that needs more goes on in another [default: 1440]."
-    gpus = click.FloatRange(0, min_open=True)
+    gpus = Finite(0, min_open=True)
     options = (
         click.option("--executor", type=executors, default="local", show_default=True, help="Who makes the runs."),
         click.option("--jobs", type=click.IntRange(1), help="Runs at a time [default: 1; of slurm: 256]."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import PATH, data_option, out_option, refuse_unread, results_option
+from fewshot.cli.options import PATH, Finite, data_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.record import RunRecord
@@ -101,7 +101,7 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
 
 
 @click.command(short_help="What the weight of the center loss does, as a picture.")
-@click.argument("weights", nargs=-1, type=click.FloatRange(0), metavar="[LAMBDA]...")
+@click.argument("weights", nargs=-1, type=Finite(0), metavar="[LAMBDA]...")
 @click.option("--dataset", default="omniglot", show_default=True, help="Where the classes come from.")
 @click.option("--classes", type=click.IntRange(2), default=10, show_default=True, help="How many of them.")
 @click.option("--steps", type=click.IntRange(10), default=400, show_default=True, help="Training batches for each.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import re
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from episodes.errors import UserError
+from episodes.errors import UserError, visible
 from episodes.images.decoding import first_few
+from episodes.images.zip_files import UNREADABLE, open_member
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of
 from fewshot.experiments.measure import EvaluationPlan, Outcome, measurements, new_record, record_path
@@ -31,20 +30,8 @@ from fewshot.records.record import write_record
 from fewshot.records.schema import Cost, ExternalEmbeddings, History, StoredRecipe, Trained
 
 _ARRAYS = ("embeddings", "files", "fingerprint", "train_mean", "train_embeddings")
-_MOST_BYTES = 4 << 30  # of one array once it is unpacked
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)  # what NumPy and zipfile raise on damaged, encrypted and hostile archives
+_MOST_BYTES = 2 << 30  # of all arrays once they are unpacked
+_NOT_CALLED_SO = "holds no array called embeddings but {}: write it with numpy.savez(FILE, embeddings=...)"
 HOW_TO_EXPORT = "`fewshot data export` writes the images in the order of the rows"
 RECIPE = StoredRecipe(name="own", source="embeddings made elsewhere", train_episodes=0)
 
@@ -89,15 +76,16 @@ def read_own_embeddings(
     """
     arrays = _read_arrays(path)
     rows = _numbers(path, "embeddings", arrays["embeddings"], 2)
-    if "files" in arrays and arrays["files"].size:  # an export of images that are no files of their own has none
-        rows = rows[_rows_by_name(path, [str(name) for name in arrays["files"].ravel()], len(rows), files)]
+    names = arrays.get("files")
+    if names is not None and names.size:  # an export of images that are no files of their own has none
+        rows = rows[_rows_by_name(path, names, len(rows), files)]
     where = f"{test_set.dataset} {test_set.split}"
     if len(rows) != len(test_set.images):
         raise EmbeddingsError(
             f"{path} holds {len(rows):,} embeddings and {where} has {len(test_set.images):,} images: {HOW_TO_EXPORT}"
         )
     stated = arrays.get("fingerprint")
-    if stated is not None and str(stated) != test_set.pixels_digest:
+    if stated is not None and (stated.ndim or str(stated) != test_set.pixels_digest):
         raise EmbeddingsError(f"{path} was made from other images than those of {where} here: {HOW_TO_EXPORT}")
     mean = None
     if "train_mean" in arrays:
@@ -113,11 +101,12 @@ def read_own_embeddings(
     return OwnEmbeddings(path, digest, rows.to(device), None if mean is None else mean.to(device))
 
 
-def _rows_by_name(path: Path, names: Sequence[str], num_rows: int, files: Sequence[str]) -> list[int]:
+def _rows_by_name(path: Path, stated: npt.NDArray[Any], num_rows: int, files: Sequence[str]) -> list[int]:
     """For each of the ``files`` the row that is called so."""
     if not files:
         raise EmbeddingsError(f"{path} names files and these images are no files: leave out the array files")
-    if len(names) != num_rows or len({*names}) != num_rows:
+    names = [str(name) for name in stated.ravel()] if stated.size == num_rows else []
+    if len({*names}) != num_rows:
         raise EmbeddingsError(f"{path}: the array files must name each of the {num_rows:,} embeddings, each once")
     row_of = {name: row for row, name in enumerate(names)}
     if missing := [name for name in files if name not in row_of]:
@@ -131,43 +120,43 @@ def _rows_by_name(path: Path, names: Sequence[str], num_rows: int, files: Sequen
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
         raise EmbeddingsError(f"there is no file {path}: write one with numpy.savez({path.name!r}, embeddings=...)")
-    found: dict[str, npt.NDArray[Any]] = {}
     try:
         with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else ["one bare array without a name"]
-            if "embeddings" in names:
-                found = {name: _array(archive, name) for name in names if name in _ARRAYS}
-    except EmbeddingsError as error:
-        raise EmbeddingsError(f"{path}: {error}") from None
-    except _UNREADABLE as error:
-        raise EmbeddingsError(f"{path} is no NumPy archive of numbers: write it with numpy.savez") from error
-    if not found:
-        raise EmbeddingsError(
-            f"{path} holds no array called embeddings but {', '.join(names)}: write it with "
-            "numpy.savez(FILE, embeddings=...)"
-        )
-    return found
+            if file.read(6) == b"\x93NUMPY":
+                raise EmbeddingsError(f"{path} {_NOT_CALLED_SO.format('one bare array without a name')}")
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            if "embeddings" not in members:
+                raise EmbeddingsError(f"{path} {_NOT_CALLED_SO.format(first_few([*members]))}")
+            wanted = {name: members[name] for name in _ARRAYS if name in members}
+            if (size := sum(member.file_size for member in wanted.values())) > _MOST_BYTES:
+                raise EmbeddingsError(
+                    f"{path} holds {size:,} bytes once unpacked, {_MOST_BYTES:,} are the most: in place of "
+                    "train_embeddings, their mean, train_mean, is enough"
+                )
+            return {name: _array(archive, member.filename) for name, member in wanted.items()}
+    except EmbeddingsError:
+        raise
+    except UNREADABLE as error:
+        why = visible(" ".join(str(error).split())[:120]) or type(error).__name__
+        raise EmbeddingsError(f"{path} is no NumPy archive of numbers ({why}): write it with numpy.savez") from error
 
 
-def _array(archive: np.lib.npyio.NpzFile, name: str) -> npt.NDArray[Any]:
-    """Raises ValueError for what is no array, or has more bytes than anybody's embeddings."""
-    assert archive.zip is not None  # it is open
-    size = max(member.file_size for member in archive.zip.infolist() if member.filename in (name, f"{name}.npy"))
-    if size > _MOST_BYTES:
-        raise EmbeddingsError(f"{name} has {size:,} bytes once unpacked, {_MOST_BYTES:,} are the most")
-    array = archive[name]
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is no array")
+def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """One array. Not by numpy.load, which unpacks a member that is none as a whole, whatever size it says it has."""
+    with open_member(archive, name, _MOST_BYTES) as file:
+        array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise ValueError(f"{name} goes on behind its array")
     return array
 
 
 def _numbers(path: Path, name: str, array: npt.NDArray[Any], axes: int) -> Tensor:
-    """The array in single precision, or in double where it is stored so: what is lost then is for the rule to say."""
+    """The array in single precision, or in double where it would lose digits: that is for the rule to say."""
     if array.ndim != axes or array.dtype.kind not in "fiu" or 0 in array.shape:
         wanted = "(images, dim)" if axes == 2 else "(dim,)"
         raise EmbeddingsError(f"{path}: {name} must hold numbers {wanted}, not {array.dtype} {array.shape}")
-    kept = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    kept = np.float32 if np.can_cast(array.dtype, np.float32) else np.float64
     with np.errstate(over="ignore"):
         numbers = np.ascontiguousarray(array, dtype=kept)
     if not np.isfinite(numbers).all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace
 
 from episodes.errors import UserError
-from episodes.files import write_all
+from episodes.files import sole_writer, write_all
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
@@ -52,14 +52,31 @@ def find_weights(record: RunRecord, path: Path, results: Path) -> Path | None:
     return next((place for place in (*near, stated, weights_path(record, results)) if place.is_file()), None)
 
 
-def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, note: str = "") -> list[Path]:
-    """Copy records and their weights into ``results``, all or none; the paths written.
+Tables = Callable[[Mapping[Path, RunRecord]], Mapping[Path, bytes]]
 
-    ``note`` joins the notes of the published copies, and that a record has no weights. All records are looked at before
-    any is copied. Raises
-    PublishError, CheckpointError or RecordError, with nothing changed.
+
+def publish(
+    paths: Iterable[Path], results: Path, tables: Tables, *, with_weights: bool = True, note: str = ""
+) -> list[Path]:
+    """Copy records and their weights into ``results`` and write its ``tables`` anew, all or none; the paths written.
+
+    ``note`` joins the notes of the published copies, and that a record has no weights. All records are looked at, and
+    the tables made, before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
     """
+    with sole_writer(results):
+        contents, published = _contents(paths, results, with_weights=with_weights, note=note)
+        _refuse_too_much(contents, results / "weights")
+        contents |= tables(published)
+        write_all(contents)
+    return list(contents)
+
+
+def _contents(
+    paths: Iterable[Path], results: Path, *, with_weights: bool, note: str
+) -> tuple[dict[Path, bytes], dict[Path, RunRecord]]:
+    """What is to be written of weights and records, and the records by their new paths."""
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
+    published: dict[Path, RunRecord] = {}
     contents: dict[Path, bytes] = {}  # weights come before their record: no record ever lacks its weights
     for candidate in candidates:
         if candidate.weights is not None:
@@ -68,11 +85,10 @@ def publish(paths: Iterable[Path], results: Path, *, with_weights: bool = True, 
         kept = candidate.weights is not None or weights_path(record, results).is_file() or record.without_weights
         missing = "" if kept or not record.trained.checkpoint else f"{WITHOUT_WEIGHTS}."
         new = [said for said in (note, missing) if said and said not in record.notes]
-        noted = replace(record, notes=[*record.notes, *new])
-        contents[results / "runs" / candidate.source.name] = record_bytes(noted)
-    _refuse_too_much(contents, results / "weights")
-    write_all(contents)
-    return list(contents)
+        path = results / "runs" / candidate.source.name
+        published[path] = replace(record, notes=[*record.notes, *new])
+        contents[path] = record_bytes(published[path])
+    return contents, published
 
 
 def weights_bytes(checkpoint: Path) -> bytes:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -343,23 +343,29 @@ def _as_stated(record: RunRecord, accuracies: Accuracies) -> float:
     return 1.96 * float(np.std(accuracies, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
 
 
-def read_records(folders: Sequence[Path], problems: list[str] | None = None) -> list[RunRecord]:
+def read_records(
+    folders: Sequence[Path], problems: list[str] | None = None, coming: Mapping[Path, RunRecord] | None = None
+) -> list[RunRecord]:
     """Every record in these folders, in the order of their file names; an absent folder holds none.
 
     Instead of a folder it may be the file that came with the package.
 
     Where a list of ``problems`` is given, what is no record is left out and said there, a line each; else the first
-    one raises RecordError.
+    one raises RecordError. Records that are ``coming`` are taken as if their files were there already.
     """
-    records = [record for packed in folders if packed.is_file() for record in _unpacked(packed)]
-    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+    records, coming = [record for packed in folders if packed.is_file() for record in _unpacked(packed)], coming or {}
+    for path in (path for folder in folders for path in sorted({*folder.glob("*.json"), *_in(folder, coming)})):
         try:
-            records.append(read_record(path))
+            records.append(coming.get(path) or read_record(path))
         except RecordError as error:
             if problems is None:
                 raise
             problems.append(str(error))
     return records
+
+
+def _in(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if path.parent == folder]
 
 
 def published_runs(results: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from episodes.errors import UserError
+from episodes.files import sole_writer
 from fewshot.records.open_set import read_open_set
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.frame import leaderboard_frame
@@ -26,7 +27,8 @@ START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard
 
 def write_results(results: Path) -> list[Path]:
     """Write every page of ``results`` and the table of README.md, all or none; the paths written."""
-    return write_files(files_of(results))
+    with sole_writer(results):
+        return write_files(files_of(results))
 
 
 def check_results(results: Path) -> None:
@@ -34,13 +36,13 @@ def check_results(results: Path) -> None:
     check_files(files_of(results), "`make leaderboard`")
 
 
-def files_of(results: Path) -> dict[Path, Content]:
-    """What the files must say that are generated from the records in ``results``.
+def files_of(results: Path, coming: Mapping[Path, RunRecord] | None = None) -> dict[Path, Content]:
+    """What the files must say that are generated from the records in ``results``, and from those that are ``coming``.
 
     Raises UserError where README.md, beside ``results``, has one of the two marks of its table and not the other.
     """
     readme = readme_parts(results.parent / "README.md")
-    records = read_records([results / "runs"])
+    records = read_records([results / "runs"], coming=coming)
     pages = [*(page.render(records) for page in PAGES), open_set_files(read_open_set(results / "open-set"))]
     files = {results / name: content for page in pages for name, content in page.items()}
     return files if readme is None else files | {results.parent / "README.md": _readme(readme, records)}

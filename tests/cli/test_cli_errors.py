@@ -191,3 +191,13 @@ def test_ctrl_c_outside_of_training_ends_with_130_and_no_traceback(
     outcome = fewshot(*SMOKE)
     assert outcome.status == 130
     assert outcome.err.split() == ["fewshot:", "stopped"]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e400"])
+def test_what_is_no_finite_number_is_no_value_of_an_option(fewshot: Fewshot, number: str) -> None:
+    assert f"{number} is no finite number" in fewshot("run", "--budget", number).error
+
+
+def test_a_plan_of_bytes_is_no_toml(fewshot: Fewshot) -> None:
+    Path("plan.toml").write_bytes(b"\x80\x02}")
+    assert "plan.toml is no TOML" in fewshot("sweep", "plan.toml").error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 from command_line import SMOKE, Fewshot
+from fewshot.cli.progress import TerminalReporter
+from photo_builders import save_classes
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 FEWSHOT = (sys.executable, "-m", "fewshot")
 # Writes without end, so that a signal meets it while a file is half written.
@@ -57,6 +64,26 @@ def test_a_signal_while_a_file_is_written_leaves_nothing_of_it(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_in_training_saves_the_state_and_the_same_command_goes_on(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    numbers = [number]  # a second one would stop at once
+
+    def stop(*_: object) -> None:
+        if numbers:
+            signal.raise_signal(numbers.pop())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TerminalReporter, "training_progress", stop)
+        outcome = fewshot(*SMOKE)
+    assert outcome.status == status
+    assert outcome.err.splitlines()[-1].startswith("fewshot: stopped after training episode")
+    assert len([*Path("runs/checkpoints").glob("*/state.safetensors")]) == 1
+    assert fewshot(*SMOKE).status == 0
+    assert [*Path("runs/checkpoints").glob("*/state.safetensors")] == []
+
+
 @pytest.mark.parametrize(
     "module", ["fewshot.cli.main", "click", "fewshot.cli.run", "rich.console", "fewshot.models.catalog"]
 )
@@ -98,9 +125,27 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
     assert (ended.returncode, ended.stderr) == (2, "fewshot: standard output: No space left on device\n")
 
 
-def test_a_limit_of_the_system_names_the_file(tmp_path: Path) -> None:
-    command = f"ulimit -f 1; {' '.join(FEWSHOT)} show strokes --picture {tmp_path}/picture.png"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1] == f"fewshot: {tmp_path}/picture.png: File too large"
-    assert [*tmp_path.iterdir()] == []
+@pytest.mark.skipif(resource is None, reason="Windows has no such limit")
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (SMOKE, r"cannot write runs/checkpoints/\S+/(state|checkpoint)\.safetensors"),
+        (("data", "export", "photos", "--size", "32"), r"MB are needed in \S+/data/cache"),
+        (("data", "export", "strokes", "images.npz"), r"cannot write images\.npz"),
+        (("show", "strokes", "--picture", "picture.png"), r"picture\.png"),
+        (("leaderboard", "--write"), r"results/summary\.md"),
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_one_line_that_names_the_file(fewshot: Fewshot, words: tuple[str, ...], named: str) -> None:
+    save_classes(Path("photos"), {"a": 3, "b": 3})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))  # no file may grow beyond that
+    try:
+        outcome = fewshot(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    last = outcome.err.splitlines()[-1]
+    assert outcome.status == 2
+    assert re.search(rf"^fewshot: .*{named}.*File too large", last), last
+    assert [path for path in Path().rglob("*") if ".partial-" in path.name] == []

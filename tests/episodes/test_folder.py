@@ -12,6 +12,8 @@ from PIL import Image
 
 from episodes.datasets.base import dataset_class
 from episodes.datasets.folder.dataset import Folder, divide_at_random, what_fits
+from episodes.datasets.opening import open_dataset
+from episodes.progress import Listener
 from episodes.types import SPLITS, DataError
 from photo_builders import save, save_classes, write_csv
 
@@ -246,6 +248,24 @@ def test_a_second_start_decodes_nothing_and_a_changed_file_is_seen(
     assert Folder(photos, channels=1).load("test").image_shape == (1, 84, 84)
     (photos / "b/00.png").rename(photos / "a/09.png")
     assert Folder(photos).load("test").class_sizes.tolist() == [3, 1]
+
+
+def test_every_file_is_read_once_to_tell_the_folder_from_others_and_that_is_seen(photos: Path) -> None:
+    save_classes(photos, {"a": 2, "b": 3})
+    listener = Seen()
+    dataset = open_dataset(str(photos), reporter=listener)
+    assert listener.seen == [("reading every image once", 2, 5), ("reading every image once", 5, 5)]
+    assert dataset.protocol_name == Folder(photos).protocol_name
+    open_dataset(str(photos), reporter=listener)
+    assert len(listener.seen) == 2
+
+
+class Seen(Listener):
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    def data_progress(self, what: str, done: int, total: int) -> None:
+        self.seen.append((what, done, total))
 
 
 def test_a_change_that_keeps_names_and_sizes_is_seen(photos: Path) -> None:

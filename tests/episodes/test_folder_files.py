@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from episodes.datasets.folder.dataset import Folder
 from episodes.datasets.folder.listing import list_images
 from episodes.images import decoding
+from episodes.images.decoding import Preparation
 from episodes.images.export import export_images
 from episodes.types import DataError
 from photo_builders import save, save_classes, write_csv
@@ -111,6 +114,33 @@ def test_pictures_beyond_the_ceilings_are_refused(photos: Path, monkeypatch: pyt
     assert Folder(photos).check() == ["1 undecodable image: a/big.png (31 x 20, more than 600 pixels)"]
     monkeypatch.setattr(decoding, "MOST_BYTES", 100)
     assert "more than the 100 that a picture may have" in Folder(photos).check()[0]
+
+
+def test_of_large_pictures_no_more_than_two_are_in_memory_at_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_classes(photos, {f"c{number}": 70 for number in range(8)})  # 9 chunks, each for a thread
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    here, most, lock = 0, 0, threading.Lock()
+
+    def slow(self: Preparation, image: Image.Image) -> np.ndarray:
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        time.sleep(0.0002)
+        with lock:
+            here -= 1
+        return prepared(self, image)
+
+    prepared = Preparation._prepared
+    monkeypatch.setattr(Preparation, "_prepared", slow)
+    Folder(photos).load("test")
+    assert most > 2
+    most = 0
+    monkeypatch.setattr(decoding, "_LARGE", 599)  # the pictures have 20 x 30
+    Folder(photos, image_size=9).load("test")
+    assert most == 2
 
 
 def test_a_postscript_file_under_another_name_starts_no_program(photos: Path) -> None:

@@ -150,6 +150,7 @@ def message_of(dataset: ListedDataset, split: Split = "train") -> str:
         ({"data": np.zeros((4, 3073), np.uint8)}, "is not CIFAR-100's: it must hold data, uint8"),
         ({"fine_labels": [0, 1, 2, 2]}, r"1 classes do not have 2 images: cloud (0)"),
         ({"fine_labels": Path}, "is refused: it holds pathlib"),
+        ({"fine_labels": [0, 1, 2, 2**70]}, "is not CIFAR-100's: it must hold data, uint8"),
     ],
 )
 def test_a_damaged_pickle_of_cifar_100_is_one_line(changes: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -199,6 +200,13 @@ def test_what_is_wrong_with_a_cache_is_one_line(tmp_path: Path) -> None:
     assert "holds 4 images, " in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
     write(labels, pickle.dumps({"labels": [0, 1, 1, 0]}))
     assert tiny("tieredimagenet", REN, tmp_path / "cut").load("train").class_names == ("000", "001")
+    nested: list[object] = ["zebra"]
+    for _ in range(40):  # a few bytes, and a million million words
+        nested = [nested, nested]
+    write(labels, pickle.dumps({"labels": [0, 1, 1, 0], "label_specific_str": [nested, b"zebra"]}))
+    assert tiny("tieredimagenet", REN, tmp_path / "cut").load("train").class_names == ("000", "001 zebra")
+    write(labels, pickle.dumps({"labels": [0, float("inf")]}))
+    assert "must hold label_specific (or labels)" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
     write(labels, pickle.dumps({"names": 1}))
     assert "must hold label_specific (or labels)" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
     write(labels, pickle.dumps({"labels": [0, 1, 1, 0]}))

@@ -188,6 +188,21 @@ def test_a_damaged_zip_file_is_named(tmp_path: Path) -> None:
         TinyMiniImageNet(tmp_path).load("train")
 
 
+@pytest.mark.parametrize("content", [b"filename,label\n\xff\xfe,x\n", b"filename,label\n" + b"x" * 200_000 + b",y\n"])
+def test_a_list_that_is_no_csv_file_is_one_line(content: bytes, tmp_path: Path) -> None:
+    csv_and_images(tmp_path)
+    write(tmp_path / "miniimagenet" / "val.csv", content)
+    with pytest.raises(DataError, match=r"val\.csv is not a CSV file in UTF-8"):
+        TinyMiniImageNet(tmp_path).load("val")
+
+
+IMAGES, ROWS = np.zeros((3, 84, 84, 3), np.uint8), [0] * 10**5
+NESTED: list[object] = [0]
+for _ in range(40):  # a few bytes, and a million million labels
+    NESTED = [NESTED, NESTED]
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -197,6 +212,10 @@ def test_a_damaged_zip_file_is_named(tmp_path: Path) -> None:
         ({"image_data": np.zeros((3, 84, 84, 3), np.uint8), "class_dict": {"n01855672": [0, 1, 3]}}, "beyond the 3"),
         ({"image_data": np.zeros((3, 84, 84, 3), np.uint8), "class_dict": {"n01855672": 7}}, "must hold image_data"),
         ({"image_data": np.zeros((3, 84, 84, 3), np.uint8), "class_dict": {"n01855672": [0, 1]}}, r"n01855672 \(2\)"),
+        ({"image_data": IMAGES, "class_dict": {"n01855672": [float("inf")]}}, "must hold image_data"),
+        ({"image_data": IMAGES, "class_dict": dict.fromkeys(map(str, range(10**4)), ROWS)}, "must hold image_data"),
+        ({"data": IMAGES, "labels": NESTED, "catname2label": {"n01855672": 0}}, "must hold image_data"),
+        ({"data": IMAGES, "labels": [0, 0, 0], "catname2label": {"n01855672": NESTED}}, "must hold image_data"),
     ],
 )
 def test_a_pickle_of_another_form_is_refused(content: object, message: str, tmp_path: Path) -> None:

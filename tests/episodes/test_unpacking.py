@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from episodes.images import download
 from episodes.images.download import unpack
 from episodes.types import DataError
 
@@ -73,6 +74,35 @@ def test_an_archive_with_a_link_or_a_device_is_not_unpacked(tmp_path: Path, kind
     archive = zip_with(tmp_path / "a.zip", ("x.txt", b"x"), (link, b"/etc"))
     assert "'link' is a link or a device" in failure(archive, tmp_path / "target")
     assert visible(tmp_path) == ["a.zip"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "./"])
+def test_a_member_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    archive = zip_with(tmp_path / "a.zip", ("x.txt", b"x"), ("?", b"y"))
+    archive.write_bytes(archive.read_bytes().replace(b"?", b"." if name else b"\0"))
+    if name == "./":
+        zip_with(archive, ("x.txt", b"x"), (name, b""))
+    assert "is no name of a file" in failure(archive, tmp_path / "target")
+    assert visible(tmp_path) == ["a.zip"]
+
+
+def test_more_bytes_than_the_ceiling_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MOST_UNPACKED", 1000)
+    archive = zip_with(tmp_path / "a.zip", ("x.bin", bytes(600)), ("y.bin", bytes(400)))
+    unpack(archive, tmp_path / "target")
+    zip_with(archive, ("x.bin", bytes(600)), ("y.bin", bytes(401)))
+    assert "is not unpacked: 1,001 bytes, 1,000 are the most" in failure(archive, tmp_path / "target")
+    zip_with(archive, ("x.bin", bytes(1001)))
+    assert "'x.bin' has 1,001 bytes once unpacked, 1,000 are the most" in failure(archive, tmp_path / "target")
+    assert visible(tmp_path / "target") == ["x.bin", "y.bin"]
+
+
+def test_what_is_packed_so_that_a_few_bytes_are_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.bin", bytes(1000))
+    assert "'x.bin' is packed by method 12: stored and deflated are read" in failure(
+        tmp_path / "a.zip", tmp_path / "target"
+    )
 
 
 def test_a_damaged_archive_leaves_nothing_half(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import DataError
 from fewshot.evaluation.evaluate import embed_all, evaluate
+from fewshot.experiments import external_embeddings
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.external_embeddings import EmbeddingsError, check_name, read_own_embeddings
@@ -147,6 +148,8 @@ def encrypted(path: Path) -> None:
 
 
 HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }"
+ROWS = b"\x93NUMPY\x01\x00" + (64).to_bytes(2, "little")
+ROWS += b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }     \n" + bytes(16)
 WRONG = [
     (written("embeddings.npy", b"hello"), r"is no NumPy archive of numbers"),
     (written("embeddings", b"hello"), r"is no NumPy archive of numbers"),
@@ -154,6 +157,7 @@ WRONG = [
     (flipped(zipfile.ZIP_DEFLATED), r"is no NumPy archive of numbers"),
     (flipped(zipfile.ZIP_LZMA), r"is no NumPy archive of numbers"),
     (flipped(zipfile.ZIP_BZIP2), r"is no NumPy archive of numbers"),
+    (written("embeddings.npy", ROWS + bytes(8)), r"numbers \(embeddings\.npy goes on behind its array\)"),
     (encrypted, r"is no NumPy archive of numbers"),
     (
         written("embeddings.npy", b"\x93NUMPY\x01\x00" + len(HUGE).to_bytes(2, "little") + HUGE),
@@ -189,6 +193,24 @@ def test_a_file_that_does_not_fit_is_answered_in_one_line(
     with pytest.raises(EmbeddingsError, match=message) as error:
         read_own_embeddings(path, TEST, CPU)
     assert "\n" not in str(error.value)
+
+
+def test_more_numbers_than_the_ceiling_are_refused_with_what_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_embeddings, "_MOST_BYTES", 20_000)
+    np.savez_compressed(tmp_path / "mine.npz", embeddings=embeddings(), train_embeddings=np.zeros((3000, 6)))
+    with pytest.raises(EmbeddingsError, match=r"holds .* once unpacked, 20,000 are the most: .* train_mean, is enough"):
+        read_own_embeddings(tmp_path / "mine.npz", TEST, CPU)
+
+
+def test_names_without_letters_and_without_end_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    header = b"{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000000,), }"
+    np.savez(tmp_path / "mine.npz", embeddings=embeddings())
+    with zipfile.ZipFile(tmp_path / "mine.npz", "a") as archive:
+        archive.writestr("files.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(EmbeddingsError, match=f"must name each of the {NUM_IMAGES} embeddings"):
+        read_own_embeddings(tmp_path / "mine.npz", TEST, CPU, ["a.png"])
 
 
 @pytest.mark.parametrize(

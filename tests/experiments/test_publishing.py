@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +19,10 @@ from fewshot.experiments import publish as publishing
 from fewshot.experiments import resolve
 from fewshot.experiments.publish import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
 from fewshot.models.factory import load_trained
-from fewshot.models.tensor_files import load_tensors
+from fewshot.models.tensor_files import load_tensors, save_tensors
 from fewshot.records.record import read_record, write_record
 from fewshot.records.schema import trained_of
+from fewshot.reports import results as written
 from records import changed as with_changes
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG, run
@@ -139,6 +142,54 @@ def test_what_is_no_result_is_refused_and_nothing_is_changed(
     fewshot: Fewshot, measured: Path, tmp_path: Path, changes: dict[str, str], why: str
 ) -> None:
     assert why in fewshot("publish", measured, changed(measured, tmp_path, **changes)).error
+    assert not Path("results").exists()
+
+
+def test_where_the_tables_cannot_be_made_nothing_is_copied(fewshot: Fewshot, measured: Path) -> None:
+    bad = Path("results/runs/bad.json")
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{}")
+    assert "bad.json" in fewshot("publish", measured).error
+    assert files_in(Path("results")) == {"runs/bad.json"}
+
+
+def test_while_one_publishes_or_writes_another_waits(
+    fewshot: Fewshot, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = os.open(".", os.O_RDONLY)  # the folder around results/
+    held = []
+
+    def locked(*_: Any) -> Any:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(True)
+        return {}
+
+    monkeypatch.setattr(written, "files_of", locked)
+    monkeypatch.setattr(publishing, "_refuse_too_much", locked)
+    assert fewshot("publish", measured).status == 0
+    assert fewshot("leaderboard", "--write").status == 0
+    assert held == [True] * 3
+    fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+    os.close(here)
+
+
+@pytest.mark.parametrize("harm", ["a bit", "not a number"])
+def test_damaged_weights_and_weights_that_are_no_numbers_are_refused(
+    fewshot: Fewshot, measured: Path, tmp_path: Path, harm: str
+) -> None:
+    shutil.copytree(measured.parent.parent, tmp_path / "moved")
+    (weights,) = (tmp_path / "moved").glob("checkpoints/*/checkpoint.safetensors")
+    if harm == "a bit":
+        content = bytearray(weights.read_bytes())
+        content[-3] ^= 1
+        weights.write_bytes(content)
+    else:
+        tensors, metadata = load_tensors(weights)
+        spoiled = {name: t * torch.nan if t.is_floating_point() else t for name, t in tensors.items()}
+        save_tensors(weights, spoiled, metadata)
+    said = fewshot("publish", tmp_path / "moved" / "records" / measured.name).error
+    assert ("is damaged" if harm == "a bit" else "NaN or infinite weights") in said
     assert not Path("results").exists()
 
 

@@ -83,7 +83,7 @@ class Folder(Dataset):
         channels: int = 3,
     ) -> None:
         super().__init__(root, class_split)
-        self._chosen = root is not None
+        self._chosen, self._content = root is not None, ""
         if image_size < 1 or channels not in (1, 3):
             raise DataError(f"image_size must be 1 or more and channels 1 or 3, not {image_size} and {channels}")
         self.image_shape = (channels, image_size, image_size)
@@ -95,7 +95,7 @@ class Folder(Dataset):
         Gray images are named, too. Another folder of the same name, or the same one changed, has another.
         """
         color = "" if self.image_shape[0] == 3 else "-gray"
-        return f"folder-{self._plain_name}-{self._rule}-{self.image_shape[-1]}{color}-{self._digest[:8]}"
+        return f"folder-{self._plain_name}-{self._rule}-{self.image_shape[-1]}{color}-{self.identify()[:8]}"
 
     def __repr__(self) -> str:
         return f"Folder({self.root if self._chosen else ''})"
@@ -195,9 +195,12 @@ class Folder(Dataset):
             raise DataError(f"no images were named: {self.how_to_get()}")
         return list_images(self.root)
 
-    @cached_property
-    def _digest(self) -> str:
-        return content_digest(self._listing, self._divided, self._rule, cache_root(data_root()))
+    def identify(self, progress: Progress = silent) -> str:
+        """The digest of the content, which is part of the name; found out once, for which every file is read."""
+        if not self._content:
+            where = cache_root(data_root())
+            self._content = content_digest(self._listing, self._divided, self._rule, where, progress)
+        return self._content
 
     @property
     def _rule(self) -> _Rule:

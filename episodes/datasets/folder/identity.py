@@ -11,10 +11,13 @@ from pathlib import Path
 from episodes.datasets.folder.listing import ClassFiles, Listing
 from episodes.errors import DataError
 from episodes.files import sha256_of, write_atomically
+from episodes.progress import Progress, silent
 from episodes.spec import SPLITS, Split
 
 
-def content_digest(listing: Listing, divided: Mapping[Split, ClassFiles], rule: str, cache: Path) -> str:
+def content_digest(
+    listing: Listing, divided: Mapping[Split, ClassFiles], rule: str, cache: Path, progress: Progress = silent
+) -> str:
     """SHA-256 over the classes of every split and the bytes of their pictures, in order: the same in every place.
 
     Reads every file once; what was found is kept in ``cache`` until a file changes.
@@ -23,12 +26,14 @@ def content_digest(listing: Listing, divided: Mapping[Split, ClassFiles], rule: 
     with suppress(OSError):
         if len(found := kept.read_text(encoding="utf-8")) == 64:
             return found
-    sha = hashlib.sha256()
+    sha, done, total = hashlib.sha256(), 0, sum(len(files) for part in divided.values() for files in part.values())
     with ThreadPoolExecutor() as pool:
         for split in SPLITS:
             for name, files in sorted(divided.get(split, {}).items()):
                 sha.update(f"{split}\n{name}\n".encode(errors="surrogateescape"))
                 sha.update("\n".join(pool.map(_digest, map(listing.path, files))).encode())
+                done += len(files)
+                progress("reading every image once", done, total)
     with suppress(OSError, DataError):  # then the next start reads again
         write_atomically(kept, sha.hexdigest().encode())
     return sha.hexdigest()

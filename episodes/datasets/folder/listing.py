@@ -47,11 +47,11 @@ class Listing:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over every file's class, path, size and time of change; reads no image."""
-        digest = hashlib.sha256(f"{self.base.resolve()}\n".encode(errors="surrogateescape"))
+        digest, base = hashlib.sha256(f"{self.base.resolve()}\n".encode(errors="surrogateescape")), str(self.base)
         for class_name, files in sorted(self.classes.items()):
             for file in files:
                 try:
-                    status = os.stat(os.path.join(self.base, file))  # noqa: PTH116, PTH118 - a Path takes ten times as long
+                    status = os.stat(os.path.join(base, file))  # noqa: PTH116, PTH118 - a Path takes ten times as long
                     stamp = f"{status.st_size}\0{status.st_mtime_ns}"
                 except OSError:
                     stamp = "missing"

@@ -28,11 +28,14 @@ def _csv_of(folder: Path, split: Split) -> Path | None:
 
 def _rows(csv_path: Path) -> list[tuple[str, str]]:
     """(file name, class id) of every line, sorted."""
-    with csv_path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        if not {"filename", "label"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{csv_path} must begin with the line filename,label")
-        rows = sorted((row["filename"] or "", row["label"] or "") for row in reader)
+    try:
+        with csv_path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            if not {"filename", "label"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{csv_path} must begin with the line filename,label")
+            rows = sorted((row["filename"] or "", row["label"] or "") for row in reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{csv_path} is not a CSV file in UTF-8: {error}") from error
     if twice := [name for (name, _), (following, _) in pairwise(rows) if name == following]:
         raise DataError(f"{csv_path} lists {len(twice)} files twice: {first_few(twice)}")
     return rows
@@ -102,8 +105,8 @@ def classes_in_pickle(path: Path) -> Classes:
     cache = content if isinstance(content, dict) else {}
     images = cache.get("image_data", cache.get("data"))
     try:
-        rows = _rows_by_class(cache)
-    except (TypeError, ValueError):  # lists of something else than numbers
+        rows = _rows_by_class(cache, len(images) if isinstance(images, np.ndarray) and images.ndim else 0)
+    except (TypeError, ValueError, OverflowError):  # lists of something else than numbers
         rows = {}
     if not isinstance(images, np.ndarray) or not rows:
         keys = ", ".join(sorted(map(str, cache))[:8]) or type(content).__name__
@@ -118,16 +121,21 @@ def classes_in_pickle(path: Path) -> Classes:
     }
 
 
-def _rows_by_class(cache: dict[str, object]) -> dict[str, list[int]]:
-    """Class id -> rows of the image array; empty where the pickle does not say."""
+def _rows_by_class(cache: dict[str, object], num_images: int) -> dict[str, list[int]]:
+    """Class id -> rows of the image array; empty where the pickle does not say.
+
+    Raises ValueError for more rows than images: a pickle can name one long list a million times.
+    """
     class_dict = cache.get("class_dict")
     if isinstance(class_dict, dict):
+        if sum(map(len, class_dict.values())) > num_images:
+            raise ValueError("more rows than images")
         return {str(name): [int(row) for row in rows] for name, rows in class_dict.items()}
     labels, numbers = cache.get("labels"), cache.get("catname2label")
     if not isinstance(labels, list | np.ndarray) or not isinstance(numbers, dict):
         return {}
-    flat = np.asarray(labels)
-    return {str(name): np.flatnonzero(flat == number).tolist() for name, number in numbers.items()}
+    flat = np.asarray([int(label) for label in labels])  # NumPy itself would go into lists of lists, without an end
+    return {str(name): np.flatnonzero(flat == int(number)).tolist() for name, number in numbers.items()}
 
 
 LAYOUTS: tuple[type[Layout], ...] = (CsvAndImages, CsvAndZips, ClassFolders, PickleCaches)

@@ -107,7 +107,7 @@ def read_drawing(path: Path) -> Image.Image:
     """A drawing as an 8-bit gray image, 105 x 105, ink 255 on paper 0. Raises DataError when it is not one."""
     try:
         with FilePicture(str(path), path.name).open() as image:
-            drawing = image.convert("L")
+            drawing = image.convert("L") if image.size == (RAW_SIZE, RAW_SIZE) else image
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports a broken PNG as any of these
         raise DataError(
             f"{path} cannot be read as an image ({error}): delete it and run `fewshot data get omniglot`"

@@ -46,9 +46,10 @@ def _labels(path: Path) -> list[str]:
     numbers: Any = content.get("label_specific", content.get("labels"))
     words = content.get("label_specific_str") or ()
     try:
-        named = {n: f"{n:03d} {w.decode('latin1') if isinstance(w, bytes) else w}" for n, w in enumerate(words)}
+        known = {n: w.decode("latin1") if isinstance(w, bytes) else w for n, w in enumerate(words)}
+        named = {n: f"{n:03d} {w}" for n, w in known.items() if isinstance(w, str)}
         return [named.get(int(number), f"{int(number):03d}") for number in numbers]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{path} must hold label_specific (or labels), a number for each image") from None
 
 

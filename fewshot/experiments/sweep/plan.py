@@ -104,7 +104,7 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SweepError(f"{path} is no TOML: {error}") from None
     cells = content.pop("cell", [{}])
     if not isinstance(cells, list):

@@ -28,8 +28,13 @@ class Page:
 
 def write_files(files: Mapping[Path, Content]) -> list[Path]:
     """Write all files or, on a full disk, none; their paths."""
-    write_all({path: _bytes(path, content) for path, content in files.items()})
+    write_all(bytes_of(files))
     return list(files)
+
+
+def bytes_of(files: Mapping[Path, Content]) -> dict[Path, bytes]:
+    """What is written into each file; pictures are drawn here."""
+    return {path: _bytes(path, content) for path, content in files.items()}
 
 
 def check_files(files: Mapping[Path, Content], remedy: str) -> None:

@@ -145,7 +145,7 @@ def read_table(path: Traversable) -> _Table:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path.name} is no TOML: {error}") from None
     if unknown := sorted(content.keys() - {"family", "entry"}):
         raise RecipeError(f"{path.name}: unknown key {unknown[0]!r}; valid: family, entry")

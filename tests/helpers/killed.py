@@ -1,0 +1,62 @@
+"""Commands in processes of their own that are killed: each is forked from a server that has imported everything."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+from command_line import use_few_strokes
+from fewshot.cli.main import main
+from fewshot.experiments import resolve
+from fewshot.training import loop
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["killed", "fewshot.cli.run", "fewshot.experiments.run", "fewshot.reports.results"])
+
+
+def carry_out(folder: Path, words: Sequence[str]) -> None:
+    """The command line in ``folder``, as of committed code; a training keeps its state at every step."""
+    os.chdir(folder)
+    os.environ["FEWSHOT_DATA"] = str(folder / "data")
+    os.environ.pop("FEWSHOT_CACHE", None)
+    with Path("said.txt").open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    use_few_strokes()
+    setattr(resolve, "commit", lambda: "0" * 40)  # noqa: B010
+    setattr(loop, "_SECONDS_BETWEEN_STATES", 0.0)  # noqa: B010
+    main([*words])
+
+
+class Killer:
+    """Starts a command again and again, and kills it at random moments."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice, self.kills = random.Random(seed), 0
+        server = _CONTEXT.Process(target=len, args=((),))
+        server.start()
+        server.join()  # the server has imported everything now, so that what is measured are the commands
+
+    def whole(self, folder: Path, *words: str) -> float:
+        """Carry the command out undisturbed; the seconds that it took."""
+        begin = time.monotonic()
+        process = _CONTEXT.Process(target=carry_out, args=(folder, words))
+        process.start()
+        process.join()
+        assert process.exitcode == 0, f"{words}: status {process.exitcode}, {(folder / 'said.txt').read_text()}"
+        return time.monotonic() - begin
+
+    def killed(self, folder: Path, seconds: float, *words: str) -> bool:
+        """Kill the command within its first ``seconds``; whether it still ran then."""
+        process = _CONTEXT.Process(target=carry_out, args=(folder, words))
+        process.start()
+        process.join(self.dice.uniform(0, seconds))
+        process.kill()
+        process.join()
+        self.kills += process.exitcode == -9
+        assert process.exitcode in (0, -9), f"{words}: status {process.exitcode}, {(folder / 'said.txt').read_text()}"
+        return process.exitcode == -9
