@@ -99,7 +99,7 @@ def test_a_record_is_written_read_and_shown_in_a_page(fewshot: Fewshot, tmp_path
     printed = fewshot(*words, "--record", path)
     assert printed.status == 0, printed.err
     (record,) = read_open_set(path.parent)
-    assert record.protocol == "strokes-standard-28/3w5s/q15unknown2@open-set-v1"
+    assert record.protocol == f"{FewStrokes().protocol_name}/3w5s/q15unknown2@open-set-v1"
     assert (record.part, record.seed, record.trained.model) == ("test", 4, "proto")
     again = EpisodeSampler(FewStrokes().load("test"), EpisodeSpec(5, 5, 15), 4)
     assert record.episodes_digest == again.digest(20)
