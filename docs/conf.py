@@ -6,6 +6,9 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+import myst_nb.core.render
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
@@ -42,6 +45,23 @@ nb_execution_in_temp = True
 nb_execution_timeout = 1800  # seconds of a cell, on a machine that has other work
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Pieces of one stream behind each other, as they were printed: myst-nb puts a line break between them."""
+    kept: list[Any] = []
+    streams: dict[str, Any] = {}
+    for output in outputs:
+        if (name := output.get("name")) in streams:
+            streams[name]["text"] += output["text"]
+            continue
+        kept.append(output)
+        if name:
+            streams[name] = output
+    return kept
+
+
+myst_nb.core.render.coalesce_streams = joined
 INSTALLED = ROOT / "build" / "site-packages"  # what tutorial 6 installs
 shutil.rmtree(INSTALLED, ignore_errors=True)
 INSTALLED.mkdir(parents=True)
