@@ -204,12 +204,12 @@ def recipe_fields(
     """
     from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
 
-    table, source = _table_of(dataset)
+    owner, source = _owner_of(dataset)
     on_images = model in METHODS and METHODS.get(model).trains_on == "images"
     case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder, "terms": terms}
     case["trains_on"] = "images" if on_images else "episodes"
     fields: dict[str, Any] = {}
-    for entry in (*table.entries, *_tables()[_SHARED].entries, *_tuned(dataset)):
+    for entry in (*_tables()[owner].entries, *_tables()[_SHARED].entries, *_tuned(owner)):
         if entry.fits(case):
             fields |= entry.fields
             if "images_per_class" in entry.fields:
@@ -223,14 +223,14 @@ def _tuned(dataset: str) -> tuple[_Entry, ...]:
     return () if table is None else table.entries
 
 
-def _table_of(dataset: str) -> tuple[_Table, str]:
-    """The data set's own table; or that of its family, and then what its source is called."""
+def _owner_of(dataset: str) -> tuple[str, str]:
+    """Whose table it is: the data set's own, or that of its family, and then what its source is called."""
     card, tables = DATASETS.get(dataset), _tables()
     if dataset in tables:
-        return tables[dataset], ""
+        return dataset, ""
     for of, table in tables.items():
         if table.family == card.family:
-            return table, f"this project: the recipe of {of}, not tuned on {dataset}"
+            return of, f"this project: the recipe of {of}, not tuned on {dataset}"
     families = ", ".join(sorted(table.family for table in tables.values() if table.family))
     raise UserError(f"no recipe is for images of the family {card.family!r}, as {dataset} has them; valid: {families}")
 

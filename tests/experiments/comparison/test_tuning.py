@@ -142,7 +142,7 @@ def test_a_trial_that_diverges_is_a_row_and_the_search_goes_on(tmp_path: Path, m
     ]
     assert tuning.best is tuning.trials[1]
     assert read_trials(tuning.path) == tuning.trials
-    monkeypatch.setattr(tuning_module, "run_without_test", run_without_test)
+    monkeypatch.setattr(jobs_module, "run_without_test", run_without_test)
     assert len(tuned(tmp_path).trials) == 3
 
 
