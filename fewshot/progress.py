@@ -63,7 +63,7 @@ class LineReporter(Reporter):
         self.show(what, done, total)
 
     def training_progress(self, progress: TrainingProgress) -> None:
-        detail = f"loss {progress.loss:.3f}  {progress.episodes_per_second:.1f} episodes/s"
+        detail = f"loss {progress.loss:.3f}"
         if progress.validation is not None:
             detail += f"  val {100 * progress.validation.accuracy:.2f} ± {100 * progress.validation.ci95:.2f} %"
         self._foretell("training", progress.episode, progress.train_episodes, progress.episodes_per_second)
@@ -91,7 +91,7 @@ class LineReporter(Reporter):
         if now - self._last_line < self._seconds_between_lines and not (done == total and detail):
             return
         self._last_line = now
-        left = f"  {(total - done) / speed:.0f} s left" if speed else ""
+        left = f"  {speed:.1f} a second, {(total - done) / speed:.0f} s left" if speed else ""
         self.say(f"{what} {done}/{total}  {detail}{left}")
 
 

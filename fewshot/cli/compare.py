@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fewshot.cli.options import PATH, refuse_unread, results_option
+from episodes.errors import UserError
+from fewshot.cli.options import PATH, latex_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from fewshot.records.comparison import Comparison
     from fewshot.records.rows import Setting
+    from fewshot.reports.rendering import Section
     from fewshot.statistics.ranks import RankTable
 
 
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
     help="The setting that models are compared in [default: the first that all were measured in].",
 )
 @click.option("--recipe", help="Of the models named, only records of this recipe: fast or paper.")
-@click.option("--picture", type=PATH, help="Draw the critical-difference plot (.png or .svg).")
+@click.option("--picture", type=PATH, help="Draw the critical-difference plot (.png, .svg or .pdf).")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on standard output.")
+@latex_option
 def compare(
     words: tuple[str, ...],
     results: Path,
@@ -44,6 +47,7 @@ def compare(
     recipe: str | None,
     picture: Path | None,
     as_json: bool,
+    as_latex: bool,
 ) -> None:
     """Compare A, B, ...: paths of records, or models (MODEL by its own rule, or MODEL+READOUT).
 
@@ -54,92 +58,134 @@ def compare(
     On every protocol that all were measured on, episode by episode: difference with its interval, win/tie/loss, effect
     size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
-    from fewshot.cli.output import print_json, print_problems, published_runs
-    from fewshot.records import comparison
+    from fewshot.cli.output import published_runs
+    from fewshot.records.comparison import is_path
 
-    if all(map(comparison.is_path, words)):
-        refuse_unread("records named by their paths", "words", "picture", "as_json")
+    if all(map(is_path, words)):
+        refuse_unread("records named by their paths", "words", "picture", "as_json", "as_latex")
+    if as_json and as_latex:
+        raise UserError("--json and --latex are forms of one table: choose one of them")
+    form = "json" if as_json else "latex" if as_latex else ""
+    _compare(words, folder or published_runs(results), recipe, setting, picture, form)
+
+
+def _compare(
+    words: Sequence[str],
+    folder: Path,
+    recipe: str | None,
+    setting: Setting | None,
+    picture: Path | None,
+    form: str,
+) -> None:
+    from fewshot.cli.output import print_json, print_problems, print_sections
+    from fewshot.records.comparison import ComparisonError, as_json, compare, ranks_over_protocols
+
     problems: list[str] = []
-    comparisons = comparison.compare(words, folder or published_runs(results), recipe, setting, problems)
+    comparisons = compare(words, folder, recipe, setting, problems)
     print_problems(problems)
-    table = comparison.ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
+    table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
     if picture is not None:
-        _draw(table, comparisons, picture)
-    if as_json:
-        print_json({"comparisons": [comparison.as_json(found) for found in comparisons], "ranks": _data(table)})
+        if table is None:
+            raise ComparisonError(
+                f"the critical-difference plot ranks over protocols, and all were measured on "
+                f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
+            )
+        if len(table.methods) < 3:
+            raise ComparisonError(
+                "the critical-difference plot ranks three methods or more: of two the paired differences say it all"
+            )
+        from fewshot.reports.names import method_and_readout
+        from fewshot.reports.plots.critical_difference import critical_difference_figure
+        from fewshot.reports.plots.style import save
+
+        names = [method_and_readout(*word.partition("+")[::2]) for word in table.methods]
+        title = f"Mean ranks over {len(comparisons)} protocols (1 is best)"
+        save(critical_difference_figure(replace(table, methods=tuple(names)), title), picture)
+    if form == "json":
+        print_json({"comparisons": [as_json(found) for found in comparisons], "ranks": _data(table)})
         return
-    for line in [line for found in comparisons for line in [*_describe(found), ""]]:
-        click.echo(line)
-    for line in _describe_ranks(table) if table else []:
-        click.echo(line)
+    if form == "latex":
+        from fewshot.reports.latex import comparison_sections, latex
+
+        click.echo(latex(comparison_sections(comparisons)), nl=False)
+        return
+    print_sections([section for found in comparisons for section in _describe(found)])
+    if table is not None:
+        print_sections([_describe_ranks(table)])
     if picture is not None:
         click.echo(f"picture: {picture}")
 
 
-def _draw(table: RankTable | None, comparisons: Sequence[Comparison], picture: Path) -> None:
-    from fewshot.records.comparison import ComparisonError
-    from fewshot.reports.plots.critical_difference import critical_difference_figure
-    from fewshot.reports.plots.style import save
-
-    if table is None:
-        raise ComparisonError(
-            f"the critical-difference plot ranks over protocols, and all were measured on "
-            f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
-        )
-    save(critical_difference_figure(table, f"Mean ranks over {len(comparisons)} protocols (1 is best)"), picture)
-
-
-def _describe(found: Comparison) -> list[str]:
+def _describe(found: Comparison) -> list[Section]:
+    """The rows and their pairs, as tables for any width."""
     from fewshot.records.rows import setting_of
+    from fewshot.reports.rendering import Bold, Section, table_of
 
     cell = found.cell
-    width = max(len(name) for name in found.names)
-    settings = dict.fromkeys(setting_of(entry.first) for entry in found.entries)
-    lines = [
-        f"{cell.protocol}, {' and '.join(settings)}, "
-        f"the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
+    settings = [setting_of(entry.first) for entry in found.entries]
+    rows = [
+        {
+            "method": name,
+            "row": entry.label,
+            "chosen": how,
+            "setting": setting if len(set(settings)) > 1 else "",
+            "rank": str(rank),
+            "accuracy, %": (Bold if rank.best == 1 else str)(entry.interval.percent().removesuffix(" %")),
+            "seeds": str(len(entry.seeds)),
+        }
+        for name, how, entry, rank, setting in zip(
+            found.names, found.how, found.entries, found.ranks, settings, strict=True
+        )
     ]
-    for name, entry, rank in zip(found.names, found.entries, found.ranks, strict=True):
-        seeds = f"{len(entry.seeds)} seed{'s' if len(entry.seeds) > 1 else ''}"
-        lines.append(f"  {rank!s:>5}  {name:<{width}}  {entry.interval.percent()}  {seeds}  {entry.label}")
-    lines += [f"  {name}: {how}" for name, how in zip(found.names, found.how, strict=True)]
-    if len(settings) > 1:
-        kinds = ", ".join(f"{name} {setting_of(e.first)}" for name, e in zip(found.names, found.entries, strict=True))
-        lines.append(f"  not alike: {kinds}")
+    pairs = [
+        {
+            "pair": f"{found.names[pair.first]} - {found.names[pair.second]}",
+            "verdict": pair.verdict,
+            "effect": f"d {pair.difference.effect_size:+.2f}",
+            "detectable": f"detectable {100 * pair.difference.detectable:.2f}",
+            "difference": pair.difference.percent(),
+            "win/tie/loss": f"{pair.difference.wins}/{pair.difference.ties}/{pair.difference.losses}",
+            "Holm p": _p(pair.p_holm),
+        }
+        for pair in found.pairs
+    ]
     several = any(len(entry.seeds) > 1 for entry in found.entries)
     over = "seeds and episodes together" if several else "episodes"
-    lines.append(f"  differences in percentage points, first minus second, with 95 % interval over {over}")
-    for pair in found.pairs:
-        difference = pair.difference
-        names = f"{found.names[pair.first]} - {found.names[pair.second]}"
-        lines.append(
-            f"  {names:<{2 * width + 3}}  {difference.percent()}  "
-            f"win/tie/loss {difference.wins}/{difference.ties}/{difference.losses}  d {difference.effect_size:+.2f}  "
-            f"p {_p(pair.p_holm)} (Holm, {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''})  "
-            f"detectable {100 * difference.detectable:.2f}  {pair.verdict}"
-        )
+    told = (
+        f"{' and '.join(dict.fromkeys(settings))}, the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
+    )
+    differences = (
+        f"Differences in percentage points, first minus second, with 95 % interval over {over}; p over all "
+        f"{len(pairs)} pair{'s' * (len(pairs) > 1)}; d: effect size; detectable: the "
+        "smallest difference that so many episodes find." + _of_one_seed(found, several)
+    )
+    return [
+        Section(cell.protocol, text=told, table=table_of(rows), numbers=frozenset(("rank", "accuracy, %", "seeds"))),
+        Section(text=differences, table=table_of(pairs), numbers=frozenset(("difference", "win/tie/loss", "Holm p"))),
+    ]
+
+
+def _of_one_seed(found: Comparison, several: bool) -> str:
     alone = ", ".join(name for name, entry in zip(found.names, found.entries, strict=True) if len(entry.seeds) == 1)
-    if alone and several:
-        lines.append(
-            f"  one training seed of {alone}: another is taken to move it as far as those of the others move them"
-        )
-    elif alone:
-        lines.append("  one training seed: a difference holds for these trainings, another seed may move it further")
-    return lines
+    if not alone:
+        return ""
+    if several:
+        return f" One training seed of {alone}: another is taken to move it as far as those of the others move them."
+    return " One training seed: a difference holds for these trainings, another seed may move it further."
 
 
 def _p(value: float) -> str:
     return "< 1e-12" if value < 1e-12 else f"{value:.2g}"
 
 
-def _describe_ranks(table: RankTable) -> list[str]:
-    width = max(len(method) for method in table.methods)
-    lines = [f"mean rank over {len(table.protocols)} protocols (1 is best)"]
-    lines += [f"  {table.methods[index]:<{width}}  {table.mean_ranks[index]:.2f}" for index in table.order]
-    lines.append(
-        f"  Friedman p {_p(table.friedman_p)}, critical difference {table.critical_difference:.2f} (Nemenyi, 5 %)"
-    )
-    return [*lines, *([f"  warning: {table.warning}"] if table.warning else [])]
+def _describe_ranks(table: RankTable) -> Section:
+    from fewshot.reports.rendering import Section, table_of
+
+    rows = [{"method": table.methods[place], "mean rank": f"{table.mean_ranks[place]:.2f}"} for place in table.order]
+    told = f"Friedman p {_p(table.friedman_p)}, critical difference {table.critical_difference:.2f} (Nemenyi, 5 %)"
+    warning = f"\nwarning: {table.warning}" if table.warning else ""
+    heading = f"mean rank over {len(table.protocols)} protocols (1 is best)"
+    return Section(heading, text=told + warning, table=table_of(rows), numbers=frozenset(["mean rank"]))
 
 
 def _data(table: RankTable | None) -> dict[str, object] | None:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.cli.options import PATH, SEED, data_option, refuse_unread
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from fewshot.models.catalog import Described
-
 
 _MOST_LINES = 19  # of `data check`, besides the last one
 
@@ -155,59 +149,44 @@ def show(**choices: Any) -> None:
 @click.argument("what", metavar="[models|datasets|protocols|encoders|readouts]")
 def list_(what: str) -> None:
     """List what can be chosen."""
-    from fewshot.cli.output import terminal
+    from fewshot.cli.output import bold, print_listed
     from fewshot.models import catalog
     from fewshot.models.options import check_choice
 
     check_choice("list", what, ("models", "datasets", "protocols", "encoders", "readouts"))
-    rows = {"datasets": _datasets, "protocols": _protocols, "readouts": _readouts}.get(what)
-    terminal().print(rows() if rows else _with_options(catalog.models() if what == "models" else catalog.encoders()))
+    if what == "models":
+        indent = max(len(name) for name in catalog.paper_names()) + 2
+        for number, (kind, heading) in enumerate(catalog.KINDS.items()):
+            click.echo("\n" * (number > 0) + bold(heading))
+            print_listed(((m.name, [m.title, *m.options]) for m in catalog.models() if m.kind == kind), indent)
+        return
+    entries = {
+        "encoders": lambda: [(found.name, [found.title, *found.options]) for found in catalog.encoders()],
+        "readouts": lambda: [(found.name, [found.title, found.source]) for found in catalog.readouts()],
+    }
+    print_listed(({"datasets": _datasets, "protocols": _protocols} | entries)[what]())
 
 
-def _table(*columns: str) -> Table:
-    """The first column is never broken, so that a name can be copied."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=column == columns[0])
-    return table
-
-
-def _with_options(found: list[Described]) -> Table:
-    table = _table("name", "what", "options")
-    for entry in found:
-        table.add_row(entry.name, entry.title, "\n".join(entry.options))
-    return table
-
-
-def _readouts() -> Table:
-    from fewshot.models import catalog
-
-    table = _table("name", "what", "source")
-    for entry in catalog.readouts():
-        table.add_row(entry.name, entry.title, entry.source)
-    return table
-
-
-def _protocols() -> Table:
+def _protocols() -> list[tuple[str, list[str]]]:
     from fewshot.records.protocols import standard_protocols
     from fewshot.records.published import published_target
 
-    table = _table("protocol", "episodes", "published")
+    found = []
     for protocol in standard_protocols():
         target = published_target("proto", protocol.dataset_id, protocol.spec.way, protocol.spec.shot)
-        table.add_row(protocol.name, f"{protocol.num_episodes:,}", f"proto {target}" if target else "")
-    return table
+        published = f"; published: proto {target}" if target else ""
+        found.append((protocol.name, [f"{protocol.num_episodes:,} episodes{published}"]))
+    return found
 
 
-def _datasets() -> Table:
+def _datasets() -> list[tuple[str, list[str]]]:
     from episodes.datasets.cards import DATASETS
     from episodes.files import data_root
 
-    table = _table("name", "splits", "what", "here")
+    found = []
     for name in DATASETS:
         card = DATASETS.get(name)
-        here = "" if name == "folder" else ("yes" if card.is_present(data_root()) else "no")
-        table.add_row(name, ", ".join(card.class_splits), card.title, here)
-    return table
+        here = "" if name == "folder" else (" (here)" if card.is_present(data_root()) else " (not here)")
+        splits = f"splits: {', '.join(card.class_splits)}" if card.class_splits else ""
+        found.append((name, [f"{card.title}{here}", splits]))
+    return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from episodes.errors import UserError
-from fewshot.cli.options import PATH, data_option, out_option, refuse_unread, results_option
+from fewshot.cli.options import PATH, data_option, latex_option, out_option, refuse_unread, results_option
 
 if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="With --dataset: of the test.")
 @click.option("--json", "as_json", is_flag=True, help="Print every column of every row as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV: what --write puts into leaderboard.csv.")
+@latex_option
 @data_option
 @out_option
 def leaderboard(**choices: Any) -> None:
@@ -37,20 +38,22 @@ def leaderboard(**choices: Any) -> None:
 
     With --dataset: train and test every model there, and print how they rank. What is finished is not repeated.
     """
+    forms = ("as_json", "as_csv", "as_latex")
     if choices["dataset"] is not None:
         training = ("dataset", "recipe", "way", "shot", "episodes", "data", "out")
-        refuse_unread("`leaderboard --dataset`, which ranks runs of its own", *training, "as_json", "as_csv")
+        refuse_unread("`leaderboard --dataset`, which ranks runs of its own", *training, *forms)
     elif choices["write"]:
         refuse_unread("`leaderboard --write`, which makes the files of --results", "write", "results")
     elif choices["check"]:
         refuse_unread("`leaderboard --check`, which looks at the files of --results", "check", "results")
     else:
-        refuse_unread("`leaderboard` without --dataset", "results", "out", "as_json", "as_csv")
-    if choices["as_json"] and choices["as_csv"]:
-        raise UserError("--json and --csv are two forms of one table: leave out one of them")
+        refuse_unread("`leaderboard` without --dataset", "results", "out", *forms)
+    chosen = [form.removeprefix("as_") for form in forms if choices[form]]
+    if len(chosen) > 1:
+        raise UserError(f"--{' and --'.join(chosen)} are forms of one table: choose one of them")
     from fewshot.cli.output import print_leaderboard, published_runs, readable_records
 
-    choices["form"] = "json" if choices["as_json"] else "csv" if choices["as_csv"] else None
+    choices["form"] = chosen[0] if chosen else None
     if choices["dataset"] is not None:
         _rank_all(choices)
     elif choices["write"] or choices["check"]:

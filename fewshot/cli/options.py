@@ -107,6 +107,9 @@ results_option = click.option(
     help="Folder of the published records (runs/), weights (weights/) and tables.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+latex_option = click.option(
+    "--latex", "as_latex", is_flag=True, help="Print tables for a paper (LaTeX with booktabs and siunitx)."
+)
 
 
 def parse_model_options(

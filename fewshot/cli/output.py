@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,11 +29,40 @@ if TYPE_CHECKING:
     from fewshot.reports.rendering import Section
 
 _LABEL_WIDTH = 22  # of the names beside the numbers, at least
+_LEAST_TEXT = 30  # columns of text beside a label; on a narrower terminal it stands below
 
 
 def terminal() -> Console:
     """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def bold(text: str, stand_out: bool = True) -> str:
+    """Text that stands out, on a terminal that can do it."""
+    dumb = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    return click.style(text, bold=True) if stand_out and sys.stdout.isatty() and not dumb else text
+
+
+def print_labeled(label: str, texts: Sequence[str], indent: int) -> None:
+    """Texts behind a label, broken between words as the terminal is wide: a path is never cut."""
+    width = terminal().width
+    if width < indent + _LEAST_TEXT:
+        click.echo(bold(label))
+        label, indent = "", 2
+    for number, text in enumerate(texts):
+        first = f"{'' if number else label:<{indent}}"
+        whole = {"break_long_words": False, "break_on_hyphens": False}
+        lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent, **whole)
+        lines = lines if sys.stdout.isatty() else [first + text]
+        click.echo("\n".join(lines).rstrip())
+
+
+def print_listed(entries: Iterable[tuple[str, Sequence[str]]], indent: int | None = None) -> None:
+    """Names, what is said of each beside it."""
+    found = list(entries)
+    width = indent or max(len(name) for name, _ in found) + 2
+    for name, texts in found:
+        print_labeled(name, [text for text in texts if text], width)
 
 
 def published_runs(results: Path) -> Path:
@@ -49,9 +80,9 @@ def print_sections(sections: Iterable[Section]) -> None:
     console = terminal()
     for section in sections:
         if section.heading:
-            console.print(Text(section.heading, style="bold"))
+            console.print(Text(section.heading, style="bold"), soft_wrap=not console.is_terminal)
         if section.text:
-            console.print(Text(section.text))
+            console.print(Text(section.text), soft_wrap=not console.is_terminal)
         if section.table is not None:
             for table in stacked_tables(section.table, section.numbers, console.width):
                 console.print(table)
@@ -61,7 +92,8 @@ def print_sections(sections: Iterable[Section]) -> None:
 def stacked_tables(frame: pd.DataFrame, numbers: Collection[str], width: int) -> list[Table]:
     """A table of words for any width: the columns that are no ``numbers`` below each other, no number ever broken.
 
-    What stands in brackets goes below its number. Numbers that do not fit side by side are shown in further tables.
+    What stands in brackets goes below its number. Numbers that do not fit side by side are shown in further tables,
+    which repeat the first of these columns alone.
     """
     from fewshot.reports.rendering import Bold
 
@@ -83,7 +115,7 @@ def stacked_tables(frame: pd.DataFrame, numbers: Collection[str], width: int) ->
             styles = ["bold" if isinstance(frame[column].iloc[place], Bold) else "" for column in chosen]
             cells = [Text(columns[column][place], style) for column, style in zip(chosen, styles, strict=True)]
             if any(cell.plain for cell in cells):
-                table.add_row(label, *cells)
+                table.add_row(str(frame[names[0]].iloc[place]) if start else label, *cells)
         tables.append(table)
     return tables
 
@@ -128,7 +160,7 @@ def print_log(log: TrainingLog, as_json: bool) -> None:
             ("model", _model_words(log.trained)),
             (
                 "validation",
-                f"{click.style(log.percent(), bold=True)}  after training episode {history.selected_episode:,}",
+                f"{bold(log.percent())}  after training episode {history.selected_episode:,}",
             ),
             ("images", f"{log.images:,} through the encoder"),
             ("test", "none: the test classes were not read"),
@@ -139,15 +171,18 @@ def print_log(log: TrainingLog, as_json: bool) -> None:
 
 
 def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, smoke: bool = False) -> None:
-    """As tables, or every column of every row as JSON or CSV; smoke tests are left out, or ranked alone."""
+    """As tables, as LaTeX, or every column of every row as JSON or CSV; smoke tests are left out, or ranked alone."""
     from fewshot.reports.frame import csv_text, leaderboard_frame
-    from fewshot.reports.leaderboard import overview, unranked
+    from fewshot.reports.latex import latex
+    from fewshot.reports.leaderboard import for_papers, overview, unranked
 
     frame = leaderboard_frame(records, smoke=smoke)
     if form == "csv":
         click.echo(csv_text(frame), nl=False)
     elif form == "json":
         click.echo(frame.to_json(orient="records", indent=1, force_ascii=False))
+    elif form == "latex":
+        click.echo(latex(for_papers(frame)), nl=False)
     else:
         print_sections([*overview(frame), *unranked(frame)])
 
@@ -195,7 +230,7 @@ def print_outcomes(outcomes: Sequence[Outcome], as_json: bool, evaluations: Sequ
         return
     width = max(len(record.protocol) for record, _ in outcomes)
     for record, path in outcomes:
-        accuracy = click.style(record.percent(), bold=True)
+        accuracy = bold(record.percent())
         click.echo(f"{record.protocol:<{width}}  {record.readout or 'own':<16}  {accuracy}  {path}")
 
 
@@ -209,7 +244,7 @@ def _print_readouts(outcomes: Sequence[Outcome], evaluations: Sequence[Evaluatio
     click.echo(f"{way} classes, {record.test.shot} support images each; chance {100 / way:.1f} %; ± over the images;")
     click.echo("* none is surely better (paired test over the images, Holm)")
     for row in rows:
-        accuracy = click.style(f"{row.interval.percent():<16}", bold=row.best)
+        accuracy = bold(f"{row.interval.percent():<16}", row.best)
         needs = "  needs all new images at once" if row.transductive else ""
         click.echo(f"{'*' if row.best else ' '} {row.readout or 'own':<22} {accuracy}{needs}".rstrip())
     click.echo(advice(rows, way, _typed_dataset(record.command), record.trained.encoder))
@@ -234,7 +269,7 @@ def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:
         ("model", _model_words(record.trained)),
         *([("read-out", f"{record.readout}: {READOUTS.get(record.readout).title}")] if record.readout else []),
         ("protocol", record.protocol),
-        ("accuracy", f"{click.style(record.percent(), bold=True)}  over {record.num_episodes:,} episodes"),
+        ("accuracy", f"{bold(record.percent())}  over {record.num_episodes:,} episodes"),
         ("published", str(target) if target else "no paper gives a number for this protocol"),
         ("interval", record.ci_formula),
         *(("note", visible(note)) for note in record.notes),
@@ -258,5 +293,4 @@ def _files_of(checkpoint: str) -> list[tuple[str, str]]:
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
-    for name, text in lines:
-        click.echo(f"{name:<11} {text}")
+    print_listed(((name, [text]) for name, text in lines), 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,20 +28,21 @@ _ALL = "all runs, %"
 
 
 class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"]):
-    """Bars on standard error; where that is no terminal, a plain line every few seconds instead."""
+    """Bars on standard error, each until it is full; where none can be drawn, a plain line every few seconds."""
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
         super().__init__(seconds_between_lines)
         self.console = Console(stderr=True, highlight=False, markup=False)  # a path may hold [brackets]
+        self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[detail]}"),
             TimeRemainingColumn(),
             console=self.console,
             transient=False,
-            disable=not self.console.is_terminal,
+            disable=not self._draws,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -54,15 +56,16 @@ class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"])
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(visible(text), soft_wrap=True)
+        lines = textwrap.wrap(visible(text), self.console.width, break_long_words=False, break_on_hyphens=False)
+        self.console.print("\n".join(lines) if self.console.is_terminal else visible(text), soft_wrap=True)
 
     def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
-        if not self.console.is_terminal:
+        if not self._draws:
             super().show(what, done, total, detail, speed)
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, detail=detail)
-        self._bars.update(self._tasks[what], completed=done, total=total, detail=detail)
+        self._bars.update(self._tasks[what], completed=done, total=total, detail=detail, visible=done < total)
 
 
 class SweepReporter(TerminalReporter):

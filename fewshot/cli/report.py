@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @out_option
 @data_option
 @click.option("--file", type=PATH, help="The page to write [default: OUT/report.html].")
-@click.option("--plots", type=PATH, help="Write each figure into this folder too, as SVG and PNG.")
+@click.option("--plots", type=PATH, help="Write each figure into this folder too, as SVG, PDF and PNG.")
 @click.option("--closeups", is_flag=True, help="Look at single episodes anew: needs weights and images.")
 @click.option("--write", is_flag=True, help="Write results/report.html, of the published records alone.")
 def report(
@@ -59,7 +59,7 @@ def report(
         with TerminalReporter() as reporter:
             for number, (path, total) in enumerate(write_plots(records, seen, plots), 1):
                 reporter.data_progress(f"plots ({path.stem})", number, total)
-        click.echo(f"written: {plots} ({total} figures, as SVG and as PNG)")
+        click.echo(f"written: {plots} ({total} figures, as SVG, PDF and PNG)")
     if write:
         click.echo(f"written: {write_published(results)}")
     if file is not None or not write:
@@ -79,7 +79,7 @@ def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | No
 
 @click.command(short_help="Accuracy against the share of damaged images.")
 @results_option
-@click.option("--picture", type=PATH, help="Draw the curves into this file (.svg or .png).")
+@click.option("--picture", type=PATH, help="Draw the curves into this file (.svg, .pdf or .png).")
 @out_option
 def damage(results: Path, picture: Path | None, out: Path) -> None:
     """Print accuracy against the share of damaged test images, of all trainings with `run --damage` (Fort 2017).
@@ -110,7 +110,7 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
     type=PATH,
     default=Path("centers.png"),
     show_default=True,
-    help="The file to draw (.svg or .png).",
+    help="The file to draw (.svg, .pdf or .png).",
 )
 @data_option
 def centers(

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from episodes.errors import UserError
 from fewshot.cli.options import (
     SEED,
     data_option,
     json_option,
+    latex_option,
     out_option,
     refuse_unread,
     results_option,
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from fewshot.records.published import Published
     from fewshot.training.recipes import RecipeName
 
-_STYLES = {"matches": "green", "above": "green", "below": "red"}
-
 
 @click.command(short_help="Print a paper's table with our numbers in every cell.")
 @click.argument("table", required=False)
@@ -37,6 +37,7 @@ _STYLES = {"matches": "green", "above": "green", "below": "red"}
 @data_option
 @out_option
 @json_option
+@latex_option
 def reproduce(**choices: Any) -> None:
     """Print TABLE, a paper's table, with our numbers in every cell; without TABLE, list the tables.
 
@@ -50,7 +51,7 @@ def reproduce(**choices: Any) -> None:
 
     trained: tuple[RecipeName, ...] = ("fast", "paper")
     recipe = check_choice("recipe", choices["recipe"], trained)
-    read = ["results", "out", "as_json", *(["table", "train", "recipe"] if choices["table"] else [])]
+    read = ["results", "out", "as_json", *(["table", "train", "recipe", "as_latex"] if choices["table"] else [])]
     read += (
         ["seed", "data", "executor", "jobs", "address", "gpus_per_run", "partition", "time"]
         if choices["train"] and choices["table"]
@@ -66,8 +67,14 @@ def reproduce(**choices: Any) -> None:
     failures = _train(missing, recipe, choices) if choices["train"] and missing else []
     if choices["train"]:
         cells = _filled(table, choices)
+    if choices["as_json"] and choices["as_latex"]:
+        raise UserError("--json and --latex are forms of one table: choose one of them")
     if choices["as_json"]:
         print_json(_as_json(table, cells))
+    elif choices["as_latex"]:
+        from fewshot.reports.latex import latex, reproduction_sections
+
+        click.echo(latex(reproduction_sections(table, cells)), nl=False)
     else:
         _print(table, cells, recipe)
     end(failures, len(missing))
@@ -100,9 +107,7 @@ def _folders(choices: dict[str, Any]) -> tuple[Path, Path]:
 
 
 def _list_tables(choices: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from fewshot.cli.output import print_json, readable_records, terminal
+    from fewshot.cli.output import print_json, print_listed, readable_records
     from fewshot.experiments.paper_plan import fill
     from fewshot.records.paper_tables import paper_table, paper_table_names
 
@@ -112,14 +117,12 @@ def _list_tables(choices: dict[str, Any]) -> None:
     if choices["as_json"]:
         print_json([_as_json(table, cells) for table, cells in filled])
         return
-    shown = Table(box=None, pad_edge=False)
-    for column in ("name", "table", "cells of ours"):
-        shown.add_column(column)
+    listed = []
     for table, cells in filled:
         wanted = [cell for cell in cells if cell.row.ours is not None]
         here = sum(cell.ours is not None for cell in wanted)
-        shown.add_row(table.name, f"{table.title} ({table.source})", f"{here} of {len(wanted)}")
-    terminal().print(shown, markup=False)
+        listed.append((table.name, [f"{here} of {len(wanted)} cells of ours", table.title, table.source]))
+    print_listed(listed)
     click.echo("\nfewshot reproduce NAME prints one; --run trains what it lacks")
 
 
@@ -137,47 +140,41 @@ def _as_json(table: PaperTable, cells: Sequence[PaperCell]) -> dict[str, Any]:
 
 
 def _print(table: PaperTable, cells: Sequence[PaperCell], recipe: str) -> None:
-    from rich.table import Table
-
-    from fewshot.cli.output import terminal
+    """A table for each method of the paper, then how to read them, and what is missing."""
+    from fewshot.cli.output import print_sections
     from fewshot.experiments.paper_plan import HOW
+    from fewshot.reports.rendering import Section, table_of
 
-    console = terminal()
-    console.print(f"{table.title}\n{table.source}\n", soft_wrap=True)
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column("method")
-    shown.add_column("test", no_wrap=True)
-    for column in ("published", "ours", "gap"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    for column in ("verdict", "ours: recipe, interval over", "published number"):
-        shown.add_column(column)
-    name = ""
-    for cell in cells:
-        shown.add_row(
-            cell.row.name if cell.row.name != name else "",
-            cell.column.title,
-            _published(cell.published),
-            _ours(cell),
-            "" if cell.gap is None else f"{cell.gap:+.2f}",
-            _verdict(cell),
-            "" if cell.ours is None else _setup(cell.ours),
-            _status(cell.published),
-            style=_STYLES.get(cell.verdict or "", ""),
-        )
-        name = cell.row.name
-    console.print(shown)
-    console.print(f"\n{HOW}\n\nDifferences of protocol:", soft_wrap=True)
-    for difference in table.differences:
-        console.print(f"- {difference}", soft_wrap=True)
+    sections = [Section(table.title, text=table.source)]
+    for name in dict.fromkeys(cell.row.name for cell in cells):
+        rows = table_of(_words(cell) for cell in cells if cell.row.name == name)
+        sections.append(Section(name, table=rows, numbers=frozenset(("published", "ours", "gap"))))
+    differences = "\n".join(f"- {difference}" for difference in table.differences)
+    print_sections([*sections, Section(text=HOW), Section("Differences of protocol", text=differences)])
     _print_missing(table, [cell for cell in cells if cell.is_missing], recipe)
 
 
+def _words(cell: PaperCell) -> dict[str, str]:
+    """A cell of the paper as a line of ours."""
+    return {
+        "test": cell.column.title,
+        "verdict": _verdict(cell),
+        "setup": "" if cell.ours is None else _setup(cell.ours),
+        "status": _status(cell.published),
+        "published": _published(cell.published),
+        "ours": _ours(cell),
+        "gap": "" if cell.gap is None else f"{cell.gap:+.2f}",
+    }
+
+
 def _print_missing(table: PaperTable, missing: Sequence[PaperCell], recipe: str) -> None:
+    from fewshot.cli.output import print_labeled
     from fewshot.experiments.paper_plan import commands
 
     if not missing:
         return
-    click.echo(f"\n{len(missing)} cells of ours are missing; `fewshot reproduce {table.name} --run` makes them all:")
+    told = f"{len(missing)} cells of ours are missing; `fewshot reproduce {table.name} --run` makes them all:"
+    print_labeled("", [told], 0)
     lines = [line for cell in missing for line in commands(cell, recipe)]
     for line in dict.fromkeys(lines):
         click.echo(f"  {line}")

@@ -10,8 +10,19 @@ import ast
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
+
+KINDS = {
+    "episodic": "episodic: trained on episodes",
+    "losses": "losses: trained on labeled batches",
+    "semi-supervised": "semi-supervised: unlabeled images, too",
+    "self-supervised": "self-supervised: trained without labels",
+    "no training": "no training",
+}
+"""The groups of methods, in the order in which they are listed, with their headings."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,24 @@ class Described:
     title: str
     source: str
     options: tuple[str, ...]
+    kind: str = ""  # of a method: a key of KINDS
+
+    @property
+    def paper_name(self) -> str:
+        """What its paper calls it: the title up to the colon."""
+        return self.title.partition(":")[0]
+
+
+@cache
+def paper_names() -> dict[str, str]:
+    """What the papers call each method: ``{"proto": "Prototypical Networks"}``."""
+    return {described.name: described.paper_name for described in models()}
+
+
+@cache
+def readout_names() -> dict[str, str]:
+    """The same of each read-out."""
+    return {described.name: described.paper_name for described in readouts()}
 
 
 def models() -> list[Described]:
@@ -55,8 +84,21 @@ def _registered(folder: str) -> list[Described]:
     for name in registry:
         entry = registry.get(name)
         options = tuple(map(str, options_of(entry).values()))
-        found.append(Described(name, entry.title, getattr(entry, "source", ""), options))
+        kind = _kind({word: getattr(entry, word) for word in _TELLING}) if folder == "methods" else ""
+        found.append(Described(name, entry.title, getattr(entry, "source", ""), options, kind))
     return found
+
+
+_TELLING: dict[str, Any] = {"trains_on": "episodes", "uses_unlabeled": False, "self_supervised": False}
+
+
+def _kind(says: Mapping[str, Any]) -> str:
+    """The group of a method, by what its class says of itself."""
+    if says["trains_on"] == "nothing":
+        return "no training"
+    if says["self_supervised"] or says["uses_unlabeled"]:
+        return "self-supervised" if says["self_supervised"] else "semi-supervised"
+    return "losses" if says["trains_on"] == "images" else "episodic"
 
 
 def _written(folder: str) -> Iterator[Described]:
@@ -68,19 +110,25 @@ def _written(folder: str) -> Iterator[Described]:
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(str(name))]):
-                    yield _read(name, node, classes)
+                    yield _read(name, node, classes, folder)
 
 
-def _read(name: str, node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Described:
-    words = {"title": "", "source": ""}
+def _read(name: str, node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], folder: str) -> Described:
+    words: dict[str, Any] = {"title": "", "source": "", **_TELLING}
+    if folder == "losses":
+        words["trains_on"] = "images"
     options: tuple[str, ...] = ()
     for statement in _body(node, classes):
         match statement:
-            case ast.Assign(targets=[ast.Name(word)], value=ast.Constant(str(text))):
-                words[word] = text
+            case (
+                ast.Assign(targets=[ast.Name(word)], value=ast.Constant(str() | bool() as value))
+                | ast.AnnAssign(target=ast.Name(word), value=ast.Constant(str() | bool() as value))
+            ):
+                words[word] = value
             case ast.FunctionDef(name="__init__", args=arguments):
                 options = tuple(_options(arguments))
-    return Described(name, words["title"], words["source"], options)
+    kind = _kind(words) if folder in ("methods", "losses") else ""
+    return Described(name, words["title"], words["source"], options, kind)
 
 
 def _body(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.stmt]:

@@ -14,9 +14,11 @@ import pandas as pd
 from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import trained_on
+from fewshot.reports.names import method_and_readout, method_name
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
 
+USUAL_EPISODES = 10_000
 Row = Any
 """A row of the frame, as ``DataFrame.itertuples`` gives it."""
 
@@ -34,7 +36,7 @@ class Column:
     dtype: Literal["string", "Int64", "float64", "boolean"] = "string"
     form: str = ""
     heading: str = ""
-    tables: tuple[Literal["overview", "details", "unranked"], ...] = ()
+    tables: tuple[Literal["overview", "details", "unranked", "paper", "page"], ...] = ()
     text: Callable[[Row], str] | None = None
     right: bool = False  # aligned to the right
 
@@ -109,6 +111,20 @@ def rank_words(row: Row) -> str:
     return f"{row.rank}" if row.rank == row.rank_worst else f"{row.rank}–{row.rank_worst}"
 
 
+def test_words(row: RankedRow) -> str:
+    """``5-way 1-shot``, and how its episodes depart from the usual ones."""
+    name, cell = row.entry.first.protocol_name, row.cell
+    said = [f"{name.way}-way {name.shot}-shot"]
+    said += [name.episodes] if name.episodes != "q15" else []
+    said += [f"{cell.num_episodes:,} episodes"] if cell.num_episodes != USUAL_EPISODES else []
+    return ", ".join([*said, *([f"episode seed {cell.episode_seed}"] if cell.episode_seed else [])])
+
+
+def setting_words(row: Row) -> str:
+    """The setting; of what is not ranked why it is not."""
+    return str(row.setting) if pd.isna(row.not_ranked_because) else f"not ranked: {row.not_ranked_because}"
+
+
 def published_words(row: Row) -> str:
     """A comparable published number with its interval and source; empty for one that is not."""
     return "" if row.published_difference else f"{row.published_printed} ({row.source})"
@@ -153,11 +169,15 @@ def _published(part: str) -> Callable[[RankedRow], Any]:
 
 
 _DETAILS: Any = ("details",)
+_ON_PAGE: Any = ("details", "page")
 _EVERYWHERE: Any = ("overview", "details", "unranked")
-_UNRANKED: Any = ("details", "unranked")
+_ENCODER: Any = (*_EVERYWHERE, "paper", "page")
+_PAPER: Any = ("paper", "page")
+_PAGE: Any = ("page",)
+_UNRANKED: Any = ("details", "unranked", "page")
 
 COLUMNS: list[Column] = [
-    Column("dataset", lambda row: row.cell.pixels),
+    Column("dataset", lambda row: row.cell.pixels, heading="data set", tables=_PAGE),
     Column("protocol", lambda row: row.cell.protocol, heading="protocol", tables=("unranked",)),
     Column("version", lambda row: row.entry.first.protocol_name.version, "Int64"),
     Column("way", lambda row: row.way_shot[0], "Int64"),
@@ -166,11 +186,19 @@ COLUMNS: list[Column] = [
     Column("episodes", lambda row: row.cell.num_episodes, "Int64"),
     Column("episode_seed", lambda row: row.cell.episode_seed, "Int64"),
     Column("episodes_digest", lambda row: row.cell.digest),
-    Column("setting", lambda row: row.setting),
-    Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_DETAILS, text=rank_words),
+    Column("test", test_words, heading="test", tables=_PAGE),
+    Column("setting", lambda row: row.setting, heading="setting", tables=_PAGE, text=setting_words),
+    Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_ON_PAGE, text=rank_words),
     Column("rank_worst", lambda row: row.rank and row.rank.worst, "Int64"),
     Column("not_ranked_because", lambda row: row.not_ranked_because or None),
     Column("model", lambda row: row.entry.first.model),
+    Column(
+        "method",
+        lambda row: method_name(row.entry.first.model),
+        heading="Method",
+        tables=_PAPER,
+        text=lambda row: method_and_readout(row.model, row.readout),
+    ),
     Column("options", _options),
     Column("display_name", lambda row: row.entry.model, heading="model", tables=_EVERYWHERE, text=model_words),
     Column("without_weights", lambda row: any(record.without_weights for record in row.entry.records), "boolean"),
@@ -181,7 +209,7 @@ COLUMNS: list[Column] = [
         tables=_EVERYWHERE,
         text=lambda row: row.readout or "its own",
     ),
-    Column("encoder", lambda row: row.entry.encoder, heading="encoder", tables=_EVERYWHERE),
+    Column("encoder", lambda row: row.entry.encoder, heading="encoder", tables=_ENCODER),
     Column("recipe", lambda row: row.entry.first.recipe),
     Column("recipe_details", lambda row: row.entry.training, heading="recipe", tables=("overview",)),
     Column("training", lambda row: row.entry.schedule, heading="recipe", tables=_UNRANKED, text=_training_words),
@@ -249,7 +277,7 @@ COLUMNS: list[Column] = [
         lambda row: row.entry.first.num_parameters,
         "Int64",
         heading="parameters",
-        tables=_DETAILS,
+        tables=_ON_PAGE,
         text=lambda row: f"{row.parameters:,}",
         right=True,
     ),
@@ -259,7 +287,7 @@ COLUMNS: list[Column] = [
         "float64",
         ".1f",
         heading="training",
-        tables=_DETAILS,
+        tables=_ON_PAGE,
         text=_duration,
         right=True,
     ),
@@ -269,7 +297,7 @@ COLUMNS: list[Column] = [
         "float64",
         ".2f",
         heading="published",
-        tables=_DETAILS,
+        tables=_ON_PAGE,
         text=published_words,
     ),
     Column(
@@ -289,7 +317,7 @@ COLUMNS: list[Column] = [
         "float64",
         "+.4f",
         heading="gap",
-        tables=_DETAILS,
+        tables=_ON_PAGE,
         text=lambda row: f"{row.gap:+.2f}",
         right=True,
     ),

@@ -91,20 +91,20 @@ PATHS: list[tuple[str, str, str]] = [
     ("data", "path strokes", "action dataset data"),
     ("data", "export strokes", "action dataset file class_split part size data"),
     ("list", "models", "what"),
-    ("leaderboard", "", "results out as_json as_csv write check dataset"),
+    ("leaderboard", "", "results out as_json as_csv as_latex write check dataset"),
     ("leaderboard", "--write", "write results"),
     ("leaderboard", "--check", "check results"),
-    ("leaderboard", "--dataset strokes", "dataset recipe way shot episodes data out as_json as_csv"),
+    ("leaderboard", "--dataset strokes", "dataset recipe way shot episodes data out as_json as_csv as_latex"),
     ("publish", "record.json", "records results without_weights note"),
     ("verify", "record.json", "records results device precision episodes data"),
-    ("compare", "proto matching", "words results folder setting recipe picture as_json"),
-    ("compare", "a.json b.json", "words picture as_json"),
+    ("compare", "proto matching", "words results folder setting recipe picture as_json as_latex"),
+    ("compare", "a.json b.json", "words picture as_json as_latex"),
     ("reproduce", "", "results out as_json"),
-    ("reproduce", "snell2017-table1", "table train recipe results out as_json"),
+    ("reproduce", "snell2017-table1", "table train recipe results out as_json as_latex"),
     (
         "reproduce",
         "snell2017-table1 --run",
-        "table train recipe seed results data out as_json executor jobs address gpus_per_run partition time",
+        "table train recipe seed results data out as_json as_latex executor jobs address gpus_per_run partition time",
     ),
     ("report", "", "results out file plots closeups write"),
     ("report", "--closeups", "results out data file plots closeups write"),
@@ -181,7 +181,9 @@ def test_a_file_is_refused_where_none_is_written(fewshot: Fewshot) -> None:
 
 
 def test_two_forms_of_one_table_are_refused(fewshot: Fewshot) -> None:
-    assert "leave out one" in fewshot("leaderboard", "--json", "--csv").error
+    assert "choose one of them" in fewshot("leaderboard", "--json", "--csv").error
+    assert "choose one of them" in fewshot("compare", "proto", "matching", "--json", "--latex").error
+    assert "choose one of them" in fewshot("reproduce", "snell2017-table1", "--json", "--latex").error
 
 
 def plan_of(plan: EvaluationPlan) -> list[Any]:

@@ -55,7 +55,7 @@ def test_the_picture_shows_a_line_per_model_and_is_the_same_each_time(
     first = save(draw(corruption_curves(records)), tmp_path / name).read_bytes()
     assert save(draw(corruption_curves(records)), tmp_path / f"again-{name}").read_bytes() == first
     if name.endswith("svg"):
-        assert b"proto, trained with 75 %" in first
+        assert b"Prototypical Networks, trained with 75 %" in first
         assert b"other, trained with 75 %" in first
     else:
         assert len(Image.open(tmp_path / name).convert("RGB").getcolors(1 << 20) or []) > 10

@@ -12,13 +12,15 @@ import pytest
 from command_line import Fewshot
 from fewshot.records.published import Published
 from fewshot.records.record import write_record
+from fewshot.records.schema import PretrainedEncoder
+from fewshot.reports.colors import DARK, LIGHT, SERIES
 from fewshot.reports.html.figures import intervals, learning_curves
 from fewshot.reports.html.page import all_figures, render, sections_of
 from fewshot.reports.html.row_names import boards_of
-from fewshot.reports.html.summary import answers_for, verdict
+from fewshot.reports.html.summary import answers_for, bar_of, verdict
 from fewshot.reports.html.tables import leaderboards
 from fewshot.reports.plots.charts import Estimate, interval_chart
-from fewshot.reports.plots.inline_svg import DARK, LIGHT, SERIES, inline_svg, svg_file
+from fewshot.reports.plots.inline_svg import inline_svg, svg_file
 from fewshot.statistics.intervals import episode_interval
 from records import changed
 from report_records import a_record, several
@@ -68,13 +70,13 @@ def test_names_of_all_kinds_stay_text() -> None:
 
 def test_smoke_tests_are_left_out() -> None:
     (board,) = boards_of([a_record(), a_record("siamese", recipe="smoke")])
-    assert [row.name for row in board.rows] == ["proto"]
+    assert [row.name for row in board.rows] == ["Prototypical Networks"]
 
 
 def test_only_inductive_models_compete_for_the_short_answer() -> None:
     (board, *_) = boards_of([a_record("proto", 0.9), a_record("soft-kmeans-proto", 0.99, uses_unlabeled=True)])
-    assert [row.name for row in board.ranked] == ["proto"]
-    assert board.rows[0].name == "soft-kmeans-proto"
+    assert [row.name for row in board.ranked] == ["Prototypical Networks"]
+    assert board.rows[0].name == "Soft k-Means"
 
 
 def test_the_next_model_is_another_one_and_not_another_recipe_of_the_best() -> None:
@@ -83,7 +85,7 @@ def test_the_next_model_is_another_one_and_not_another_recipe_of_the_best() -> N
     assert [row.first.model for row in board.ranked] == ["proto", "proto", "relation"]
     surely = answers_for(board)[1]
     assert surely.short == "Yes"
-    assert "points over relation on the same episodes" in surely.long
+    assert "points over Relation Networks on the same episodes" in surely.long
     (alone,) = boards_of([a_record("proto", 0.96), other_recipe])
     assert answers_for(alone)[1].short == "nothing to compare"
 
@@ -92,10 +94,10 @@ def test_shortened_trainings_answer_nothing() -> None:
     """Not even where there is nothing else: `surely better: Yes` would be said of a training that was cut short."""
     short = a_record("matching", 0.99, shortened=True)
     (board,) = boards_of([a_record(), short])
-    assert [row.name for row in board.ranked] == ["proto"]
+    assert [row.name for row in board.ranked] == ["Prototypical Networks"]
     assert "answer" not in {section.key for section in sections_of([short, a_record("relation", 0.8, shortened=True)])}
     (answer, *_) = sections_of([a_record(shot=5), a_record("matching", 0.99, shortened=True)])
-    assert [board.name for board, _ in answer.cards] == ["Omniglot, 5-way 5-shot (200 episodes)"]
+    assert [board.name for board in answer.cards] == ["Omniglot, 5-way 5-shot (200 episodes)"]
     assert answer.tables == ()
 
 
@@ -118,6 +120,39 @@ def test_nothing_is_judged_by_a_number_that_nobody_checked(
     assert (found.word, found.tone) == (word, tone)
 
 
+def test_a_card_shows_the_papers_number_only_where_it_was_read_and_is_comparable() -> None:
+    (proto,) = boards_of([a_record("proto", 0.95)])
+    assert bar_of(proto).paper is not None
+    (fort,) = boards_of([a_record("gaussian-proto", 0.95)])
+    assert fort.ranked[0].published is not None
+    assert bar_of(fort).paper is None, "recalled"
+    assert answers_for(fort)[2].short == "nothing to compare with"
+    bar = bar_of(proto)
+    assert 0 < bar.start < bar.mean < bar.start + bar.width < 100
+    assert "published 98.80 %" in bar.label
+
+
+def test_ones_own_images_get_the_first_card_where_encoders_from_elsewhere_compete() -> None:
+    elsewhere = PretrainedEncoder(file="lite0", sha256="0", trained_on="ImageNet-1k")
+    own = [
+        changed(
+            a_record("pretrained", accuracy, readout=readout),
+            protocol="folder-photos-224/5w1s/q15@v1",
+            trained={"dataset": "folder", "dataset_id": "folder-photos-224", "pretrained": elsewhere},
+        )
+        for readout, accuracy in (("svm", 0.8), ("cosine", 0.7))
+    ]
+    first, second, *_ = sections_of([a_record(), *own])
+    assert (first.key, second.key) == ("own", "answer")
+    assert [row.first.readout for row in first.cards[0].ranked] == ["svm", "cosine"]
+    assert not any(board.is_own for board in second.cards)
+
+
+def test_five_figures_are_open_and_the_rest_on_demand(page: str) -> None:
+    assert page.count('<div class="one">') == 4, "without closeups there are no confused pairs"
+    assert page.count("<figure") > 15
+
+
 def test_the_page_counts_data_sets_and_corruptions_apart() -> None:
     corrupted = [
         changed(a_record(), protocol=f"omniglot-vinyals-28-damaged-{share}/5w1s/q15@v1", episodes_digest=str(share))
@@ -137,7 +172,10 @@ def test_seeds_of_one_training_are_one_row_of_their_mean() -> None:
     assert "2 trainings (± " in page, "on the card"
     (table,) = leaderboards([*boards_of([first, second, a_record("matching", 0.7)])], ranked=True)
     place = [heading.text for heading in table.headings].index("seeds")
-    assert [(line[0].text, line[place].text) for line in table.rows] == [("proto", "2"), ("matching", "1")]
+    assert [(line[0].text, line[place].text) for line in table.rows] == [
+        ("Prototypical Networks", "2"),
+        ("Matching Networks", "1"),
+    ]
 
 
 def test_rows_of_one_model_are_told_apart_by_what_differs() -> None:
@@ -145,7 +183,7 @@ def test_rows_of_one_model_are_told_apart_by_what_differs() -> None:
     narrow = changed(a_record("proto", 0.8), trained={"encoder": "resnet12"})
     longer = a_record("proto", 0.95, train_episodes=6000)
     (board,) = boards_of([wide, narrow, longer])
-    names = ["proto, conv4", "proto, conv4, 3,000 episodes", "proto, resnet12"]
+    names = [f"Prototypical Networks, {what}" for what in ("conv4", "conv4, 3,000 episodes", "resnet12")]
     assert sorted(row.name for row in board.rows) == names
 
 
@@ -178,9 +216,9 @@ def test_the_command_writes_the_page_of_published_and_own_records(fewshot: Fewsh
     write_record(a_record(), Path("results/runs/published.json"))
     write_record(a_record("matching"), Path("runs/records/own.json"))
     assert fewshot("report").status == 0
-    assert "matching" in Path("runs/report.html").read_text()
+    assert "Matching Networks" in Path("runs/report.html").read_text()
     assert fewshot("report", "--write").status == 0
-    assert "matching" not in Path("results/report.html").read_text()
+    assert "Matching Networks" not in Path("results/report.html").read_text()
 
 
 def test_single_plots_are_written_as_svg_and_png(fewshot: Fewshot) -> None:
@@ -189,6 +227,7 @@ def test_single_plots_are_written_as_svg_and_png(fewshot: Fewshot) -> None:
     assert fewshot("report", "--plots", "plots").status == 0
     pictures, drawings = sorted(Path("plots").glob("*.png")), sorted(Path("plots").glob("*.svg"))
     assert [path.stem for path in pictures] == [path.stem for path in drawings]
+    assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in pictures)
     assert len(pictures) >= 4
     assert matplotlib.image.imread(pictures[0]).std() > 0.01  # something is drawn
 
@@ -233,8 +272,13 @@ def test_pictures_show_each_training_once_with_its_best_readout() -> None:
     other = {"cosine": a_record("softmax", 0.93), "svm": a_record("softmax", 0.8)}
     read_out = [changed(plain, readout=name, counts=record.counts) for name, record in other.items()]
     (board,) = boards_of([a_record("proto", 0.95), plain, *read_out])
-    assert [row.name for row in board.rows] == ["proto", "softmax + cosine", "softmax", "softmax + svm"]
-    assert [row.name for row in board.best_readouts] == ["proto", "softmax + cosine"]
+    assert [row.name for row in board.rows] == [
+        "Prototypical Networks",
+        "Baseline (softmax) + cosine to the class mean",
+        "Baseline (softmax)",
+        "Baseline (softmax) + linear SVM",
+    ]
+    assert [row.name for row in board.best_readouts] == [board.rows[0].name, board.rows[1].name]
     assert intervals(board).note == "Of 4 rows the best read-out of each training."
     titles = [figure.title for figure in learning_curves([board])]
     assert titles == ["Omniglot, trained for 1 shot", "Omniglot, trained on batches"]

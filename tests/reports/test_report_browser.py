@@ -13,6 +13,7 @@ import pytest
 from fewshot.records.record import read_records
 from fewshot.reports.html.gallery import read_gallery
 from fewshot.reports.html.page import render
+from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from made_once import made_once
 from report_records import several
 
@@ -132,7 +133,7 @@ def test_rows_without_a_number_stay_last(browser: Browser, tmp_path: Path) -> No
     table = page.locator("#leaderboard table").first
     for _ in range(2):
         table.get_by_role("columnheader", name="5-way 5-shot").first.get_by_role("button").click()
-        assert table.locator("tbody th").last.inner_text() == "relation"
+        assert table.locator("tbody th").last.inner_text() == "Relation Networks"
     page.close()
 
 
@@ -157,6 +158,32 @@ def test_who_prefers_the_dark_gets_a_dark_page(browser: Browser, pages: dict[str
     light, dark = (sum(map(int, color[4:-1].split(","))) for color in (colors["light"], colors["dark"]))
     assert light > 600
     assert dark < 150
+
+
+def test_the_leaderboard_is_filtered_sorted_and_shows_accuracy_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.html"
+    path.write_text(str(LEADERBOARD.render(several())["leaderboard.html"]), encoding="utf-8")
+    seen = opened(browser, path, width=390)
+    page, rows = seen.page, seen.page.locator("tbody tr:visible")
+    names = ["Matching Networks", "Prototypical Networks", "Relation Networks", "Siamese network"]
+    assert sorted(page.locator("tbody tr:visible th").all_inner_texts()) == names
+    assert page.locator("output").inner_text() == "4 of 19 rows"
+    size = "cell => [parseFloat(getComputedStyle(cell).fontSize), cell.getBoundingClientRect().right]"
+    for height, right in rows.locator("td.score-cell").evaluate_all(f"all => all.map({size})"):
+        assert height > 18
+        assert right <= 390
+    page.get_by_label("data set").select_option("miniimagenet-ravi-84")
+    assert rows.count() == 2
+    page.get_by_label("data set").select_option("")
+    page.get_by_label("test").select_option("")
+    page.get_by_label("setting").select_option("")
+    assert rows.count() == 19
+    page.get_by_role("button", name="accuracy").click()
+    accuracies = [float(text.split(" ")[0]) for text in rows.locator("td.score-cell").all_inner_texts()]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert seen.complaints == []
+    assert seen.requests == [path.as_uri()]
+    page.close()
 
 
 def test_the_short_answer_stands_on_the_first_screen(browser: Browser, pages: dict[str, Path]) -> None:

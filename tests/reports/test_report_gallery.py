@@ -54,7 +54,7 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
 
 def test_what_was_not_looked_at_is_said() -> None:
     page = render([a_record("proto")])
-    assert "not shown for proto" in page
+    assert "not shown for Prototypical Networks" in page
     assert "fewshot report --closeups" in page
 
 

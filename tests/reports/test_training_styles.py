@@ -178,7 +178,7 @@ def test_the_picture_names_every_model_and_is_the_same_each_time(records: Sequen
     (group,) = comparable(records)
     first = save(draw(group), tmp_path / "one.svg").read_bytes()
     assert save(draw(group), tmp_path / "two.svg").read_bytes() == first
-    for name in ("proto", "softmax", "nt-xent", "untrained conv4"):
+    for name in ("Prototypical Networks", "Baseline (softmax)", "SimCLR (NT-Xent)", "Untrained encoder, conv4"):
         assert f">{name}<".encode() in first
     assert len(Image.open(save(draw(group), tmp_path / "x.png")).convert("RGB").getcolors(1 << 20) or []) > 10
 

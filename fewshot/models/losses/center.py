@@ -23,7 +23,7 @@ class Center(Loss):
     toward the images of their class in the batch. They begin at zero.
     """
 
-    title = "Cross-entropy with center loss: each class is drawn to a learned center"
+    title = "Center loss: cross-entropy, and each class is drawn to a learned center"
     source = "Wen, Zhang, Li and Qiao, ECCV 2016"
     search: ClassVar[Search] = {"center_weight": Range(3e-4, 0.3)}
 

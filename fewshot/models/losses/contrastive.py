@@ -23,7 +23,7 @@ class Contrastive(Loss):
     class and the nearest of another.
     """
 
-    title = "Contrastive loss on the pairs of a batch: alike near, others a margin apart"
+    title = "Contrastive loss: pairs of a batch, alike near, others a margin apart"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
     search: ClassVar[Search] = {"margin": Range(0.3, 1.8)}
     on_unit_sphere = True

@@ -23,7 +23,7 @@ class CosineSoftmax(Loss):
     of temperature 0.05 (Zhai and Wu 2019) is scale 20.
     """
 
-    title = "Cosine classifier over the training classes, cross-entropy (Baseline++, normalized softmax)"
+    title = "Baseline++ (cosine softmax): cosine classifier over the training classes, cross-entropy"
     source = "Chen et al., ICLR 2019, Baseline++"
     search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True

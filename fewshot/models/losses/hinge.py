@@ -23,7 +23,7 @@ class Hinge(Loss):
     more and near ones less. To all this comes half of ``regularization`` times the squared length of the weights.
     """
 
-    title = "Multi-class hinge loss of a linear classifier (support vector machine)"
+    title = "Multi-class hinge loss: of a linear classifier (support vector machine)"
     source = "Weston and Watkins, ESANN 1999; Crammer and Singer, JMLR 2001"
     search: ClassVar[Search] = {"margin": Range(0.3, 10.0)}
 

@@ -22,7 +22,7 @@ class NCA(Loss):
     and then leaves the image out; here the sum is made of logarithms. An image without a partner takes no part.
     """
 
-    title = "Neighborhood components analysis: the softmax over neighbors that falls on the own class"
+    title = "Neighborhood Components Analysis: the softmax over neighbors that falls on the own class"
     source = "Goldberger, Roweis, Hinton and Salakhutdinov, NeurIPS 2004"
     search: ClassVar[Search] = {"scale": Range(0.1, 10.0)}
 

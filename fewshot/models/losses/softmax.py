@@ -26,7 +26,7 @@ class Softmax(Loss):
     It begins at ``log(num_classes)``.
     """
 
-    title = "Linear classifier over the training classes, cross-entropy (Baseline)"
+    title = "Baseline (softmax): linear classifier over the training classes, cross-entropy"
     source = "Chen et al., ICLR 2019, Baseline"
 
     def __init__(self, dim: int, num_classes: int) -> None:

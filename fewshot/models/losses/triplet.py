@@ -24,7 +24,7 @@ class Triplet(Loss):
     Beyer and Leibe 2017, eq. 5).
     """
 
-    title = "Triplet loss on the triplets of a batch of P classes with K images each"
+    title = "Triplet loss: on the triplets of a batch of P classes with K images each"
     source = "Schroff, Kalenichenko and Philbin, CVPR 2015 (FaceNet)"
     search: ClassVar[Search] = {"margin": Range(0.05, 1.0)}
     on_unit_sphere = True

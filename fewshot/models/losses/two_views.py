@@ -46,7 +46,7 @@ class NTXent(TwoViews):
     times negative pairs: the cube of the batch.
     """
 
-    title = "SimCLR's NT-Xent: two views of an image find each other among all views; no labels"
+    title = "SimCLR (NT-Xent): two views of an image find each other among all views; no labels"
     source = "Chen, Kornblith, Norouzi and Hinton, ICML 2020 (SimCLR)"
     search: ClassVar[Search] = {"temperature": Range(0.05, 1.0)}
 

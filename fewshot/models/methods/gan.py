@@ -66,7 +66,7 @@ class GAN(NearestMean):
     images alone.
     """
 
-    title = "Generative adversarial network (DCGAN): the discriminator's features, no labels"
+    title = "DCGAN: the discriminator's features of a generative adversarial network, no labels"
     source = "Goodfellow et al., NeurIPS 2014; Radford, Metz and Chintala, ICLR 2016"
     search: ClassVar[Search] = {"learning_rate": Range(2e-5, 2e-3), "generator_loss": ("non-saturating", "saturating")}
     default_encoder: ClassVar[str] = "dcgan"

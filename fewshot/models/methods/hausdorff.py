@@ -29,7 +29,7 @@ class Hausdorff(Method):
     are compared pair by pair on the processor, so that 10,000 episodes take hours.
     """
 
-    title = "No training: the nearest support drawing by the modified Hausdorff distance"
+    title = "Modified Hausdorff distance: no training; the nearest support drawing"
     source = "Dubuisson and Jain, ICPR 1994; Lake, Salakhutdinov and Tenenbaum, Science 2015"
     default_encoder = "pixels"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

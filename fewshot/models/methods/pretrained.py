@@ -15,6 +15,6 @@ class Pretrained(NearestMean):
     it with random weights.
     """
 
-    title = "No training here: an encoder with weights from elsewhere (lite0, or --weights), nearest class mean"
+    title = "Pretrained encoder: no training here; weights from elsewhere (lite0, or --weights), nearest class mean"
     source = "after Chen, Liu, Xu, Darrell and Wang, Meta-Baseline, ICCV 2021"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

@@ -43,7 +43,7 @@ class RefinedPrototypical(Method):
 class SoftKMeansPrototypical(RefinedPrototypical):
     """An unlabeled image belongs to the classes in proportion to the softmax of minus its distances (Ren, eq. 3-4)."""
 
-    title = "Semi-supervised prototypes: one step of soft k-means"
+    title = "Soft k-Means: prototypes moved by one step of it on unlabeled images"
     source = "Ren et al., ICLR 2018"
 
     def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
@@ -58,7 +58,7 @@ class ClusterPrototypical(RefinedPrototypical):
     released code halves the distance.
     """
 
-    title = "Semi-supervised prototypes: soft k-means with a distractor cluster of learned radius"
+    title = "Soft k-Means+Cluster: the same with a distractor cluster of learned radius"
     source = "Ren et al., ICLR 2018"
     search: ClassVar[Search] = {"initial_radius": Range(10.0, 1000.0)}
 
@@ -82,7 +82,7 @@ class MaskedPrototypical(RefinedPrototypical):
     positive by an exponential, as in the released code; the mask counts once, as in the paper.
     """
 
-    title = "Semi-supervised prototypes: soft k-means, masked by a learned threshold on the distance"
+    title = "Masked Soft k-Means: the same, masked by a learned threshold on the distance"
     source = "Ren et al., ICLR 2018"
 
     must_train = "mask network"

@@ -103,7 +103,7 @@ class SiameseContrastive(PairMethod):
     classes of Omniglot and miniImageNet. At a margin of 1 the loss stops separating negatives too early.
     """
 
-    title = "Siamese network: contrastive loss on the Euclidean distance"
+    title = "Siamese network, contrastive loss: margin on the Euclidean distance of a pair"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
     search: ClassVar[Search] = {"margin": Range(3.0, 100.0)}
     invariant_to = UNMOVED
@@ -127,7 +127,7 @@ class SiameseCosine(PairMethod):
     Scale and shift are learned; a probability near 0 means different, near 1 alike.
     """
 
-    title = "Siamese network: cosine through a scaled sigmoid, binary cross-entropy on pairs"
+    title = "Siamese network, cosine: through a scaled sigmoid, binary cross-entropy on pairs"
     source = "after Koch et al. 2015, with the cosine in place of the weighted L1 distance"
     invariant_to = frozenset({"scale"})
 

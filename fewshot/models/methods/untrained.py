@@ -15,6 +15,6 @@ class Untrained(NearestMean):
     beat. With ``--encoder pixels`` it is the raw images that are compared.
     """
 
-    title = "No training: an encoder with random weights (or --encoder pixels), nearest class mean"
+    title = "Untrained encoder: random weights (or --encoder pixels), nearest class mean"
     source = "after Saxe, Koh, Chen, Bhand, Suresh and Ng, ICML 2011"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

@@ -25,7 +25,7 @@ class AlphaTIM(TemperedReadout):
     span of the episode's images, where they cost a fraction.
     """
 
-    title = "mutual information by alpha-entropies, by gradient descent (alpha-TIM)"
+    title = "alpha-TIM: mutual information by alpha-entropies, by gradient descent"
     source = "Veilleux, Boudiaf, Piantanida and Ben Ayed, NeurIPS 2021"
     transductive = True
 

@@ -39,7 +39,7 @@ class BDCSPN(CenteredReadout):
     al. (2020) and Veilleux et al. (2021) compare.
     """
 
-    title = "class means rectified by the queries that fall to them (BD-CSPN), cosine"
+    title = "BD-CSPN: class means rectified by the queries that fall to them, cosine"
     source = "Liu, Song and Qin, ECCV 2020"
     transductive = True
 

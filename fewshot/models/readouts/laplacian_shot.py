@@ -31,7 +31,7 @@ class LaplacianShot(CenteredReadout):
     print for miniImageNet: 0.7 at one shot, else 0.3.
     """
 
-    title = "nearest rectified prototype, near queries alike (LaplacianShot)"
+    title = "LaplacianShot: nearest rectified prototype, near queries alike"
     source = "Ziko, Dolz, Granger and Ben Ayed, ICML 2020"
     transductive = True
 

@@ -99,7 +99,7 @@ class Logistic(LinearReadout):
     scikit-learn's LogisticRegression, which the paper's code uses.
     """
 
-    title = "multinomial logistic regression on L2-normalized embeddings"
+    title = "logistic regression: multinomial, on L2-normalized embeddings"
     source = "Tian, Wang, Krishnan, Tenenbaum and Isola, ECCV 2020"
 
     def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
@@ -123,7 +123,7 @@ class LinearSVM(LinearReadout):
     and penalized with the others: the defaults of scikit-learn's LinearSVC (LIBLINEAR, Fan et al. 2008, eq. 3).
     """
 
-    title = "linear support vector machine, one against the rest, on L2-normalized embeddings"
+    title = "linear SVM: one class against the rest, on L2-normalized embeddings"
     source = "Fan, Chang, Hsieh, Wang and Lin, JMLR 2008"
 
     def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:

@@ -15,7 +15,7 @@ from fewshot.models.shapes import Query, Scores, Support
 class Prototype(Readout):
     """Nearest class mean by the squared Euclidean distance (Snell et al. 2017, eq. 1-2)."""
 
-    title = "nearest class mean, squared Euclidean distance"
+    title = "nearest class mean: by the squared Euclidean distance"
     source = "Snell, Swersky and Zemel, NeurIPS 2017"
     invariant_to = UNMOVED
 
@@ -31,7 +31,7 @@ class Cosine(Readout):
     themselves would all round to 1.
     """
 
-    title = "nearest class mean by the cosine"
+    title = "cosine to the class mean: the nearest by angle"
     source = "after Snell, Swersky and Zemel, NeurIPS 2017, figure 2"
     invariant_to = frozenset({"scale"})
 
@@ -47,7 +47,7 @@ class SimpleShot(CenteredReadout):
     The class mean is that of unit vectors and has no unit length itself.
     """
 
-    title = "centered on the training images, L2-normalized, nearest class mean (CL2N)"
+    title = "SimpleShot: centered on the training images, L2-normalized, nearest class mean (CL2N)"
     source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
 
     def logits(self, support: Support, query: Query) -> Scores:
@@ -58,7 +58,7 @@ class SimpleShot(CenteredReadout):
 class NearestNeighbor(Readout):
     """The class of the nearest support image by the squared Euclidean distance; at one shot, the prototype's answer."""
 
-    title = "the nearest support image, squared Euclidean distance"
+    title = "nearest neighbor: the nearest support image, squared Euclidean distance"
     source = "Cover and Hart, IEEE Transactions on Information Theory 1967"
     invariant_to = UNMOVED
 

@@ -61,7 +61,7 @@ class PTMAP(Readout):
     keep their sign here. The rule takes all classes to have the same number of queries.
     """
 
-    title = "power transform, class means by optimal transport of equal shares (PT-MAP)"
+    title = "PT-MAP: power transform, class means by optimal transport of equal shares"
     source = "Hu, Gripon and Pateux, ICANN 2021"
     transductive = True
     invariant_to = frozenset({"scale"})

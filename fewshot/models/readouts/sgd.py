@@ -27,7 +27,7 @@ class Finetune(Readout):
     ones for each.
     """
 
-    title = "linear layer, 100 passes of SGD over the support in batches of 4 (Baseline's head)"
+    title = "fine-tuned linear layer: 100 passes of SGD over the support in batches of 4 (Baseline's head)"
     source = "Chen, Liu, Kira, Wang and Huang, ICLR 2019"
 
     def __init__(self, passes: int = 100, batch_size: int = 4, learning_rate: float = 0.01, seed: int = 0) -> None:

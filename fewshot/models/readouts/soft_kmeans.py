@@ -17,7 +17,7 @@ class SoftKMeans(Readout):
     embeddings are taken as they are, at the scale at which Prototypical Networks were trained.
     """
 
-    title = "class means moved by one step of soft k-means on the queries"
+    title = "Soft k-Means: class means moved by one step of it on the queries"
     source = "Ren et al., ICLR 2018"
     transductive = True
     invariant_to = frozenset({"offset"})

@@ -42,7 +42,7 @@ class TIM(TemperedReadout):
     all classes have the same number of queries, which the rule so takes them to have.
     """
 
-    title = "mutual information of queries and answers, by alternating directions (TIM-ADM)"
+    title = "TIM-ADM: mutual information of queries and answers, by alternating directions"
     source = "Boudiaf et al., NeurIPS 2020"
     transductive = True
 

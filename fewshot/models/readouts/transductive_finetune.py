@@ -22,7 +22,7 @@ class TransductiveFinetune(TemperedReadout):
     (2021), whose probabilities, ``softmax(-15 / 2 * ||z - w_c||^2)``, are taken here.
     """
 
-    title = "class means tuned to confident answers on the queries (transductive fine-tuning)"
+    title = "Transductive fine-tuning: class means tuned to confident answers on the queries"
     source = "Dhillon, Chaudhari, Ravichandran and Soatto, ICLR 2020"
     transductive = True
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import matplotlib.figure as mpl
 import numpy as np
 
+from fewshot.reports.colors import SERIES
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.html.summary import source_of
 from fewshot.reports.plots.charts import (
     Estimate,
     Line,
     Mark,
+    dumbbell_chart,
     duration,
     heat_map,
     interval_chart,
@@ -22,12 +24,11 @@ from fewshot.reports.plots.charts import (
     ridge_chart,
     scatter_chart,
 )
-from fewshot.reports.plots.inline_svg import SERIES
 from fewshot.statistics.paired import pairwise_p
 
-_MOST_ROWS = 20
+_MOST_ROWS = 12
 _MOST_COMPARED = 10
-_MOST_LINES = 8
+_MOST_LINES = 5
 _MARKS = {"inductive": "", "self-supervised": " (self)", "transductive": " (trans)", "semi-supervised": " (semi)"}
 _COLORS = {"inductive": SERIES[0], "self-supervised": SERIES[2], "transductive": SERIES[3]}
 
@@ -128,21 +129,20 @@ def learning_curves(boards: Sequence[Board]) -> list[Figure]:
 
 
 def _curves(title: str, rows: Sequence[NamedRow]) -> Figure:
-    best_first = sorted(rows, key=lambda row: -(row.first.history.val_accuracy or 0.0))
+    best_first = sorted(rows, key=lambda row: -(row.first.history.val_accuracy or 0.0))[:_MOST_LINES]
     lines = []
-    for rank, row in enumerate(best_first):
+    for color, row in zip(SERIES, best_first, strict=False):
         points = _history(row)
         chosen = max(range(len(points)), key=lambda index: points[index][1])
         tip = f"{row.training_name}: {100 * points[chosen][1]:.2f} % after {points[chosen][0]:,.0f} episodes"
-        color = SERIES[rank] if rank < _MOST_LINES else ""
-        lines.append(Line(row.training_name, points, color, tip=tip, ring=chosen if color else None))
+        lines.append(Line(row.training_name, points, color, tip, chosen))
     later = [accuracy for line in lines for _, accuracy in line.points[len(line.points) // 5 :]]
     chart = line_chart(lines, f"Learning curves, {title}", "training episodes", later)
     reading = (
         "Validation accuracy against training episodes. Rings: the checkpoints that were tested. Validation ways may "
-        "differ between models, so compare shapes, not heights. Point at a gray line for its name."
+        "differ between models, so compare shapes, not heights."
     )
-    note = f"In color the best {_MOST_LINES} of {len(rows)}." if len(rows) > _MOST_LINES else ""
+    note = f"The best {_MOST_LINES} of {len(rows)}." if len(rows) > _MOST_LINES else ""
     return Figure(_file_name(f"learning {title}"), title, reading, chart, note)
 
 
@@ -160,39 +160,53 @@ def _history(row: NamedRow, most: int = 40) -> tuple[tuple[float, float], ...]:
 
 
 def against_shots(boards: Sequence[Board]) -> list[Figure]:
-    """Accuracy against support images per class, for each way."""
-    return _against(boards, "shot", "way", "support images of a class (shot)")
+    """Accuracy by support images per class, for each way."""
+    return _against(boards, "shot", "way")
 
 
 def against_ways(boards: Sequence[Board]) -> list[Figure]:
-    """Accuracy against classes per episode, for each shot."""
-    return _against(boards, "way", "shot", "classes of an episode (way)")
+    """Accuracy by classes per episode, for each shot."""
+    return _against(boards, "way", "shot")
 
 
-def _against(boards: Sequence[Board], varied: str, fixed: str, x_label: str) -> list[Figure]:
+def _against(boards: Sequence[Board], varied: str, fixed: str) -> list[Figure]:
     groups: dict[str, list[Board]] = defaultdict(list)
     for board in boards:
         groups[f"{board.dataset}, {getattr(board.protocol, fixed)}-{fixed}{board.details}"].append(board)
     figures = []
     for title, members in groups.items():
-        lines: dict[str, dict[float, NamedRow]] = defaultdict(dict)
+        found: dict[str, dict[int, NamedRow]] = defaultdict(dict)
         for board in sorted(members, key=lambda board: int(getattr(board.protocol, varied))):
             for row in board.best_readouts:
-                lines[row.training_name + _mark(row)].setdefault(float(getattr(board.protocol, varied)), row)
-        complete = [(name, found) for name, found in lines.items() if len(found) > 1]
+                found[row.training_name + _mark(row)].setdefault(getattr(board.protocol, varied), row)
+        complete = [(name, of) for name, of in found.items() if len(of) > 1]
+        complete.sort(key=lambda item: -[*item[1].values()][-1].interval.mean)
         if not complete:
             continue
-        drawn = []
-        best_first = sorted(complete, key=lambda item: -list(item[1].values())[-1].interval.mean)
-        for rank, (name, found) in enumerate(best_first):
-            points = tuple((x, row.interval.mean) for x, row in found.items())
-            tips = tuple(f"{name}, {x:g} {varied}: {row.interval.percent()}" for x, row in found.items())
-            drawn.append(Line(name, points, SERIES[rank] if rank < _MOST_LINES else "", tips))
-        reading = "Near 100 % the axis is stretched: equal steps halve the errors. Point at a gray line for its name."
-        note = f"In color the best {_MOST_LINES} of {len(drawn)}." if len(drawn) > _MOST_LINES else ""
-        chart = line_chart(drawn, f"{title}: accuracy by {varied}", x_label)
+        values = sorted({value for _, of in complete for value in of})
+        rows = [
+            (
+                name,
+                color_of(next(iter(of.values()))),
+                [(row.interval.mean, _tip(name, x, varied, row)) for x, row in of.items()],
+            )
+            for name, of in complete[:_MOST_ROWS]
+        ]
+        reading = (
+            f"Each row is one method; its dots are the same training tested at {values[0]} (open) and at {values[-1]} "
+            f"(filled) {_VARIED[varied]}. Near 100 % the axis is stretched: equal steps halve the errors."
+        )
+        note = f"The best {_MOST_ROWS} of {len(complete)}." if len(complete) > _MOST_ROWS else ""
+        chart = dumbbell_chart(rows, f"{title}: accuracy by {varied}")
         figures.append(Figure(_file_name(f"against {varied} {title}"), title, reading, chart, note))
     return figures
+
+
+_VARIED = {"shot": "support images of a class", "way": "classes to choose from"}
+
+
+def _tip(name: str, value: int, varied: str, row: NamedRow) -> str:
+    return f"{name}, {value}-{varied}: {row.interval.percent()}"
 
 
 def costs(board: Board) -> Figure | None:

@@ -22,10 +22,11 @@ from matplotlib.patches import Rectangle
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
+from fewshot.reports.colors import ACCENT, GRID, MUTED, PAPER, SERIES
 from fewshot.reports.html.figures import Figure, label
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.plots.charts import WIDTH, calibration_chart, dots, ridge_chart
-from fewshot.reports.plots.inline_svg import ACCENT, GRID, MUTED, PAPER, SERIES, tips
+from fewshot.reports.plots.inline_svg import tips
 
 FILE = "closeups.json"
 Kind = Literal["typical", "hard"]
@@ -179,6 +180,12 @@ def class_figures(board: Board, gallery: Gallery) -> list[Figure]:
         hill = [(row.name, SERIES[0], accuracies)]
         perfect = float((accuracies == 1).mean())
         drawn = {
+            "confusions": (
+                "Most confused pairs",
+                _image_sheet(found.confused, 4, "Most confused pairs"),
+                "Confusion matrix, its largest entries: queries of one class predicted as the other, either way, over "
+                "the queries of both in episodes that hold both.",
+            ),
             "class-accuracy": (
                 f"Accuracy of {len(accuracies):,} test classes",
                 ridge_chart(hill, f"Accuracy by class, {title}", 50, "accuracy of one class"),
@@ -195,12 +202,6 @@ def class_figures(board: Board, gallery: Gallery) -> list[Figure]:
                 "Hardest classes",
                 _image_sheet(found.hardest, 6, "Hardest classes"),
                 "Wrong predictions over all queries of the class, in all episodes.",
-            ),
-            "confusions": (
-                "Most confused pairs",
-                _image_sheet(found.confused, 4, "Most confused pairs"),
-                "Confusion matrix, its largest entries: queries of one class predicted as the other, either way, over "
-                "the queries of both in episodes that hold both.",
             ),
         }
         for key, (heading, drawing, note) in drawn.items():

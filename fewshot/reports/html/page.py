@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import matplotlib.figure as mpl
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.records.published import published
 from fewshot.records.record import RunRecord, read_records
+from fewshot.reports import rendering
+from fewshot.reports.colors import PAPER
 from fewshot.reports.html import figures, gallery, tables
 from fewshot.reports.html.figures import Figure
 from fewshot.reports.html.gallery import Gallery, read_gallery
 from fewshot.reports.html.row_names import Board, boards_of
-from fewshot.reports.html.summary import Answer, answers_for
-from fewshot.reports.html.tables import SortableTable
-from fewshot.reports.plots.inline_svg import DARK, FONT, LIGHT, PAPER, inline_svg, svg_file
+from fewshot.reports.html.summary import answers_for, bar_of
+from fewshot.reports.plots.inline_svg import inline_svg, svg_file
 from fewshot.reports.plots.style import save
+from fewshot.reports.sortable import SortableTable
 
 PAGE = "report.html"
 TITLE = "Few-shot learning: what was measured"
@@ -39,12 +37,12 @@ class PageSection:
     title: str
     lead: str
     heading: str = ""
-    cards: tuple[tuple[Board, list[Answer]], ...] = ()
+    cards: tuple[Board, ...] = ()
     figures: tuple[list[Figure], ...] = ()
     tables: tuple[SortableTable, ...] = ()
     more_tables: tuple[SortableTable, ...] = ()  # to be opened
     missing: tuple[str, ...] = ()
-    shown: int = 2
+    shown: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -54,8 +52,10 @@ class PageSection:
 def sections_of(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[PageSection]:  # noqa: B008
     """Everything that these records and the gallery have to say."""
     boards = boards_of(records)
+    own = [board for board in boards if board.is_own and board.ranked]
     made = (
-        _short_answer(boards),
+        _own_answer(own),
+        _short_answer([board for board in boards if not board.is_own]),
         _leaderboards(boards),
         _published(boards),
         _pairs(boards),
@@ -78,21 +78,17 @@ def render(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> str:  # n
     def drawn(drawing: mpl.Figure) -> str:
         return inline_svg(drawing, shared)
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["code"] = _code
-    template = resources.files("fewshot.reports.html").joinpath("page.html").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(
+    return rendering.render(
+        "report.html",
         title=TITLE,
         subtitle=_subtitle(records),
         sections=sections_of(records, seen),
         drawn=drawn,
         shared=shared,
-        light=_variables(LIGHT),
-        dark=_variables(DARK),
-        font=FONT,
         footer=_footer(),
+        answers_for=answers_for,
+        bar_of=bar_of,
     )
-    return page + "\n"
 
 
 def all_figures(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list[Figure]:  # noqa: B008
@@ -115,22 +111,15 @@ def write_published(results: Path) -> Path:
 
 
 def write_plots(records: Sequence[RunRecord], seen: Gallery, folder: Path) -> Iterator[tuple[Path, int]]:
-    """Write every figure into ``folder`` as SVG and as PNG; after each figure its PNG, and how many there are."""
+    """Write every figure into ``folder`` as SVG, PDF and PNG; after each figure its PNG, and how many there are."""
     drawn = all_figures(records, seen)
     if not drawn:
         raise UserError("there is nothing to plot: no records were found (`fewshot run` makes one)")
     for figure in drawn:
         write_atomically(folder / f"{figure.key}.svg", svg_file(figure.drawing).encode())
         figure.drawing.set(frameon=True, facecolor=PAPER, dpi=144)
+        save(figure.drawing, folder / f"{figure.key}.pdf")
         yield save(figure.drawing, folder / f"{figure.key}.png"), len(drawn)
-
-
-def _variables(colors: Mapping[str, str]) -> str:
-    return " ".join(f"--{role}: {color};" for role, color in colors.items())
-
-
-def _code(text: str) -> Markup:
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -162,6 +151,12 @@ def _footer() -> str:
     )
 
 
+def _own_answer(boards: Sequence[Board]) -> PageSection:
+    lead = "On your own images: every encoder and read-out was tested on the very same episodes."
+    rest = (tables.elsewhere(boards[2:]),) if boards[2:] else ()
+    return PageSection("own", "Your images", lead, "Your images: the short answer", tuple(boards[:2]), tables=rest)
+
+
 def _short_answer(boards: Sequence[Board]) -> PageSection:
     answered = [board for board in boards if board.ranked]
     usual = [board for board in answered if board.is_usual]
@@ -170,8 +165,9 @@ def _short_answer(boards: Sequence[Board]) -> PageSection:
     rest = [board for board in answered if board not in shown]
     lead = "Inductive models, each trained in full as its recipe says; all were tested on the very same episodes."
     heading = "The short answer: one shot on Omniglot" if first else "The short answer"
-    cards = tuple((board, answers_for(board)) for board in shown)
-    return PageSection("answer", "Short answer", lead, heading, cards, tables=(tables.elsewhere(rest),) if rest else ())
+    return PageSection(
+        "answer", "Short answer", lead, heading, tuple(shown), tables=(tables.elsewhere(rest),) if rest else ()
+    )
 
 
 def _leaderboards(boards: Sequence[Board]) -> PageSection:
@@ -184,7 +180,7 @@ def _leaderboards(boards: Sequence[Board]) -> PageSection:
     usual = tuple(tables.leaderboards([board for board in boards if board.is_usual], ranked=True))
     others = tables.leaderboards([board for board in boards if not board.is_usual], ranked=True)
     others += tables.leaderboards(boards, ranked=False)
-    return PageSection("leaderboard", "Leaderboard", lead, "", (), (charts,), usual, tuple(others), shown=4)
+    return PageSection("leaderboard", "Leaderboard", lead, "", (), (charts,), usual, tuple(others), shown=1)
 
 
 def _published(boards: Sequence[Board]) -> PageSection:
@@ -196,7 +192,7 @@ def _published(boards: Sequence[Board]) -> PageSection:
 def _pairs(boards: Sequence[Board]) -> PageSection:
     lead = "All models answer the same episodes, so their differences are known far better than their accuracies."
     maps = [found for board in boards if (found := figures.paired(board))]
-    return PageSection("pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,))
+    return PageSection("pairs", "Paired differences", lead, "Who is better than whom", figures=(maps,), shown=1)
 
 
 def _spreads(boards: Sequence[Board]) -> PageSection:
@@ -212,15 +208,14 @@ def _learning(boards: Sequence[Board]) -> PageSection:
 
 def _shots_and_ways(boards: Sequence[Board]) -> PageSection:
     lead = "More support images help; more classes to choose from hurt. How much, model by model."
-    return PageSection(
-        "shots", "Shots and ways", lead, figures=(figures.against_shots(boards), figures.against_ways(boards))
-    )
+    found = figures.against_shots(boards) + figures.against_ways(boards)
+    return PageSection("shots", "Shots and ways", lead, figures=(found,), shown=1)
 
 
 def _costs(boards: Sequence[Board]) -> PageSection:
     lead = "What the accuracy cost in training time."
     charts = [found for board in boards if (found := figures.costs(board))]
-    return PageSection("costs", "Costs", lead, figures=(charts,))
+    return PageSection("costs", "Costs", lead, figures=(charts,), shown=1)
 
 
 def _looked_at(boards: Sequence[Board]) -> list[Board]:
@@ -231,7 +226,7 @@ def _looked_at(boards: Sequence[Board]) -> list[Board]:
 def _classes(boards: Sequence[Board], seen: Gallery) -> PageSection:
     lead = "Which classes are hard, which are taken for each other, and whether the model knows when it is wrong."
     charts = [figure for board in _looked_at(boards) for figure in gallery.class_figures(board, seen)]
-    return PageSection("classes", "Classes", lead, "Class by class", figures=(charts,), shown=4)
+    return PageSection("classes", "Classes", lead, "Class by class", figures=(charts,), shown=1)
 
 
 def _embeddings(boards: Sequence[Board], seen: Gallery) -> PageSection:
@@ -258,7 +253,7 @@ def _hardest(boards: Sequence[Board], seen: Gallery) -> PageSection:
     charts = [figure for board in _looked_at(boards) for figure in gallery.hardest(board, seen)]
     none = "Not drawn: `fewshot report --closeups` makes them where weights and images are on this machine."
     missing = (none,) if boards and not charts else ()
-    return PageSection("hardest", "Hardest episodes", lead, figures=(charts,), missing=missing, shown=4)
+    return PageSection("hardest", "Hardest episodes", lead, figures=(charts,), missing=missing)
 
 
 def _records(boards: Sequence[Board]) -> PageSection:

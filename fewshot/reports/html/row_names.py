@@ -12,8 +12,8 @@ from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
-
-_USUAL_EPISODES = 10_000
+from fewshot.reports.frame import USUAL_EPISODES
+from fewshot.reports.names import method_and_readout, method_name
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class NamedRow(Entry):
     @property
     def training_name(self) -> str:
         """The name without the read-out: what rows of one training share."""
-        return self.name.replace(f" + {self.first.readout}", "", 1) if self.first.readout else self.name
+        whole, plain = _base(self), method_name(self.first.model)
+        return self.name.replace(whole, plain, 1)
 
     @property
     def setting(self) -> Setting:
@@ -96,7 +97,7 @@ class Board:
             queries = "query a class" if name.query == 1 else "queries a class"
             said = [f"{count} {words}" for words, count in {**counts, queries: name.query}.items() if count]
             said += [f"unbalanced by Dirichlet({name.dirichlet})"] if name.dirichlet else []
-        if self.num_episodes != _USUAL_EPISODES:
+        if self.num_episodes != USUAL_EPISODES:
             said.append(f"{self.num_episodes:,} episodes")
         return f" ({', '.join(said)})" if said else ""
 
@@ -128,10 +129,16 @@ class Board:
             found.setdefault(row.training_name, row)
         return tuple(found.values())
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the images are the user's own."""
+        return self.rows[0].first.test.dataset == "folder"
+
     @cached_property
     def ranked(self) -> tuple[NamedRow, ...]:
-        """Those of which one is called the best."""
-        return tuple(row for row in self.rows if row.is_ranked)
+        """Those of which one is called the best; on one's own images encoders from elsewhere are, too."""
+        settings = ("inductive", "external data") if self.is_own else ("inductive",)
+        return tuple(row for row in self.rows if row.setting in settings and not row.unranked)
 
 
 def boards_of(records: Iterable[RunRecord]) -> list[Board]:
@@ -158,6 +165,7 @@ def _traits(row: Entry) -> dict[str, str]:
     before = trained.trained_as
     elsewhere = trained.dataset_id != row.first.test.dataset_id
     return {
+        "options": row.model.partition(" (weights of")[0].removeprefix(row.first.model).strip(" ()"),
         "trained as": f"trained as {before.model}" if before else "",
         "images": f"trained on {trained.dataset_id}" if elsewhere else "",
         "encoder": row.encoder,
@@ -173,14 +181,9 @@ def _traits(row: Entry) -> dict[str, str]:
     }
 
 
-def _model(row: Entry) -> str:
-    """Model and options."""
-    return row.model.partition(" (weights of")[0]
-
-
 def _base(row: Entry) -> str:
-    """Model, options, read-out."""
-    return f"{_model(row)} + {row.first.readout}" if row.first.readout else _model(row)
+    """Method and read-out."""
+    return method_and_readout(row.first.model, row.first.readout)
 
 
 def _names(boards: Sequence[Sequence[Entry]]) -> dict[int, str]:
@@ -196,7 +199,7 @@ def _names(boards: Sequence[Sequence[Entry]]) -> dict[int, str]:
         for row in rows:
             by_base[_base(row)].append(row)
         for namesakes in by_base.values():
-            families[rows[0].first.test.dataset_id, _model(namesakes[0])].append(namesakes)
+            families[rows[0].first.test.dataset_id, namesakes[0].first.model].append(namesakes)
     names: dict[int, str] = {}
     for members in families.values():
         telling = _telling([[_traits(row) for row in namesakes] for namesakes in members])

@@ -58,6 +58,42 @@ def source_of(paper: Published) -> str:
     return f"{paper.source}, {paper.table}; {doubt}{beside}"
 
 
+@dataclass(frozen=True)
+class Bar:
+    """The interval of the best row on an axis of accuracies from ``low`` to ``high``; places in percent of it."""
+
+    low: float
+    high: float
+    start: float
+    width: float
+    mean: float
+    second: float | None
+    paper: float | None
+    label: str
+
+
+def bar_of(board: Board) -> Bar:
+    """The best row of a board, the next method and the paper's number, where it is comparable, on one axis."""
+    best, others = board.ranked[0], [row for row in board.ranked if row.first.model != board.ranked[0].first.model]
+    paper = best.published if best.published and not best.published.difference else None
+    low, high = best.interval.mean - best.interval.half_width, best.interval.mean + best.interval.half_width
+    marks = [others[0].interval.mean] if others else []
+    marks += [paper.accuracy / 100] if paper else []
+    air = max(0.002, 0.25 * (max(high, *marks, high) - min(low, *marks, low)))
+    first, last = max(0.0, min(low, *marks, low) - air), min(1.0, max(high, *marks, high) + air)
+
+    def place(accuracy: float) -> float:
+        return round(100 * (accuracy - first) / (last - first), 2)
+
+    said = f"95 % interval from {100 * low:.2f} to {100 * high:.2f} %"
+    said += f"; next {100 * others[0].interval.mean:.2f} %" if others else ""
+    said += f"; published {paper.accuracy:.2f} %" if paper else ""
+    second = place(others[0].interval.mean) if others else None
+    of_paper = place(paper.accuracy / 100) if paper else None
+    width = round(place(high) - place(low), 2)
+    return Bar(first, last, place(low), width, place(best.interval.mean), second, of_paper, said)
+
+
 def answers_for(board: Board) -> list[Answer]:
     """The four answers for a board that has ranked rows."""
     best = board.ranked[0]
@@ -100,8 +136,10 @@ def _surely(board: Board) -> Answer:
 
 def _as_published(board: Board) -> Answer:
     question, best, paper = "As published?", board.ranked[0], board.ranked[0].published
-    if paper is None:
-        return Answer(question, "no published number", f"none is comparable here{_nearest(board)}", "plain")
+    if paper is None or paper.difference:
+        return Answer(
+            question, "nothing to compare with", f"no published number is comparable here{_nearest(board)}", "plain"
+        )
     found = verdict(best.interval, paper)
     words = {"matches": "Yes, it matches", "above": "No: it is above", "below": "No: it is below"}
     short = words.get(found.word, f"{signed(found.gap)} points, {found.word}")

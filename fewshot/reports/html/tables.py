@@ -1,10 +1,9 @@
-"""From boards to the tables of the report. A value carries what it is sorted by beside what it shows."""
+"""From boards to the tables of the report."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,49 +11,12 @@ from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.html.summary import answers_for, source_of, verdict
 from fewshot.reports.plots.charts import duration, signed
+from fewshot.reports.sortable import Heading, SortableTable, Value, headings, number
 from fewshot.statistics.paired import Rank, ranks_with_ties
 
 
-@dataclass(frozen=True)
-class Value:
-    """What a table shows, what it is sorted by, and how it looks: ``best``, ``good``, ``open``, ``bad`` or plain."""
-
-    text: str
-    key: str = ""  # empty: the text
-    look: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Heading:
-    """The name of a column; numbers stand at the right."""
-
-    text: str
-    number: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class SortableTable:
-    """A table whose columns can be sorted; the first value heads its row."""
-
-    title: str
-    caption: str
-    headings: tuple[Heading, ...]
-    rows: tuple[tuple[Value, ...], ...]
-
-
-def _headings(words: str) -> tuple[Heading, ...]:
-    """``model | gap #``: names of columns, a # behind those of numbers."""
-    return tuple(Heading(word.strip(" #"), "#" in word) for word in words.split("|"))
-
-
-def _number(value: float, text: str, look: str = "", note: str = "") -> Value:
-    return Value(text, f"{value:.9g}", look, note)
-
-
 def _accuracy(row: NamedRow, look: str = "", note: str = "") -> Value:
-    return _number(row.interval.mean, row.accuracy, look, note)
+    return number(row.interval.mean, row.accuracy, look, note)
 
 
 def leaderboards(boards: Sequence[Board], *, ranked: bool) -> list[SortableTable]:
@@ -97,12 +59,12 @@ def _leaderboard(
         seeds = sorted({len(row.seeds) for row in measured})
         line += [
             Value(first.trained.encoder),
-            _number(seeds[0], "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))),
+            number(seeds[0], "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))),
         ]
-        line += [_number(first.num_parameters, f"{first.num_parameters:,}"), _number(seconds, duration(seconds))]
+        line += [number(first.num_parameters, f"{first.num_parameters:,}"), number(seconds, duration(seconds))]
         lines.append(tuple(line))
-    headings = (Heading("model"), *of_boards, *_headings("encoder | seeds # | parameters # | training #"))
-    return SortableTable(title, caption, headings, tuple(lines))
+    heads = (Heading("model"), *of_boards, *headings("encoder | seeds # | parameters # | training #"))
+    return SortableTable(title, caption, heads, tuple(lines))
 
 
 def elsewhere(boards: Sequence[Board]) -> SortableTable:
@@ -118,15 +80,15 @@ def elsewhere(boards: Sequence[Board]) -> SortableTable:
                 _accuracy(row),
                 Value(surely.short, look=surely.tone, note=surely.long),
                 Value(paper.short, look=paper.tone, note=paper.long),
-                _number(row.train_seconds or 0.0, cost.short),
-                _number(len(board.ranked), str(len(board.ranked))),
+                number(row.train_seconds or 0.0, cost.short),
+                number(len(board.ranked), str(len(board.ranked))),
             )
         )
     words = "episodes | best | accuracy, % # | surely better than the next? | as published? | training # | models #"
     return SortableTable(
         "The same questions elsewhere",
         "Ranked models only. Point at an answer for the sentence behind it.",
-        _headings(words),
+        headings(words),
         tuple(rows),
     )
 
@@ -145,8 +107,8 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
                     Value(row.name + (f" ({row.unranked})" if row.unranked else "")),
                     Value(board.name),
                     _accuracy(row),
-                    _number(paper.accuracy, paper.printed),
-                    _number(found.gap, signed(found.gap)),
+                    number(paper.accuracy, paper.printed),
+                    number(found.gap, signed(found.gap)),
                     Value(found.word, look=found.tone, note=found.sentence),
                     Value(
                         f"{paper.source}, {paper.table}", note=f"{paper.variant}; {paper.backbone}; {paper.protocol}"
@@ -160,8 +122,8 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
         "Verdicts by the 95 % intervals of both, ours over seeds and test episodes. There is none where the paper "
         "prints no such interval, where its number is not comparable, or was recalled and not checked."
     )
-    headings = _headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
-    return SortableTable("Ours beside the published numbers", caption, headings, tuple(rows))
+    heads = headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
+    return SortableTable("Ours beside the published numbers", caption, heads, tuple(rows))
 
 
 def spreads(boards: Sequence[Board]) -> SortableTable:
@@ -171,11 +133,11 @@ def spreads(boards: Sequence[Board]) -> SortableTable:
         for row in board.best_readouts:
             of = row.spread
             values = (row.interval.mean, of.worst_decile, of.percentile5, of.median, of.percentile95, of.perfect)
-            numbers = (_number(value, f"{100 * value:.1f}") for value in values)
+            numbers = (number(value, f"{100 * value:.1f}") for value in values)
             rows.append((Value(row.name), Value(board.name), *numbers))
     words = "model | episodes | mean # | worst tenth # | 5th percentile # | median # | 95th percentile # | no mistake #"
     caption = "Each training with its best read-out; the mean over seeds first, where there are several."
-    return SortableTable("Accuracies of single episodes, in %", caption, _headings(words), tuple(rows))
+    return SortableTable("Accuracies of single episodes, in %", caption, headings(words), tuple(rows))
 
 
 def provenance(boards: Sequence[Board]) -> SortableTable:
@@ -189,11 +151,11 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
                     (
                         Value(row.name),
                         Value(record.protocol),
-                        _number(record.accuracy, record.percent().removesuffix(" %")),
-                        _number(record.seed, str(record.seed)),
+                        number(record.accuracy, record.percent().removesuffix(" %")),
+                        number(record.seed, str(record.seed)),
                         Value(record.recipe),
-                        _number(record.trained.recipe.train_episodes, row.length),
-                        _number(seconds, duration(seconds)),
+                        number(record.trained.recipe.train_episodes, row.length),
+                        number(seconds, duration(seconds)),
                         Value(record.hardware.name),
                         Value(record.commit[:9]),
                         Value(record.episodes_digest[:9]),
@@ -203,4 +165,4 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
     words = (
         "model | protocol | accuracy, % # | seed # | recipe | length # | training # | machine | commit | digest | date"
     )
-    return SortableTable("Every record", "", _headings(words), tuple(rows))
+    return SortableTable("Every record", "", headings(words), tuple(rows))

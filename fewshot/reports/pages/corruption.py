@@ -10,6 +10,7 @@ import pandas as pd
 
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
+from fewshot.reports.names import method_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Section, render, table_of
 
@@ -72,7 +73,7 @@ def draw(curves: Sequence[Curve]) -> Figure:
     points = [
         {
             "protocol": curve.protocol,
-            "training": f"{curve.model}, trained with {100 * curve.trained_share:g} %",
+            "training": f"{method_name(curve.model)}, trained with {100 * curve.trained_share:g} %",
             "share": 100 * share,
             "accuracy": 100 * row.interval.mean,
             "ci95": 100 * row.interval.half_width,

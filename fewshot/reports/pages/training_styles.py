@@ -10,6 +10,7 @@ import pandas as pd
 
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
+from fewshot.reports.names import method_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.comparison import ENOUGH_SEEDS, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
@@ -236,7 +237,7 @@ def draw(group: Sequence[RankedRow]) -> Figure:
     rows = [
         {
             "cell": _head(standing.way_shot),
-            "name": row_name(standing),
+            "name": _full_name(standing),
             "style": _style(standing),
             "own_rule": readout_of(standing) == OWN_RULE,
             "error": 100 * max(1e-4, 1 - standing.entry.interval.mean),  # drawn on a logarithmic axis
@@ -245,7 +246,14 @@ def draw(group: Sequence[RankedRow]) -> Figure:
         for standing in group
         if standing.way_shot == column
     ]
-    return training_styles_figure(pd.DataFrame(rows), {str(style): what for style, what in STYLES.items()})
+    title = f"Errors on {settings(group[0])[0]}: left is better; the color says how the encoder was trained"
+    return training_styles_figure(pd.DataFrame(rows), {str(style): what for style, what in STYLES.items()}, title)
+
+
+def _full_name(standing: RankedRow) -> str:
+    """The paper's name; of what was never trained with the encoder."""
+    first, name = standing.entry.first, method_name(standing.entry.first.model)
+    return f"{name}, {standing.entry.encoder}" if first.model == "untrained" else name
 
 
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from fewshot.reports.plots.inline_svg import GRID, INK, MUTED, PAPER, SERIES, tips
+from fewshot.reports.colors import GRID, INK, MUTED, PAPER, SERIES
+from fewshot.reports.plots.inline_svg import tips
 
 Numbers = npt.NDArray[np.float64]
 
 WIDTH = 420.0  # pixels: readable on a telephone, and two stand side by side on a wide screen
 _LETTER = 0.6  # of the size of the type: how wide a letter is, on average
-_NAMES = 160.0  # pixels for the names of rows or lines
+_NAMES = 170.0  # pixels for the names of rows or lines
 _LEAST_ERROR = 2e-4
 _TIMES = (1, 3, 10, 30, *(60 * m for m in (1, 2, 5, 10, 20, 30)), *(3600 * h for h in (1, 2, 5, 10, 20, 50, 100)))
 _ERROR_STEPS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8))
@@ -26,14 +28,13 @@ _ERROR_STEPS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 2, 2.5, 3, 3
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of points; without ``color`` it stands in gray behind the others."""
+    """A named line of points."""
 
     name: str
     points: tuple[tuple[float, float], ...]
-    color: str = ""
-    tips: tuple[str, ...] = ()  # of its points; none: the points are not marked
-    tip: str = ""  # of the line; its name where there is none
-    ring: int | None = None  # the point that a ring marks
+    color: str
+    tip: str
+    ring: int  # the point that a ring marks
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,15 @@ def cut(name: str, width: float, size: float = 11) -> str:
     return name if len(name) <= letters else f"{name[: (letters - 1) // 2]}…{name[len(name) - letters // 2 :]}"
 
 
+def in_two_lines(name: str, width: float, size: float = 11) -> str:
+    """The name, broken between words where one line of ``width`` pixels does not hold it; cut where two do not."""
+    first, *rest = textwrap.wrap(name, max(3, int(width / (_LETTER * size))), break_on_hyphens=False) or [""]
+    return "\n".join([cut(first, width, size), *([cut(" ".join(rest), width, size)] if rest else [])])
+
+
 def interval_chart(rows: Sequence[Estimate], title: str) -> Figure:
     """Accuracies with their intervals, best first; published numbers as open diamonds."""
-    figure, axes = _frame(title, 23 * len(rows) + 38, left=_NAMES, right=92, bottom=30)
+    figure, axes = _frame(title, 30 * len(rows) + 38, left=_NAMES, right=92, bottom=30)
     _rows_of(axes, [row.name for row in rows])
     _accuracy_axis(axes, "x", [value for row in rows for value in (row.mean, row.published) if value is not None], 3)
     low, high = axes.get_xlim()
@@ -111,30 +118,39 @@ def interval_chart(rows: Sequence[Estimate], title: str) -> Figure:
     return figure
 
 
-def line_chart(lines: Sequence[Line], title: str, x_label: str, y_values: Sequence[float] = ()) -> Figure:
-    """Accuracies against something positive, on a logarithmic axis; a name at the end of every colored line.
+def dumbbell_chart(rows: Sequence[tuple[str, str, Sequence[tuple[float, str]]]], title: str) -> Figure:
+    """Accuracies of one method in a row (name, color, accuracies with tips): the first open, the others filled."""
+    figure, axes = _frame(title, 30 * len(rows) + 38, left=_NAMES, right=16, bottom=30)
+    _rows_of(axes, [name for name, *_ in rows])
+    _accuracy_axis(axes, "x", [accuracy for *_, points in rows for accuracy, _ in points], 5)
+    for place, (_, color, points) in enumerate(rows):
+        ends = [accuracy for accuracy, _ in points]
+        axes.plot([min(ends), max(ends)], [place, place], color=color, linewidth=1.5, alpha=0.5)
+        for number, (accuracy, tip) in enumerate(points):
+            look = {"color": color} if number else {"color": PAPER, "edgecolors": color, "linewidths": 2}
+            dots(axes, [(accuracy, place)], [tip], 60, **look)
+    return figure
+
+
+def line_chart(lines: Sequence[Line], title: str, x_label: str, y_values: Sequence[float]) -> Figure:
+    """Accuracies against something positive, on a logarithmic axis; a name at the end of every line.
 
     ``y_values`` are those that the axis must hold; what lies below them is drawn at the edge.
     """
-    colored = [line for line in lines if line.color]
-    names = _room_for([line.name for line in colored])
-    figure, axes = _frame(title, 290, left=48, right=names)
+    names = _room_for([line.name for line in lines])
+    figure, axes = _frame(title, 290, left=48, right=names, top=18)
     axes.set_xlabel(x_label, color=MUTED, fontsize=11)
     _positive_axis(axes, [x for line in lines for x, _ in line.points])
-    _accuracy_axis(axes, "y", y_values or [y for line in lines for _, y in line.points])
+    _accuracy_axis(axes, "y", y_values)
     lowest = axes.get_ylim()[0]
-    for line in sorted(lines, key=lambda line: bool(line.color)):
+    for line in lines:
         x, y = np.array(line.points).T
-        y, color = np.maximum(y, lowest), line.color or MUTED
-        (drawn,) = axes.plot(x, y, color=color, linewidth=2 if line.color else 1, alpha=1 if line.color else 0.35)
-        tips(drawn, [line.tip or line.name])
-        points = np.stack([x, y], axis=1)
-        if line.color and line.tips:
-            dots(axes, points, line.tips, 34, color=color)
-        if line.ring is not None:
-            look = {"color": PAPER, "edgecolors": color, "linewidths": 2}
-            dots(axes, points[[line.ring]], [line.tip or line.name], 48, **look)
-    _name_ends(axes, [(*line.points[-1], line.name, line.color) for line in colored], names - 16)
+        points = np.stack([x, np.maximum(y, lowest)], axis=1)
+        (drawn,) = axes.plot(*points.T, color=line.color, linewidth=2)
+        tips(drawn, [line.tip])
+        look = {"color": PAPER, "edgecolors": line.color, "linewidths": 2}
+        dots(axes, points[[line.ring]], [line.tip], 48, **look)
+    _name_ends(axes, [(*line.points[-1], line.name, line.color) for line in lines], names - 16)
     return figure
 
 
@@ -142,7 +158,7 @@ def scatter_chart(marks: Sequence[Mark], title: str) -> Figure:
     """Accuracy against seconds of training; nobody is both cheaper and better than a mark of the front."""
     front = sorted((mark.x, mark.y, mark.name, mark.color) for mark in marks if mark.front)
     names = _room_for([name for *_, name, _ in front])
-    figure, axes = _frame(title, 300, left=48, right=names)
+    figure, axes = _frame(title, 300, left=48, right=names, top=18)
     axes.set_xlabel("time of one training", color=MUTED, fontsize=11)
     _positive_axis(axes, [mark.x for mark in marks], "time")
     _accuracy_axis(axes, "y", [mark.y for mark in marks])
@@ -191,7 +207,7 @@ def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str)
     axes.grid(False)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
-    _rows_of(axes, [f"{name}  {number}" for number, name in enumerate(names, 1)])
+    _rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)])
     extent, shown, told = max(1e-9, float(np.abs(differences).max())), [], []
     for row, column in np.ndindex(count, count):
         difference, clear = float(differences[row, column]), bool(p[row, column] < 0.05)
@@ -267,7 +283,7 @@ def _rows_of(axes: Axes, names: Sequence[str], above: float = 0.5) -> None:
     axes.set_ylim(len(names) - 0.9 if above == 1 else len(names) - 0.5, -above)
     axes.set_yticks([])
     for place, name in enumerate(names):
-        _write(axes, -8, place - (above - 0.5) * 0.6, cut(name, _NAMES - 8), ha="right")
+        _write(axes, -8, place - (above - 0.5) * 0.6, in_two_lines(name, _NAMES - 8, 10), size=10, ha="right")
 
 
 def _room_for(names: Sequence[str]) -> float:
@@ -280,11 +296,11 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], width:
     to_pixels, right = axes.transData, axes.get_xlim()[1]
     levels = [float(to_pixels.transform((x, y))[1]) for x, y, *_ in ends]
     low, high = (float(to_pixels.transform((right, y))[1]) for y in axes.get_ylim())
-    for (x, y, name, color), level in zip(ends, _apart(levels, 14, low, high), strict=True):
+    for (x, y, name, color), level in zip(ends, _apart(levels, 25, low, high), strict=True):
         beside = float(to_pixels.inverted().transform((0, level))[1])
         edge = float(to_pixels.inverted().transform((to_pixels.transform((right, y))[0] + 12, level))[0])
         axes.plot([x, edge], [y, beside], color=color, linewidth=0.8, alpha=0.6, clip_on=False)
-        _write(axes, _across(axes) + 15, beside, cut(name, width))
+        _write(axes, _across(axes) + 15, beside, in_two_lines(name, width, 10), size=10, linespacing=1)
 
 
 def _apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -20,14 +20,17 @@ def corruption_figure(points: pd.DataFrame) -> Figure:
     protocols = list(dict.fromkeys(points["protocol"]))
     figure = Figure(figsize=(5.2 * len(protocols), 4), dpi=120, layout="constrained")
     for axes, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
-        curves = points[points["protocol"] == protocol].groupby("training", sort=False)
+        chosen = points[points["protocol"] == protocol]
+        curves = chosen.groupby("training", sort=False)
         for (label, curve), color, marker in zip(curves, COLORS, _MARKERS, strict=False):
             values = (curve[name].to_numpy() for name in ("share", "accuracy", "ci95"))
             axes.errorbar(*values, color=color, marker=marker, markersize=5, capsize=3, label=str(label))
-        axes.set_title(protocol, fontsize=10)
+        most = chosen[chosen["share"] == chosen["share"].max()].sort_values("accuracy").iloc[-1]
+        axes.set_title(f"{protocol}\nahead at {most['share']:g} %: {most['training']}", fontsize=10)
         axes.set_xlabel("corrupted test images")
         axes.set_ylabel("accuracy (%)")
         axes.xaxis.set_major_formatter(PercentFormatter(decimals=0))
         plain(axes)
         axes.legend(frameon=False, fontsize=9)
+    figure.suptitle("What corrupted images cost: accuracy by their share in the test", fontsize=11)
     return figure

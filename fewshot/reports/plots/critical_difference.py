@@ -68,6 +68,6 @@ def _draw_methods(axes: Axes, table: RankTable, start: float) -> None:
         edge = left if on_left else right
         axes.plot([rank, rank, edge], [0, y, y], color=_INK, lw=0.9)
         gap = -0.015 * num_methods if on_left else 0.015 * num_methods
-        name = textwrap.shorten(table.methods[method], 26, placeholder="…")
+        name = textwrap.shorten(table.methods[method], 32, placeholder="…")
         text = f"{name}  {rank:.2f}" if on_left else f"{rank:.2f}  {name}"
         axes.text(edge + gap, y, text, ha="right" if on_left else "left", va="center", fontsize=10, color=_INK)

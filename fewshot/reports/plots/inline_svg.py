@@ -1,4 +1,4 @@
-"""A figure as SVG inside a page: light or dark as the page is, with tooltips; and the colors of page and figure.
+"""A figure as SVG inside a page: light or dark as the page is, with tooltips.
 
 The library is matplotlib. It is needed for every other picture anyway, its SVG is the same bytes every time, its text
 stays text, and a color in it is a style that a CSS variable can stand for, so one drawing serves light and dark pages;
@@ -18,14 +18,8 @@ from xml.etree import ElementTree
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from fewshot.reports.colors import DARK, FONT, LIGHT
 from fewshot.reports.plots.style import encode
-
-LIGHT = {"ink": "#1b2027", "muted": "#5a6370", "grid": "#e0e3e8", "paper": "#ffffff", "accent": "#b33f00"}
-DARK = {"ink": "#e9ecf0", "muted": "#a6b0bd", "grid": "#333b46", "paper": "#191e25", "accent": "#ff9a5c"}
-INK, MUTED, GRID, PAPER, ACCENT = LIGHT.values()
-SERIES = ("#2a7fc1", "#d5600f", "#12946f", "#a660bd", "#a8760f", "#c94f7c", "#5f7f1f", "#6d74d6", "#2b93a3", "#8a6d5a")
-"""Told from each other, and from white and from near-black alike (contrast 3:1 or more)."""
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 _NEXT = "␞"
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fewshot.reports.plots.style import plain
+from fewshot.reports.plots.style import COLORS, plain
 
 _TITLES = {
     "classes": "classes of the set",
@@ -16,7 +16,7 @@ _TITLES = {
     "shot": "shot (support images per class)",
     "episodes": "episodes drawn",
 }
-_DRAWING, _GATHERING, _MEMORY, _LIMIT = "#0072B2", "#D55E00", "#007A5A", "#6A6A6A"
+_DRAWING, _GATHERING, _MEMORY, _, _LIMIT = COLORS
 
 
 def scaling_figure(content: dict[str, Any]) -> Figure:
@@ -26,11 +26,14 @@ def scaling_figure(content: dict[str, Any]) -> Figure:
     for axes, (axis, title) in zip(panels, _TITLES.items(), strict=False):
         _draw_axis(axes, [point for point in content["points"] if point["axis"] == axis], title)
         ratio = content["largest_over_smallest"].get(axis)
-        axes.set_title(f"largest / smallest: {ratio:.2f}" if ratio else "grows with the images drawn", fontsize=10)
+        axes.set_title(
+            f"dearest point {ratio:.2f} times the cheapest" if ratio else "grows with the images drawn", fontsize=10
+        )
     panels[0].legend(frameon=False, fontsize=9)
     _draw_memory(panels[-1], content["scoring"], content["scoring_ceiling_mb"])
     for axes in panels:
         plain(axes)
+    figure.suptitle("What an episode costs, as the data set and the episode grow", fontsize=11)
     return figure
 
 

@@ -18,6 +18,9 @@ COLORS = ("#0072B2", "#D55E00", "#007A5A", "#AA4499", "#6A6A6A")
 """Told apart in every kind of color vision."""
 
 
+_UNDATED = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}  # what would change from day to day
+
+
 def plain(axes: Axes) -> None:
     """A pale grid, and no frame above and to the right."""
     axes.grid(alpha=0.25)
@@ -25,18 +28,18 @@ def plain(axes: Axes) -> None:
 
 
 def encode(figure: Figure, path: Path) -> bytes:
-    """The file of a figure, SVG or PNG by the suffix of ``path``. Raises UserError for another suffix."""
+    """The file of a figure, SVG, PDF or PNG by the suffix of ``path``. Raises UserError for another suffix."""
     form = path.suffix.lower().removeprefix(".")
-    if form not in ("png", "svg"):
-        raise UserError(f"{path}: a picture is written as .png or .svg")
+    if form not in _UNDATED:
+        raise UserError(f"{path}: a picture is written as .png, .svg or .pdf")
     content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none"}):  # the same bytes, text as text
-        figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else {"Software": None})
+    with mpl.rc_context({"svg.hashsalt": "fewshot", "svg.fonttype": "none", "pdf.fonttype": 42}):  # text as text
+        figure.savefig(content, format=form, metadata={_UNDATED[form]: None})
     return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as SVG or PNG, by the suffix of ``path``: whole or not at all.
+    """Write a figure as SVG, PDF or PNG, by the suffix of ``path``: whole or not at all.
 
     Returns ``path``. Raises UserError for another suffix, DataError where it cannot be written.
     """

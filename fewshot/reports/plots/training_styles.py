@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from fewshot.reports.plots.style import plain
+from fewshot.reports.plots.style import COLORS, plain
 
-_COLORS = ("#0072B2", "#D55E00", "#AA4499", "#6A6A6A")
 _TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50)  # errors in percent
 
 
-def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str]) -> Figure:
+def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str], title: str) -> Figure:
     """The error of every row, a panel for each cell, a line of it for each model, best on top.
 
     ``errors`` has the columns ``cell`` (the title of its panel), ``name``, ``style``, ``own_rule`` and ``error`` (in
@@ -24,7 +23,7 @@ def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str]) -> F
     """
     cells = list(dict.fromkeys(errors["cell"]))
     most = int(errors.groupby("cell")["name"].nunique().max())
-    colors = dict(zip(styles, _COLORS, strict=True))
+    colors = dict(zip(styles, (*COLORS[:2], *COLORS[3:]), strict=True))
     figure = Figure(figsize=(11, 1.6 + 0.44 * most), dpi=120, layout="constrained")
     for axes, cell in zip(figure.subplots(2, -(-len(cells) // 2), squeeze=False).flat, cells, strict=False):
         _draw_cell(axes, errors[errors["cell"] == cell], colors)
@@ -34,6 +33,7 @@ def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str]) -> F
         for style, what in styles.items()
     ]
     marks.append(Line2D([], [], color="#333", marker="o", fillstyle="none", linestyle="", label="a read-out"))
+    figure.suptitle(title, fontsize=11)
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
