@@ -49,10 +49,11 @@ def print_labeled(label: str, texts: Sequence[str], indent: int) -> None:
     if width < indent + _LEAST_TEXT:
         click.echo(bold(label))
         label, indent = "", 2
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    wrapper.subsequent_indent = " " * indent
     for number, text in enumerate(texts):
-        first = f"{'' if number else label:<{indent}}"
-        whole = {"break_long_words": False, "break_on_hyphens": False}
-        lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent, **whole)
+        first = wrapper.initial_indent = f"{'' if number else label:<{indent}}"
+        lines = wrapper.wrap(text)
         lines = lines if sys.stdout.isatty() else [first + text]
         click.echo("\n".join(lines).rstrip())
 
