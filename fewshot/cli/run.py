@@ -224,4 +224,5 @@ def evaluate_config(choices: Mapping[str, Any]) -> EvaluateConfig:
 @json_option
 def hausdorff(size: int, **places: Any) -> None:
     """The name by which older records call `fewshot run --model hausdorff --split lake --protocol runs --size 105`."""
-    click.get_current_context().invoke(run, model="hausdorff", class_split="lake", protocol="runs", size=size, **places)
+    fixed = {"model": "hausdorff", "class_split": "lake", "protocol": "runs", "log": ()}
+    click.get_current_context().invoke(run, **fixed, size=size, **places)

@@ -20,7 +20,9 @@ import torch
 
 from command_line import FEW_STROKES, SMOKE, Fewshot, checkpoint_of, record_in
 from episodes.datasets.cards import DATASETS
+from episodes.datasets.omniglot.dataset import Omniglot
 from episodes.datasets.strokes.card import CARD
+from episodes.errors import UserError
 from fewshot.cli.main import cli
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
@@ -160,6 +162,15 @@ def test_a_checkpoint_is_tested_again(fewshot: Fewshot) -> None:
     content = json.loads(fewshot("evaluate", path, "--episode-seed", "3", *short, "--json").out)
     assert content["episode_seed"] == 3
     assert content["correct"] != again.correct
+
+
+def test_the_name_of_older_records_for_hausdorff_still_runs(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object) -> None:
+        raise UserError("no network")
+
+    monkeypatch.setattr(Omniglot, "download", no_network)
+    outcome = fewshot("hausdorff", "--data", "nowhere")
+    assert (outcome.status, outcome.err.splitlines()[-1]) == (2, "fewshot: no network")
 
 
 def test_bare_fewshot_and_help_print_the_same_help(fewshot: Fewshot) -> None:

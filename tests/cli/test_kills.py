@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from fewshot.experiments import resolve
-from fewshot.experiments.run import run
+from fewshot.experiments.run import run_readouts
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record
 from fewshot.reports.results import END, START
@@ -124,7 +124,9 @@ def some_results(folder: Path, killer: Killer) -> tuple[str, dict[str, bytes]]:
     readme = f"before\n{START}\nold\n{END}\nafter\n"
     (folder / "README.md").write_text(readme)
     config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
-    first, second = (run(replace(config, seed=seed), FewStrokes(), folder / f"runs{seed}")[1] for seed in (1, 2))
+    first, second = (
+        run_readouts(replace(config, seed=seed), FewStrokes(), folder / f"runs{seed}")[0][1] for seed in (1, 2)
+    )
     killer.whole(folder, "publish", str(first))
     start = {path: content for path, content in contents(folder).items() if path.startswith(("README", "results"))}
     return str(second.relative_to(folder)), {**start, "README.md": readme.encode()}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from command_line import checkpoint_of
 from episodes.errors import Interrupted
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.paper_plan import fill, run_of
@@ -27,7 +28,7 @@ from fewshot.records.paper_tables import paper_table
 from fewshot.records.record import read_records
 from fewshot.training.loop import Progress as TrainingProgress
 from played_runs import play
-from toy_runs import Listener, checkpoint_of
+from toy_runs import Listener
 
 PROTO = RunConfig(dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20)
 REFINED = EvaluateConfig(as_model="soft-kmeans-proto", unlabeled=2, query=5, episodes=20)
