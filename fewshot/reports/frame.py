@@ -11,12 +11,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from episodes.errors import UserError
+from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import trained_on
 from fewshot.reports.names import method_and_readout, method_name
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
+from fewshot.training.recipes import find_recipe
 
 USUAL_EPISODES = 10_000
 Row = Any
@@ -160,6 +163,28 @@ def _of_spread(part: str) -> Callable[[RankedRow], float]:
     return lambda row: 100 * float(getattr(row.entry.spread, part))
 
 
+def _validated(row: RankedRow) -> float | None:
+    """On the validation classes, in percent, the mean over seeds: what chose the weights of the training."""
+    found = [record.history.val_accuracy for record in row.entry.records]
+    known = [accuracy for accuracy in found if accuracy is not None]
+    return 100 * sum(known) / len(known) if known else None
+
+
+def of_todays_recipe(record: RunRecord) -> bool:
+    """Whether a training like this one would take the same course now, by the recipe of that name."""
+    pixels, way, shot = record.pixels_way_shot
+    if record.recipe == "none" or pixels not in COMPARABLE_PIXELS:
+        return False
+    try:
+        today = find_recipe(record.recipe, COMPARABLE_PIXELS[pixels], shot, record.model, way)
+    except UserError:  # no paper gives one any more
+        return False
+    then = record.trained.recipe
+    names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
+    alike = all(getattr(then, name) == getattr(today, name) for name in names)
+    return alike and then.support_rotation == today.turns
+
+
 def _options(row: RankedRow) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(row.entry.first.trained.model_options.items()))
 
@@ -215,6 +240,8 @@ COLUMNS: list[Column] = [
     Column("training", lambda row: row.entry.schedule, heading="recipe", tables=_UNRANKED, text=_training_words),
     Column("terms", lambda row: row.entry.first.trained.terms or None),
     Column("trained_on", lambda row: trained_on(row.entry.first)),
+    Column("todays_recipe", lambda row: of_todays_recipe(row.entry.first), "boolean"),
+    Column("val_accuracy", _validated, "float64", ".4f"),
     Column(
         "accuracy",
         lambda row: 100 * row.entry.interval.mean,

@@ -40,12 +40,14 @@ _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
 _GROUP = ["dataset", "queries", "episodes", "episode_seed", "images"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
+_READOUT_IN: dict[Setting, tuple[str]] = {"transductive": ("readout",), "external data": ("readout",)}
+"""Settings where read-outs are what is compared."""
 
 
 def overview(frame: pd.DataFrame) -> list[Section]:
     """A table for each setting of each test: a row for each configuration, its ways and shots side by side.
 
-    Where a configuration was trained more than once or read out in several ways, each cell is its best.
+    Where a configuration was read out in several ways, it is shown by one; see ``_one_each``.
     """
     labels = {column.heading: column.word for column in frames.COLUMNS if "overview" in column.tables}
     labels["trainings"] = seeds_words
@@ -54,7 +56,10 @@ def overview(frame: pd.DataFrame) -> list[Section]:
         sections.append(Section(_title(rows)))
         for setting, members in _by_setting(rows):
             table = _wide(
-                members, _CONFIGURATION, labels, lambda row: f"{accuracy_and_classes(row)} ({rank_words(row)})"
+                _one_each(members, _CONFIGURATION),
+                _CONFIGURATION,
+                labels,
+                lambda row: f"{accuracy_and_classes(row)} ({rank_words(row)})",
             )
             numbers = frozenset(table.columns[len(labels) :])
             sections.append(Section(text=f"{setting.capitalize()}: {SETTINGS[setting]}.", table=table, numbers=numbers))
@@ -64,14 +69,14 @@ def overview(frame: pd.DataFrame) -> list[Section]:
 def front(frame: pd.DataFrame) -> Section:
     """The table of README.md: the best methods on Omniglot, and what they reach on miniImageNet.
 
-    Inductive rows alone, each method by its best row; behind it the published number that is comparable.
+    Inductive rows alone, each method by one configuration; behind it the published number that is comparable.
     """
     wide: dict[str, pd.DataFrame] = {}
     for rows in _groups(frame):
         inductive = rows[rows["setting"] == "inductive"]
         title = _TITLES.get(str(rows["dataset"].iloc[0]), "")
         if title and title not in wide and len(inductive):
-            table = _wide(_held_first(inductive), ["model"], _MODEL_AND_SEEDS, _beside_published)
+            table = _wide(_one_each(inductive, ["model"]), ["model"], _MODEL_AND_SEEDS, _beside_published)
             wide[title] = table.set_index("model").add_prefix(f"{title} ")
     if not wide:
         return _NOTHING
@@ -80,12 +85,13 @@ def front(frame: pd.DataFrame) -> Section:
 
 
 def headline(frame: pd.DataFrame) -> list[Section]:
-    """The tables of summary.md: the best row of each model, behind it the published number that is comparable.
+    """The tables of summary.md: a row of each model, behind it the published number that is comparable.
 
-    Published numbers that are not stand in a column of their own, with what differs.
+    Published numbers that are not stand in a column of their own, with what differs. Where read-outs are what is
+    compared (transductive, external data), each has a row.
 
-    A row that a published number can stand beside comes before another read-out that none can. A table of one row is
-    left to leaderboard.md, unless its images have no larger one, or a paper tested so and let queries see each other.
+    A table of one row is left to leaderboard.md, unless its images have no larger one, or a paper tested so and let
+    queries see each other.
     """
     sections = []
     shown: set[str] = set()
@@ -96,33 +102,57 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             as_in_a_paper = setting == "transductive" and members["published"].notna().any()
             if members["model"].nunique() == 1 and not is_first and not as_in_a_paper:
                 continue
-            table = _wide(_held_first(members), ["model"], _MODEL_AND_SEEDS, _beside_published, _otherwise)
+            by = ["model", *_READOUT_IN.get(setting, ())]
+            labels = _MODEL_AND_SEEDS | ({"model": _model_and_readout} if len(by) > 1 else {})
+            table = _wide(_one_each(members, by), by, labels, _beside_published, _otherwise)
             text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
             numbers = frozenset(table.columns[len(_MODEL_AND_SEEDS) :]) - {_OTHERWISE}
             sections.append(Section(text=text, table=table, numbers=numbers))
     return sections or [_NOTHING]
 
 
-def _held_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that a published number stands beside before others, the most accurate first."""
-    held = rows.assign(held=rows["published"].notna())
-    return held.sort_values(["held", "accuracy"], ascending=False, kind="stable")
+def _one_each(rows: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
+    """Of each ``of`` the rows of one configuration with one read-out, in all its cells. No test accuracy chooses it.
+
+    It is one within the terms of a comparison where there is one, then the one with most cells, then one that a
+    published number stands beside, then the model's own rule, then one by today's recipe, then the best on the
+    validation classes (in the first cell: other shots are validated otherwise).
+    """
+    rows = rows.assign(
+        own=rows["readout"].fillna("") == "", readout=rows["readout"].fillna(""), terms=rows["terms"].fillna("")
+    )
+    rows = rows.sort_values("val_accuracy", ascending=False, kind="stable")  # of two trainings of one configuration
+    rows = rows.sort_values(["way", "shot"], kind="stable")
+    whole = list(dict.fromkeys([*of, *_CONFIGURATION, "terms", "readout"]))
+    score = rows.groupby(whole).agg(
+        within=("terms", lambda terms: bool(terms.iloc[0])),
+        cells=("accuracy", "size"),
+        held=("published", "count"),
+        own=("own", "first"),
+        today=("todays_recipe", "sum"),
+        val=("val_accuracy", "first"),
+    )
+    best_first = score.sort_values(["within", "cells", "held", "own", "today", "val"], ascending=False, kind="stable")
+    chosen = best_first.reset_index().drop_duplicates(list(of))[whole]
+    return rows.merge(chosen, on=whole)
+
+
+def _model_and_readout(row: Row) -> str:
+    return model_words(row, "model") + (f" + {row.readout}" if row.readout else "")
 
 
 def for_papers(frame: pd.DataFrame) -> list[Section]:
     """A table for each setting of each test, to be printed in a paper: a row for each method.
 
-    It is of one configuration with one read-out: of those with most cells the one of the highest mean accuracy. Where
-    read-outs are what is compared (transductive, external data), each has a row.
+    It is of one configuration with one read-out; see ``_one_each``. Where read-outs are what is compared
+    (transductive, external data), each has a row.
     """
     labels = {column.heading: column.word for column in frames.COLUMNS if "paper" in column.tables}
     sections = []
     for rows in _groups(frame.assign(readout=frame["readout"].fillna(""))):
         for setting, members in _by_setting(rows):
-            of_row = {"model": lambda row: row.model, "readout": lambda row: row.readout} | labels
-            table = _wide(members, [*_CONFIGURATION, "readout"], of_row, accuracy_words)
-            apart = ["model", "encoder"] + ["readout"] * (setting in ("transductive", "external data"))
-            table = table.drop_duplicates(apart).drop(columns=["model", "readout"])
+            by = ["model", "encoder", *_READOUT_IN.get(setting, ())]
+            table = _wide(_one_each(members, by), by, labels, accuracy_words)
             told = f"{_title(rows)}, {setting}: {SETTINGS[setting]}. {ACCURACY}; {BEST}."
             sections.append(Section(told, table=table, numbers=frozenset(table.columns[len(labels) :])))
     return sections

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from command_line import Fewshot
@@ -224,6 +225,32 @@ def test_the_csv_holds_what_the_tables_say_and_more() -> None:
     assert 300 < int(proto["classes"]) <= 423, "characters that 200 episodes drew"
     assert float(proto["low"]) < float(proto["accuracy"]) < float(proto["high"])
     assert (relation["rank"], relation["not_ranked_because"]) == ("", "shortened training")
+
+
+@pytest.mark.parametrize("better_on_test", [0, 9])
+def test_what_validates_best_is_shown_whatever_the_test_says(better_on_test: int) -> None:
+    def row_of(scale: float, extra: int, val: float) -> RunRecord:
+        record = measured("matching", extra, trained={"model_options": {"scale": scale}})
+        return replace(record, history=replace(record.history, val_accuracy=val))
+
+    records = [row_of(1.0, better_on_test, 0.7), row_of(10.0, 9 - better_on_test, 0.8)]
+    frame = leaderboard_frame(records)
+    chosen = frame[frame["options"] == "scale=10.0"]["accuracy"].item()
+    (section,) = headline(frame)
+    assert section.table is not None
+    assert section.table["5-way 1-shot"].item().lstrip("*").startswith(f"{chosen:.2f}")
+
+
+def test_a_row_is_of_one_read_out_in_all_its_cells_and_of_its_own_before_others() -> None:
+    cells = [(shot, readout) for shot in (1, 5) for readout in ("", "simpleshot")]
+    frame = leaderboard_frame(
+        [measured("softmax", len(readout), shot=shot, readout=readout) for shot, readout in cells]
+    )
+    own = frame[frame["readout"] == ""].sort_values("shot")["accuracy"]
+    (section,) = headline(frame)
+    assert section.table is not None
+    for shot, accuracy in zip((1, 5), own, strict=True):
+        assert section.table[f"5-way {shot}-shot"].item().startswith(f"{accuracy:.2f}")
 
 
 def test_one_entry_adds_a_column_to_every_format(

@@ -12,6 +12,7 @@ from episodes.registry import UnknownNameError
 from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of, verdict
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
+from fewshot.reports.frame import of_todays_recipe
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import render, table_of
 from fewshot.training.recipes import find_recipe, images_encoded
@@ -72,13 +73,8 @@ def _counts(record: RunRecord) -> bool:
 
 
 def _worth(row: Entry) -> tuple[bool, float]:
-    """Today's fast recipe before older ones, and of several such rows (of other options) the most accurate."""
-    record = row.first
-    pixels, way, shot = record.pixels_way_shot
-    today, then = find_recipe("fast", COMPARABLE_PIXELS[pixels], shot, record.model, way), record.trained.recipe
-    names = ("train_way", "train_query", "train_episodes", "learning_rate", "optimizer", "augment")
-    alike = all(getattr(then, name) == getattr(today, name) for name in names)
-    return alike and then.support_rotation == today.turns, row.interval.mean
+    """Today's fast recipe before older ones, and of several such rows (of other options) the best on val."""
+    return of_todays_recipe(row.first), row.first.history.val_accuracy or 0.0
 
 
 def _order(item: tuple[tuple[str, str], Entry]) -> tuple[str, str, int, int]:
