@@ -12,6 +12,7 @@ from fewshot.experiments.resolve import recipe_of, with_options_of_recipe
 from fewshot.experiments.sweep.jobs import Job
 from fewshot.experiments.sweep.plan import jobs_of, read_plan
 from fewshot.models.methods import METHODS
+from fewshot.models.options import options_of
 from fewshot.records.ranking import ranked_rows
 from fewshot.records.record import RunRecord, read_records
 
@@ -48,7 +49,9 @@ def _tested(config: RunConfig, test: EvaluateConfig | None) -> set[Key]:
     own = (recipe.unlabeled, recipe.distractors) if recipe else (None, None)
     asked = (test.unlabeled, test.distractors) if test else (None, None)
     unlabeled, distractors = ((a or b or 0) if uses else 0 for a, b in zip(asked, own, strict=True))
+    known = options_of(METHODS.get(model))
     options = {**config.model_options, **(test.model_options if test else {})}
+    options = {name: value for name, value in options.items() if value != known[name].default}  # as records do
     if not test and (config.protocol == "runs"):
         assert config.episodes == 20
     episodic = recipe is not None and METHODS.get(config.model).trains_on == "episodes"
