@@ -245,7 +245,7 @@ def test_without_a_checkout_the_records_of_the_package_are_used(installed: Path,
         assert "no results/runs here: the records that came with the package are used" in done.stderr
         return done.stdout
 
-    assert "omniglot-vinyals-28/5w1s/q15@v1, inductive, the same 10,000" in fewshot("compare", "proto", "matching")
+    assert "omniglot-vinyals-28/5w1s/q15@v1\ninductive, the same 10,000" in fewshot("compare", "proto", "matching")
     assert '"ours": null' not in fewshot("reproduce", "snell2017-table1", "--json")
     assert "98.92 ± 0.05" in fewshot("leaderboard")
     assert not [*tmp_path.iterdir()]

@@ -17,6 +17,7 @@ from fewshot.models.options import options_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+OF_A_PACKAGE = "medians"  # the method that a tutorial makes
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -60,7 +61,8 @@ def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
 def _options_of_the_model(words: list[str]) -> set[str]:
     """Options of model and encoder that a command names; of relation, where it names no model but a checkpoint."""
     named = dict(itertools.pairwise(words))
-    model = METHODS.get(named.get("--model", named.get("--as", "relation")))
+    name = named.get("--model", named.get("--as", "relation"))
+    model = METHODS.get("relation" if name == OF_A_PACKAGE else name)
     encoder = options_of(find_encoder(named["--encoder"])) if "--encoder" in named else {}
     return {option.flag for option in (*options_of(model).values(), *encoder.values())}
 

@@ -195,7 +195,7 @@ def test_ctrl_c_outside_of_training_ends_with_130_and_no_traceback(
 
 @pytest.mark.parametrize("number", ["nan", "inf", "1e400"])
 def test_what_is_no_finite_number_is_no_value_of_an_option(fewshot: Fewshot, number: str) -> None:
-    assert f"{number} is no finite number" in fewshot("run", "--budget", number).error
+    assert f"{number} is no finite number" in fewshot("run", "--learning-rate", number).error
 
 
 def test_a_plan_of_bytes_is_no_toml(fewshot: Fewshot) -> None:

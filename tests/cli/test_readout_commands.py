@@ -13,7 +13,7 @@ from fewshot.records.record import read_record, record_bytes
 def test_a_run_with_one_readout_prints_it(fewshot: Fewshot) -> None:
     outcome = fewshot(*SMOKE, "--readout", "logistic")
     assert record_in(outcome).readout == "logistic"
-    assert "read-out    logistic: multinomial logistic regression" in outcome.out
+    assert "read-out    logistic: logistic regression: multinomial" in outcome.out
     assert "read-out" not in fewshot(*SMOKE).out
 
 

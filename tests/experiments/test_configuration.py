@@ -61,6 +61,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "augment": "ink",
     "turns": True,
     "half_size": 0.5,
+    "steps": (10, 20),
     "momentum": 0.5,
     "optimizer": "muon",
 }

@@ -120,7 +120,7 @@ def test_it_is_listed_run_compared_and_verified(told: tuple[dict[str, str], str]
     assert "--power float (default 1.0)" in printed["list models"]
     assert "--strength float (default 0.5)" in printed["list models"]
     assert "the mean of every row of pixels" in printed["list encoders"]
-    assert "soft k-means on the queries" in printed["list readouts"]
+    assert "class means moved by one step of it on the queries" in printed["list readouts"]
     (compared,) = (text for words, text in printed.items() if words.startswith("compare"))
     assert "city-block" in compared
     assert "pull" in compared

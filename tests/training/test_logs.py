@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -79,13 +80,9 @@ def test_mlflow_without_settings_keeps_a_data_base_in_the_folder(
     assert asked[0] == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-@pytest.mark.filterwarnings("ignore")  # wandb's own
-def test_wandb_keeps_files_and_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    messages: Any = pytest.importorskip("wandb.proto.wandb_internal_pb2")
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert logged("wandb", tmp_path) == []
+def written_by_wandb(folder: Path, messages: Any) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
-    for path in sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb")):
+    for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb")):
         content, start = path.read_bytes(), 7
         while start < len(content):  # a log of LevelDB: checksum, length and kind before each record
             (length,) = struct.unpack("<H", content[start + 4 : start + 6])
@@ -93,6 +90,18 @@ def test_wandb_keeps_files_and_asks_nobody(tmp_path: Path, monkeypatch: pytest.M
             start += 7 + length
             for item in record.history.item:
                 values.setdefault(item.nested_key[0], []).append(item.value_json)
+    return values
+
+
+@pytest.mark.filterwarnings("ignore")  # wandb's own
+def test_wandb_keeps_files_and_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: Any = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert logged("wandb", tmp_path) == []
+    deadline = time.monotonic() + 20
+    while len(written_by_wandb(tmp_path, messages).get("train/loss", [])) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)  # its own process writes the last of it after the run has ended
+    values = written_by_wandb(tmp_path, messages)
     assert values["train/loss"] == ["0.5", "0.25"]
     assert values["val/accuracy"] == ["0.75"]
     assert values["test/5w1s/accuracy"] == ["0.7"]
