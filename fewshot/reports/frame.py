@@ -19,7 +19,7 @@ from fewshot.records.rows import trained_on
 from fewshot.reports.names import method_and_readout, method_name
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
-from fewshot.training.recipes import find_recipe
+from fewshot.training.recipes import RECIPES, find_recipe
 
 USUAL_EPISODES = 10_000
 Row = Any
@@ -173,10 +173,11 @@ def _validated(row: RankedRow) -> float | None:
 def of_todays_recipe(record: RunRecord) -> bool:
     """Whether a training like this one would take the same course now, by the recipe of that name."""
     pixels, way, shot = record.pixels_way_shot
-    if record.recipe == "none" or pixels not in COMPARABLE_PIXELS:
+    name = next((name for name in RECIPES if name == record.recipe), None)
+    if name is None or pixels not in COMPARABLE_PIXELS:
         return False
     try:
-        today = find_recipe(record.recipe, COMPARABLE_PIXELS[pixels], shot, record.model, way)
+        today = find_recipe(name, COMPARABLE_PIXELS[pixels], shot, record.model, way)
     except UserError:  # no paper gives one any more
         return False
     then = record.trained.recipe
