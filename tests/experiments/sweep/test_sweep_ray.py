@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +23,14 @@ from episodes.errors import Interrupted, UserError
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
+from fewshot.experiments.sweep.survey import survey
 from fewshot.models.tensor_files import load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
 from running_processes import ancestors, processes, wait_until
 
 ray = pytest.importorskip("ray")
-from fewshot.experiments.sweep.ray_cluster import RayCluster  # noqa: E402 - it needs Ray
+from fewshot.experiments.sweep.ray_cluster import DriverFolder, RayCluster  # noqa: E402 - it needs Ray
 
 pytestmark = [
     pytest.mark.slow,
@@ -151,6 +154,62 @@ def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp
     (failure,) = failures
     assert " has fewshot-bench " in failure
     assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
+
+
+def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(cluster: Any, tmp_path: Path) -> None:
+    """The command itself; begun again here, where the cluster is open already."""
+    out = tmp_path / "runs"
+    jobs = [Job(f"seed {seed}", replace(TINY, seed=seed)) for seed in (0, 1)]
+    words = [
+        *TINY.to_words()[1:],
+        "--seed",
+        "0-1",
+        "--out",
+        str(out),
+        "--executor",
+        "ray",
+        "--address",
+        cluster.address,
+    ]
+    driver = subprocess.Popen([sys.executable, "-m", "fewshot", "sweep", *words])
+    wait_until(lambda: states(out))
+    driver.kill()
+    driver.wait()
+    assert len(states(out)) >= 1
+    wait_until(lambda: not processes(WORKER, os.getpid()))
+    place = Place(out)
+    left = [one.job for one in survey(jobs, place, read_records([out / "records"])) if one.state != "finished"]
+    assert left
+    engine = RayCluster()
+    _, failures = sweep(left, engine, engine.performing(left, place), lambda _: None)
+    engine.shutdown()
+    assert failures == []
+    assert sorted(record.seed for record in read_records([out / "records"])) == [0, 1]
+    assert states(out) == []
+    assert all(same_weights(job, out, tmp_path / "undisturbed") for job in jobs)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path: Path) -> None:
+    class Full(DriverFolder):
+        """Takes the first state, and then has no room."""
+
+        def write(self, files: Mapping[str, bytes | None]) -> None:
+            if any(self.out.glob("checkpoints/*/state.safetensors")):
+                raise OSError(28, "No space left on device", str(self.out))
+            super().write(files)
+
+    job, out = Job("only", TINY), tmp_path / "runs"
+    engine = RayCluster()
+    act = engine.performing([job], Place(out), shared_disk=False, folder=Full)
+    _, failures = sweep([job], engine, act, lambda _: None)
+    assert failures == [f"only: No space left on device: {out}"]
+    assert len(states(out)) == 1
+    _, failures = sweep([job], engine, engine.performing([job], Place(out), shared_disk=False), lambda _: None)
+    engine.shutdown()
+    assert failures == []
+    assert len(read_records([out / "records"])) == 1
+    assert same_weights(job, out, tmp_path / "undisturbed")
 
 
 @pytest.mark.usefixtures("cluster")
