@@ -183,7 +183,7 @@ def export(classifier: Path, onnx: Path) -> None:
 @click.option("--shot", type=click.IntRange(1), default=5, show_default=True, help="Support images per known class.")
 @click.option("--query", type=click.IntRange(1), default=15, show_default=True, help="Queries per class.")
 @click.option("--unknown", type=click.IntRange(1), default=5, show_default=True, help="Classes with queries alone.")
-@click.option("--episodes", type=click.IntRange(2), default=600, show_default=True, help="Episodes.")
+@click.option("--episodes", type=click.IntRange(2, 1_000_000), default=600, show_default=True, help="Episodes.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Which episodes.")
 @click.option(
     "--record",

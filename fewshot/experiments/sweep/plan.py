@@ -29,6 +29,10 @@ Choices = Mapping[str, Any]
 """A setting of `fewshot run`, or an option of a model, and its value; a list holds several."""
 
 
+MOST_OF_A_SPAN = 1_000_000
+"""More numbers than that in one ``0-2`` are a slip of the fingers, and fill the memory."""
+
+
 class SweepError(UserError):
     """A sweep that says what there is not."""
 
@@ -70,6 +74,8 @@ def _numbers(word: Any) -> Iterable[Any]:
     """``"0-2,7"`` -> 0, 1, 2, 7; what is no such text is left to the one who reads it."""
     for part in word.split(",") if isinstance(word, str) else [word]:
         span = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", str(part))
+        if span and int(span[2]) - int(span[1]) >= MOST_OF_A_SPAN:
+            raise UserError(f"{part} are more than {MOST_OF_A_SPAN:,} runs: sweep fewer at a time")
         yield from range(int(span[1]), int(span[2]) + 1) if span else [part]
 
 

@@ -55,7 +55,7 @@ class Workers:
     def engine(self, jobs: Sequence[Job], place: Place) -> tuple[Engine, Callable[[Chain], list[Result]]]:
         """The engine, and what it is to call for each chain of these jobs. Raises UserError where it is missing."""
         if self.executor == "local":
-            return Processes(self.jobs or 1), partial(perform, place=place)
+            return Processes(max(1, min(self.jobs or 1, len(jobs)))), partial(perform, place=place)
         package = {"ray": "ray", "slurm": "submitit"}[self.executor]
         if find_spec(package) is None:
             extra = f"fewshot-bench[{self.executor}]"

@@ -13,9 +13,11 @@ import pytest
 from episodes.errors import UserError
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.paper_plan import fill
+from fewshot.experiments.sweep.executors import Processes
 from fewshot.experiments.sweep.jobs import Place
 from fewshot.experiments.sweep.plan import changed_jobs, choices_of, jobs_of, jobs_of_cells, read_plan
 from fewshot.experiments.sweep.survey import survey
+from fewshot.experiments.sweep.workers import Workers
 from fewshot.records.paper_tables import paper_table
 
 FILE = """
@@ -112,6 +114,7 @@ from pathlib import Path
 from fewshot.experiments.sweep.jobs import Place, chains_of
 from fewshot.experiments.sweep.plan import jobs_of
 from fewshot.experiments.sweep.survey import survey
+from fewshot.experiments.sweep.workers import Workers
 
 start = time.process_time()
 block = {"dataset": "strokes", "recipe": "smoke", "model": ["proto", "matching"], "way": [5, 20], "shot": [1, 5]}
@@ -128,3 +131,15 @@ def test_10_000_runs_are_planned_in_10_seconds(tmp_path: Path) -> None:
     chains, to_train, seconds = map(float, done.stdout.split())
     assert chains == to_train == 10_000
     assert seconds < 10
+
+
+def test_a_span_without_end_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(UserError, match="0-99999999999 are more than 1,000,000 runs"):
+        jobs_of([{"model": "proto", "seed": "0-99999999999"}])
+
+
+def test_there_are_no_more_processes_than_runs(tmp_path: Path) -> None:
+    job = jobs_of([{"model": "proto", "dataset": "strokes"}])
+    engine, _ = Workers(jobs=99_999_999_999).engine(job, Place(tmp_path))
+    assert isinstance(engine, Processes)
+    assert engine._count == 1
