@@ -28,6 +28,7 @@ from episodes.errors import DataError, Interrupted
 from fewshot.cli import bench, progress
 from fewshot.cli.main import cli
 from fewshot.experiments import center_loss_demo, evaluate, run
+from fewshot.experiments.sweep.workers import Workers
 from photo_builders import save_classes, write_csv
 from toy_classes import FewStrokes
 
@@ -70,10 +71,10 @@ def shop(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> Fewshot:
     Path("cache.pkl").write_bytes(pickle.dumps({"image_data": pixels, "class_dict": {"n01": [0, 1], "n02": [2, 3]}}, 2))
     assert fewshot("data", "export", "list.csv", "--size", "9").status == 0
     shutil.copy(next(Path("data/cache").glob("folder-list*test*.json")), "cached.json")
-    heavy: list[tuple[Any, str]] = [
+    heavy: list[tuple[Any, str]] = [  # other processes would know nothing of this
         *((run, name) for name in ("train", "measure")),
         *((evaluate, name) for name in ("measure", "measure_external")),
-        *((progress, "carry_out"), (bench, "_measured"), (center_loss_demo, "train_plane")),
+        *((progress, "carry_out"), (bench, "_measured"), (center_loss_demo, "train_plane"), (Workers, "engine")),
     ]
     for module, name in heavy:
         monkeypatch.setattr(module, name, enough)
