@@ -26,7 +26,8 @@ from fewshot.models.hardware import Precision, autocast
 from fewshot.models.methods.base import Method
 from fewshot.models.readouts.base import Readout
 
-_EMBEDDING_BATCH_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
+_CACHED_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
+_GPU_BYTES = 1 << 29
 _MOST_QUERIES = 2**16 - 1  # of an episode: records count the correct ones in 16 bits
 _SCORING_CHUNK_ELEMENTS = 16 << 20  # embeddings gathered at once: 64 MB in float32
 
@@ -38,9 +39,10 @@ class NotFiniteError(UserError):
 
 
 def embedding_batch_size(method: Method) -> int:
-    """Images to embed at once, so that the widest map of the encoder stays in the processor's cache."""
+    """Images to embed at once: the widest map of the encoder stays in the processor's cache; a GPU wants many."""
     _, height, width = method.encoder.image_shape
-    return max(16, _EMBEDDING_BATCH_BYTES // (64 * height * width * 4))
+    most = _CACHED_BYTES if method.encoder.mean.device.type == "cpu" else _GPU_BYTES
+    return max(16, most // (64 * height * width * 4))
 
 
 def embed_all(
