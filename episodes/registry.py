@@ -9,12 +9,13 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import Distribution, entry_points
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from episodes.errors import UserError
 
@@ -45,6 +46,8 @@ class Registry(Generic[T]):
     when all names are; a package that fails, gives no subclass of ``base``, or takes a name that is taken, is one
     warning and stops nothing else. ``own`` are entries of ours that are found in the same way, before those. Where
     entries are no classes but objects (the cards of data sets), ``base`` is their class.
+
+    Several threads may ask at once: each gets all entries, or waits until they are there.
     """
 
     def __init__(
@@ -58,6 +61,9 @@ class Registry(Generic[T]):
         self.kind, self._base = kind, base
         self._entries: dict[str, T] = {}
         self._more = [own] if own else []
+        self._filing = threading.Lock()
+        self._thread = threading.local()  # ``loads`` is true in a thread that loads the rest
+        self._warned: set[str] = set()
         if group:
             self.add_later(partial(self._plugged, group))
 
@@ -96,13 +102,30 @@ class Registry(Generic[T]):
         return len(self._all())
 
     def _all(self) -> dict[str, T]:
-        while self._more:  # taken off first: what is loaded may look for names, too
-            for name, entry in self._more.pop(0)():
+        """Every entry. Threads that ask at once load the rest side by side, and the first to end files it.
+
+        A lock held while modules are imported could wait for a thread that imports one of them and asks here.
+        """
+        if getattr(self._thread, "loads", False):  # what is loaded may look for names, too
+            return self._entries
+        self._thread.loads = True
+        try:
+            while waiting := tuple(self._more):
+                self._file(waiting[0], list(waiting[0]()))
+        finally:
+            self._thread.loads = False
+        return self._entries
+
+    def _file(self, more: Callable[[], Iterable[tuple[str, T]]], found: list[tuple[str, T]]) -> None:
+        with self._filing:
+            if more not in self._more:  # another thread was first
+                return
+            for name, entry in found:
                 taken = self._entries.setdefault(name, entry)
                 if taken is not entry:
                     ours, theirs = (origin_of(one).get("package", "fewshot-bench") for one in (taken, entry))
                     log.warning("warning: %s %r of %s is left out: %s has that name", self.kind, name, theirs, ours)
-        return self._entries
+            self._more.remove(more)  # last: whoever sees it gone sees its entries
 
     def _plugged(self, group: str) -> Iterator[tuple[str, T]]:
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
@@ -112,11 +135,18 @@ class Registry(Generic[T]):
             except Exception as error:  # it is not ours, and may fail in any way
                 package = point.dist.name if point.dist else point.module
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                log.warning("warning: %s %r of %s cannot be used: %s", self.kind, point.name, package, reason)
+                self._warn_once(f"warning: {self.kind} {point.name!r} of {package} cannot be used: {reason}")
                 continue
             if point.dist:
                 _DISTRIBUTIONS[_module_of(entry)] = point.dist
             yield point.name, entry
+
+    def _warn_once(self, message: str) -> None:
+        with self._filing:
+            told = message in self._warned
+            self._warned.add(message)
+        if not told:
+            log.warning("%s", message)
 
 
 def _refuse_unfit(entry: object, base: type) -> None:
@@ -157,6 +187,20 @@ def origin_of(entry: object) -> dict[str, str]:
 def origins(**entries: object) -> dict[str, dict[str, str]]:
     """Where those of the ``entries`` come from that are none of ours, under the names given here; None is passed by."""
     return {name: origin for name, entry in entries.items() if entry is not None and (origin := origin_of(entry))}
+
+
+def entries_of_package(package: str) -> Callable[[], Iterable[tuple[str, Any]]]:
+    """For ``own`` of a registry whose entries file themselves while a package is imported: waits until all of it is.
+
+    Without it a thread that has the registry, but not yet the package, would see the modules of another thread's import
+    appear one by one.
+    """
+
+    def imported() -> Iterable[tuple[str, Any]]:
+        importlib.import_module(package)
+        return ()
+
+    return imported
 
 
 def import_submodules(package: str, path: Iterable[str]) -> None:

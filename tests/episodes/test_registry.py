@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -97,3 +98,57 @@ def test_more_entries_are_asked_for_when_all_are(fruits: Registry[type[Fruit]]) 
     fruits.add_later(lambda: [("quince", quince)])
     assert fruits.own() == ("apple",)
     assert [*fruits] == ["apple", "plum", "quince"]
+
+
+def test_what_is_loaded_may_look_for_names_and_a_failure_is_not_the_last_word() -> None:
+    registry: Registry[int] = Registry("number", own=lambda: [("one", 1), ("names", len(registry))])
+    assert registry.get("names") == 0
+    tries = iter([OSError("no such disk"), None])
+
+    def failing_once() -> list[tuple[str, int]]:
+        if error := next(tries):
+            raise error
+        return [("two", 2)]
+
+    registry.add_later(failing_once)
+    with pytest.raises(OSError, match="no such disk"):
+        registry.get("two")
+    assert registry.get("two") == 2
+
+
+TOGETHER = """
+import sys, threading, time
+sys.setswitchinterval(1e-5)
+from episodes.datasets.cards import DATASETS
+barrier, seen = threading.Barrier(12), []
+def ask():
+    barrier.wait()
+    try:
+        seen.append((DATASETS.get("omniglot").name, *DATASETS))
+    except BaseException as error:
+        seen.append(error)
+threads = [threading.Thread(target=ask) for _ in range(12)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(seen) == 12 and set(seen) == {("omniglot", *DATASETS)}, seen
+assert len(DATASETS) > 10
+
+import importlib
+for package, name in ("encoders", "ENCODERS"), ("readouts", "READOUTS"), ("losses", "LOSSES"), ("methods", "METHODS"):
+    package = f"fewshot.models.{package}"
+    assert package not in sys.modules
+    thread = threading.Thread(target=importlib.import_module, args=(package,))
+    thread.start()
+    while not hasattr(sys.modules.get(f"{package}.base"), name): time.sleep(1e-4)
+    registry = getattr(sys.modules[f"{package}.base"], name)
+    early = [*registry]
+    thread.join()
+    assert early == [*registry], f"{early} of {[*registry]}"
+"""
+
+
+def test_threads_that_ask_at_once_all_see_a_full_registry() -> None:
+    """In a fresh process: data sets behind a barrier, the rest while another thread imports them."""
+    done = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True, timeout=120, check=False)
+    assert not done.stderr
+    assert done.returncode == 0

@@ -10,9 +10,11 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from episodes.errors import UserError
-from episodes.registry import Registry
+from episodes.registry import Registry, entries_of_package
 
-ENCODERS: Registry[type[Encoder]] = Registry("encoder", "fewshot.encoders", lambda: Encoder)
+ENCODERS: Registry[type[Encoder]] = Registry(
+    "encoder", "fewshot.encoders", lambda: Encoder, own=entries_of_package("fewshot.models.encoders")
+)
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 

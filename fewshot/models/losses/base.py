@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from episodes.registry import Registry
+from episodes.registry import Registry, entries_of_package
 from fewshot.models.options import Search
 
-LOSSES: Registry[type[Loss]] = Registry("loss", "fewshot.losses", lambda: Loss)
+LOSSES: Registry[type[Loss]] = Registry(
+    "loss", "fewshot.losses", lambda: Loss, own=entries_of_package("fewshot.models.losses")
+)
 
 
 class Loss(nn.Module, ABC):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from episodes.errors import UserError
-from episodes.registry import Registry
+from episodes.registry import Registry, entries_of_package
 from fewshot.models.batches import EpisodeImages, LabeledImages
 from fewshot.models.distances import UNMOVED, Invariance, full_precision, nearest_mean_logits
 from fewshot.models.encoders.base import Encoder
@@ -28,7 +28,9 @@ from fewshot.models.shapes import (
     UnlabeledFeatures,
 )
 
-METHODS: Registry[type[Method]] = Registry("model", "fewshot.methods", lambda: Method)
+METHODS: Registry[type[Method]] = Registry(
+    "model", "fewshot.methods", lambda: Method, own=entries_of_package("fewshot.models.methods")
+)
 
 
 class UntrainedError(UserError):

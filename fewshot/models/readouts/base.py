@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from episodes.errors import UserError
-from episodes.registry import Registry
+from episodes.registry import Registry, entries_of_package
 from fewshot.models.distances import UNMOVED, Invariance, conditioned, unit_length
 from fewshot.models.shapes import Query, Scores, Support, Table
 
-READOUTS: Registry[type[Readout]] = Registry("read-out", "fewshot.readouts", lambda: Readout)
+READOUTS: Registry[type[Readout]] = Registry(
+    "read-out", "fewshot.readouts", lambda: Readout, own=entries_of_package("fewshot.models.readouts")
+)
 _CLOSE = 0.05  # the farthest that unit vectors are from their mean where single precision no longer tells them apart
 
 
