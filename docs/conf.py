@@ -24,6 +24,7 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "generated",
+    "formulas",
 ]
 
 html_theme = "furo"
@@ -33,6 +34,7 @@ html_css_files = ["site.css"]
 html_extra_path = ["static/index.html"]
 html_show_sphinx = html_show_copyright = html_copy_source = False
 
+html_math_renderer = "drawn"  # by formulas.py: MathJax would be fetched from a server
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 copybutton_exclude = ".linenos, .gp, .go"
@@ -72,6 +74,6 @@ os.environ |= {
     "FEWSHOT_DATA": str(ROOT / "build" / "site-data"),
     "COLUMNS": "100",
     "NO_COLOR": "1",
-    "TTY_COMPATIBLE": "0",  # no bars: the kernel asks for colors, which rich takes for a terminal
+    "MATPLOTLIBRC": str(ROOT / "docs" / "matplotlibrc"),
     "HF_HUB_OFFLINE": "1",
 }

@@ -27,6 +27,7 @@ from fewshot.records.record import RunRecord
 GROUPS = {
     "Data and episodes": "fewshot.api.data episodes",
     "Methods and tests": "fewshot.api.methods fewshot.models fewshot.training fewshot.evaluation fewshot.experiments",
+    "Pictures": "fewshot.api.pictures",
     "Records and tables": "fewshot.api.tables fewshot.records",
     "What there is": "fewshot.api.catalog",
 }
@@ -83,7 +84,10 @@ def entries(title: str, found: dict[str, Any]) -> Iterator[str]:
     yield from heading(title)
     for name, entry in found.items():
         yield from heading(name, "~")
-        yield from (f"**{entry.title}**", "", *doc_of(entry), "")
+        yield from (f"**{entry.title}**", "")
+        if formula := getattr(entry, "formula", ""):
+            yield from (".. math::", "", f"   {formula}", "")
+        yield from (*doc_of(entry), "")
         if source := getattr(entry, "source", ""):
             yield from (f"*Source:* {source}", "")
         if options := options_of(entry):

@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     from fewshot.api.data import load_dataset as load_dataset
     from fewshot.api.data import show_episode as show_episode
     from fewshot.api.methods import build as build
+    from fewshot.api.methods import embed as embed
     from fewshot.api.methods import evaluate as evaluate
     from fewshot.api.methods import evaluate_embeddings as evaluate_embeddings
     from fewshot.api.methods import run as run
     from fewshot.api.methods import train as train
+    from fewshot.api.pictures import plot_calibration as plot_calibration
+    from fewshot.api.pictures import plot_classes as plot_classes
+    from fewshot.api.pictures import plot_confused as plot_confused
+    from fewshot.api.pictures import plot_confusion as plot_confusion
+    from fewshot.api.pictures import plot_embeddings as plot_embeddings
     from fewshot.api.tables import compare as compare
     from fewshot.api.tables import leaderboard as leaderboard
     from fewshot.api.tables import load_records as load_records
@@ -54,7 +60,14 @@ _HOMES = {
         "list_readouts",
     ),
     "fewshot.api.data": ("Data", "load_dataset", "show_episode"),
-    "fewshot.api.methods": ("build", "evaluate", "evaluate_embeddings", "run", "train"),
+    "fewshot.api.methods": ("build", "embed", "evaluate", "evaluate_embeddings", "run", "train"),
+    "fewshot.api.pictures": (
+        "plot_calibration",
+        "plot_classes",
+        "plot_confused",
+        "plot_confusion",
+        "plot_embeddings",
+    ),
     "fewshot.api.tables": ("compare", "leaderboard", "load_records", "paper_table"),
     "fewshot.evaluation.classifier.estimator": ("Classifier",),
     "fewshot.evaluation.evaluate": ("Evaluation",),

@@ -13,6 +13,7 @@ from fewshot.api.data import Data
 from fewshot.experiments.config import RunConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from torch import Tensor, nn
 
@@ -145,6 +146,32 @@ def evaluate(
     return evaluate(method, sampler, episodes, keep_predictions=True)
 
 
+def embed(encoder: Method | str | Path, images: ImageSet) -> npt.NDArray[np.float32]:
+    """The embedding of each image, (num_images, dim): by a method, by ``"lite0"``, or by a checkpoint.safetensors.
+
+    Raises UserError where the images have another shape than the encoder takes.
+
+    >>> strokes = fs.load_dataset("strokes")
+    >>> fs.embed(fs.build("proto", data=strokes, encoder_options={"width": 4}), strokes.val).shape[0]
+    1200
+    """
+    from episodes.errors import UserError
+    from fewshot.evaluation.classifier.model import named_encoder
+    from fewshot.evaluation.evaluate import embed_all, refuse_not_finite
+    from fewshot.models.hardware import choose_precision
+    from fewshot.models.methods import Method
+    from fewshot.models.methods.pretrained import Pretrained
+
+    method = encoder if isinstance(encoder, Method) else Pretrained(named_encoder(str(encoder)).encoder)
+    if images.image_shape != method.encoder.image_shape:
+        wanted, found = ("x".join(map(str, shape)) for shape in (method.encoder.image_shape, images.image_shape))
+        raise UserError(f"the encoder takes images of {wanted} and these are {found}: fs.load_dataset takes a size")
+    table = embed_all(method, images.images, choose_precision("auto", method.encoder.mean.device))
+    refuse_not_finite(table)
+    rows: npt.NDArray[np.float32] = table.flatten(1).float().numpy(force=True)
+    return rows
+
+
 def evaluate_embeddings(
     embeddings: npt.ArrayLike | Tensor,
     images: ImageSet,
@@ -172,10 +199,10 @@ def evaluate_embeddings(
     from fewshot.models.readouts import READOUTS
 
     rule = READOUTS.get(readout)()
-    table = _table(embeddings, "embeddings", len(images.images))
+    table = finite_rows(embeddings, "embeddings", len(images.images))
     mean = None
     if train_embeddings is not None:
-        mean = _table(train_embeddings, "train_embeddings", None).mean(dim=0)
+        mean = finite_rows(train_embeddings, "train_embeddings", None).mean(dim=0)
     elif rule.needs_train_mean:
         from episodes.errors import UserError
 
@@ -184,7 +211,7 @@ def evaluate_embeddings(
     return evaluate_readout(rule, table, mean, sampler, episodes, keep_predictions=True)
 
 
-def _table(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tensor:
+def finite_rows(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tensor:
     """Rows of finite numbers in single precision, (num_rows, dim)."""
     import torch
 

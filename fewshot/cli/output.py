@@ -237,7 +237,10 @@ def print_outcomes(outcomes: Sequence[Outcome], as_json: bool, evaluations: Sequ
 
 def _print_readouts(outcomes: Sequence[Outcome], evaluations: Sequence[Evaluation]) -> None:
     """The read-outs on the user's own images, the best first, and what to do."""
+    import shlex
+
     from fewshot.evaluation.classifier.choice import advice, readout_rows
+    from fewshot.reports.names import typed_dataset
 
     record, path = outcomes[0]
     rows = readout_rows([found.readout for found, _ in outcomes], evaluations)
@@ -248,16 +251,8 @@ def _print_readouts(outcomes: Sequence[Outcome], evaluations: Sequence[Evaluatio
         accuracy = bold(f"{row.interval.percent():<16}", row.best)
         needs = "  needs all new images at once" if row.transductive else ""
         click.echo(f"{'*' if row.best else ' '} {row.readout or 'own':<22} {accuracy}{needs}".rstrip())
-    click.echo(advice(rows, way, _typed_dataset(record.command), record.trained.encoder))
+    click.echo(advice(rows, way, shlex.quote(typed_dataset(record.command)), record.trained.encoder))
     click.echo(f"records     {path.parent}")
-
-
-def _typed_dataset(command: str) -> str:
-    """The word behind --dataset, as it is typed."""
-    import shlex
-
-    words = shlex.split(command)
-    return shlex.quote(words[words.index("--dataset") + 1])
 
 
 def _lines_of(record: RunRecord, path: Path) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from rich.console import Console
@@ -27,12 +27,24 @@ if TYPE_CHECKING:
 _ALL = "all runs, %"
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at it who sees a bar grow; not where it is closed."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
 class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"]):
     """Bars on standard error, each until it is full; where none can be drawn, a plain line every few seconds."""
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
         super().__init__(seconds_between_lines)
-        self.console = Console(stderr=True, highlight=False, markup=False)  # a path may hold [brackets]
+        # Notebooks set FORCE_COLOR for their kernels, which is a wish for colors and makes no terminal of a pipe; and a
+        # path may hold [brackets].
+        self.console = Console(
+            stderr=True, highlight=False, markup=False, force_terminal=is_terminal(sys.stderr), force_jupyter=False
+        )
         self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._bars = Progress(
             TextColumn("{task.description}"),

@@ -35,8 +35,9 @@ def report(
     """Make the report, one HTML file that needs no network: the short answer, tables, pictures.
 
     It is made from the published records and your own under --out. With --write it is results/report.html, of the
-    published records alone: the same records give the same file, byte for byte. Embeddings and the hardest episodes
-    are drawn from closeups.json, which --closeups makes where weights and images are on this machine.
+    published records alone: the same records give the same file, byte for byte. Embeddings, maps, confused classes and
+    the hardest episodes are drawn from closeups.json, which --closeups makes where weights and images are on this
+    machine: of your own images, too, and the page then holds small copies of them.
     """
     from fewshot.cli.output import published_runs, readable_records
     from fewshot.cli.progress import TerminalReporter
@@ -53,7 +54,7 @@ def report(
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:
         kept = (results if write else out) / FILE
-        _look(records, [results / "weights", out / "checkpoints"], data, kept)
+        _look(records, [results / "weights", out / "checkpoints"], data, kept, own=not write)
     seen = read_gallery(kept)
     if plots is not None:
         with TerminalReporter() as reporter:
@@ -66,15 +67,15 @@ def report(
         click.echo(f"written: {write_page(records, seen, file or out / 'report.html')}")
 
 
-def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | None, path: Path) -> None:
+def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | None, path: Path, own: bool) -> None:
     from fewshot.cli.progress import TerminalReporter
     from fewshot.reports.html.gallery import write_gallery
     from fewshot.reports.html.gallery_models import look
     from fewshot.reports.html.row_names import boards_of
 
     with TerminalReporter() as reporter:
-        found = look(boards_of(records), weights, data, reporter)
-    click.echo(f"written: {write_gallery(found, path)} ({len(found.episodes)} episodes)")
+        found = look(boards_of(records), weights, data, reporter, own=own)
+    click.echo(f"written: {write_gallery(found, path)} ({len(found.episodes)} episodes, {len(found.maps)} maps)")
 
 
 @click.command(short_help="Accuracy against the share of damaged images.")

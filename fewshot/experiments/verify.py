@@ -152,7 +152,7 @@ def verify(
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
     drawn_here = not record.protocol_name.published_as
-    sampler = EpisodeSampler(test_set, _spec(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
+    sampler = EpisodeSampler(test_set, spec_of(record), record.episode_seed) if drawn_here else oneshot_runs(dataset)
     stated, slow = record.test.precision or "auto", not has_fast_bf16(place_on)
     wanted = "auto" if stated == "bf16" and slow else stated
     here = choose_precision(wanted if precision == "auto" else precision, place_on)
@@ -192,7 +192,8 @@ def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) ->
     return corrupted(dataset, record.test.corruption)
 
 
-def _spec(record: RunRecord) -> EpisodeSpec:
+def spec_of(record: RunRecord) -> EpisodeSpec:
+    """The shape of the episodes of a record."""
     test = record.test
     return EpisodeSpec(test.way, test.shot, test.query, test.unlabeled, test.distractors, test.dirichlet or None)
 

@@ -14,10 +14,12 @@ import torch
 
 import fewshot as fs
 from episodes.errors import UserError
-from fewshot.api import catalog, methods, tables
+from fewshot.api import catalog, methods, pictures, tables
 from fewshot.api import data as data_api
 from fewshot.evaluation.classifier import estimator
 from fewshot.records.record import read_record
+from photo_builders import plain_photos
+from toy_checkpoint import color_checkpoint
 from toy_classes import FewStrokes
 
 
@@ -46,7 +48,7 @@ def test_every_name_is_listed_documented_and_there() -> None:
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    modules = (catalog, data_api, methods, tables, estimator)
+    modules = (catalog, data_api, methods, pictures, tables, estimator)
     results = [doctest.testmod(module, extraglobs={"fs": fs}) for module in modules]
     assert all(found.attempted for found in results)
     assert not any(found.failed for found in results)
@@ -120,6 +122,21 @@ def test_embeddings_made_elsewhere_are_scored_or_refused_in_words(data: fs.Data)
     spoiled[0, 0] = np.nan
     with pytest.raises(UserError, match="not finite"):
         fs.evaluate_embeddings(spoiled, data.test)
+
+
+def test_images_are_embedded_by_a_method_or_a_checkpoint(data: fs.Data, tmp_path: Path) -> None:
+    method = fs.build("proto", data=data, encoder_options={"width": 8})
+    rows = fs.embed(method, data.test)
+    assert rows.dtype == np.float32
+    found = fs.evaluate_embeddings(rows, data.test, query=5, episodes=20)
+    assert found.interval.mean == pytest.approx(fs.evaluate(method, data.test, query=5, episodes=20).accuracy, abs=0.01)
+    checkpoint = color_checkpoint(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="takes images of 3x84x84 and these are 1x28x28"):
+        fs.embed(checkpoint, data.test)
+    images = fs.load_dataset(plain_photos(tmp_path / "photos", 2), split="test-only", size=84).test
+    assert fs.embed(checkpoint, images).shape[0] == 6
+    with pytest.raises(UserError, match="random weights"):
+        fs.embed("conv4", data.test)
 
 
 def test_records_tables_and_comparisons_are_frames() -> None:

@@ -21,20 +21,9 @@ from fewshot.experiments.run import suited
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
-from photo_builders import save, save_classes
+from photo_builders import plain_photos, save, save_classes
 from toy_checkpoint import color_checkpoint
 from toy_classes import FewStrokes
-
-COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
-
-
-def plain_photos(root: Path, count: int, first: int = 0) -> Path:
-    """A folder for each color, its images that color with noise."""
-    for name, color in COLORS.items():
-        for number in range(first, first + count):
-            noise = np.random.default_rng([number, *color]).normal(0, 30, (40, 50, 3))
-            save(root / name / f"{number:02d}.png", Image.fromarray((noise + color).clip(0, 255).astype(np.uint8)))
-    return root
 
 
 @pytest.fixture

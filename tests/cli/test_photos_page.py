@@ -42,7 +42,7 @@ def test_every_command_of_the_page_works_offline_in_under_two_minutes(
             printed += outcome.out
         else:
             assert line == "pip install '.[photos]'"
-    assert len(blocks("console")) == 6
+    assert len(blocks("console")) == 7
     assert "advice: fewshot fit photos -o my.safetensors" in printed
     assert "accuracy to expect: " in printed
     with Path("predictions.csv").open(encoding="utf-8", newline="") as file:
@@ -51,7 +51,9 @@ def test_every_command_of_the_page_works_offline_in_under_two_minutes(
     assert len(rows) == 24
     assert sum(right) >= 12  # chance is 2
     assert Path("my.onnx").is_file()
-    (python,) = blocks("python")
-    exec(compile(python, "docs/howto/photos.md", "exec"), {})
+    assert "Most confused pairs" in Path("runs/report.html").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for python in blocks("python"):
+        exec(compile(python, "docs/howto/photos.md", "exec"), names)
     assert "striped-star" in capsys.readouterr().out
     assert time.process_time() - start < 120

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
-from fewshot.cli.progress import SweepReporter
+from fewshot.cli.progress import SweepReporter, TerminalReporter, is_terminal
 from fewshot.progress import LineReporter
 from fewshot.training.loop import Progress
 
@@ -50,3 +53,29 @@ def test_what_takes_seconds_is_not_foretold_nor_is_each_run_of_many(
         reporter.test_progress("embedding", done, 3000)
         sweep.test_progress("testing", done, 1_000_000)
     assert lines(capsys, "takes") == []
+
+
+@pytest.mark.parametrize("wish", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CLICOLOR_FORCE"])
+def test_a_notebook_that_asks_for_colors_gets_lines_and_no_bars(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    monkeypatch.setenv(wish, "1")
+    with TerminalReporter(seconds_between_lines=0) as reporter:
+        for done in (1, 50, 100):
+            reporter.data_progress("reading", done, 100)
+        reporter.say("a path [with] brackets")
+    assert [line.strip() for line in capsys.readouterr().err.splitlines()] == [
+        "reading 1/100",
+        "reading 50/100",
+        "reading 100/100",
+        "a path [with] brackets",
+    ]
+
+
+def test_a_closed_stream_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    assert not is_terminal(closed)
+    assert not is_terminal(None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert is_terminal(sys.stderr)

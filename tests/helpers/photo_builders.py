@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+
 
 def save(path: Path, image: Image.Image | None = None, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,3 +30,12 @@ def write_csv(path: Path, lines: Iterable[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def plain_photos(root: Path, count: int, first: int = 0) -> Path:
+    """A folder for each color, its images that color with noise."""
+    for name, color in COLORS.items():
+        for number in range(first, first + count):
+            noise = np.random.default_rng([number, *color]).normal(0, 30, (40, 50, 3))
+            save(root / name / f"{number:02d}.png", Image.fromarray((noise + color).clip(0, 255).astype(np.uint8)))
+    return root

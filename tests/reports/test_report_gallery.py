@@ -11,9 +11,10 @@ from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.records.record import read_records
 from fewshot.reports.html.gallery import Gallery, episodes_to_look_at, read_gallery, write_gallery
-from fewshot.reports.html.gallery_models import project
 from fewshot.reports.html.page import all_figures, render
 from fewshot.reports.html.row_names import boards_of
+from fewshot.reports.plots.embedding_map import project
+from photo_builders import plain_photos
 from report_records import a_record
 from toy_classes import QUICK, FewStrokes
 from toy_runs import CONFIG, run
@@ -40,7 +41,7 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
             assert view is not None
             assert sum(map(int.__eq__, episode.labels, view.predicted)) == row.first.counts[episode.index]
     keys = {figure.key.rpartition("-strokes")[0] for figure in all_figures(records, gallery)}
-    assert keys >= {"embeddings-1", "embeddings-2", "hardest-4", "class-accuracy", "calibration", "confusions"}
+    assert keys >= {"embeddings-1", "embeddings-2", "hardest-4", "class-accuracy", "calibration", "confusions", "map-1"}
     assert render(records, gallery) == Path("runs/report.html").read_text()
     assert len(list(Path("plots").glob("hardest-*.png"))) == 4
     best, (classes,) = board.rows[0].first, gallery.classes
@@ -50,6 +51,28 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
     assert right == pytest.approx(best.counts.sum(), abs=1e-3 * queries)  # embedded in other batches: bf16 rounds
     assert all(0 < pair.wrong <= pair.queries and len(pair.names) == 2 for pair in classes.confused)
     assert 1 - classes.hardest[0].wrong / classes.hardest[0].queries == pytest.approx(min(classes.accuracies), abs=1e-4)
+
+
+def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot) -> None:
+    photos = plain_photos(Path("photos"), 6)
+    words = ("run", "--dataset", photos, "--encoder", "lite0", "--readout", "own,svm")
+    assert fewshot(*words, "--shot", "3", "--query", "2", "--episodes", "50").status == 0
+    assert fewshot("report").status == 0
+    page = Path("runs/report.html").read_text()
+    assert "draws your images" in page
+    assert fewshot("report", "--closeups").status == 0
+    gallery, page = read_gallery(Path("runs/closeups.json")), Path("runs/report.html").read_text()
+    (classes,), (drawn,) = gallery.classes, gallery.maps
+    assert classes.photos
+    assert sum(map(sum, classes.confusion)) == 50 * 6
+    assert classes.names == drawn.names == ("blue", "green", "red")
+    assert len(drawn.places) == 18
+    assert page.count('class="photos"') == 6
+    assert "draws your images" not in page
+    (photos / "red" / "00.png").unlink()
+    outcome = fewshot("report", "--closeups")
+    assert "are not those of the records; left out" in outcome.err
+    assert outcome.status == 2
 
 
 def test_what_was_not_looked_at_is_said() -> None:

@@ -26,6 +26,7 @@ class Loss(nn.Module, ABC):
 
     title: ClassVar[str]  # one line for `fewshot list models`
     source: ClassVar[str]  # the citation
+    formula: ClassVar[str] = ""  # TeX, for the reference
     on_unit_sphere: ClassVar[bool] = False  # embeddings are normalized to length 1, in the test as well
     self_supervised: ClassVar[bool] = False  # a label is the number of the image that a view was made of
     views: ClassVar[int] = 1  # augmented copies of each image in a batch, one batch of copies after the other

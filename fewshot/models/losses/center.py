@@ -25,6 +25,9 @@ class Center(Loss):
 
     title = "Center loss: cross-entropy, and each class is drawn to a learned center"
     source = "Wen, Zhang, Li and Qiao, ECCV 2016"
+    formula = (
+        r"\mathcal{L}=-\log\frac{\exp(w_y^\top z+b_y)}{\sum_k\exp(w_k^\top z+b_k)}+\frac{\lambda}{2}\Vert z-c_y\Vert^2"
+    )
     search: ClassVar[Search] = {"center_weight": Range(3e-4, 0.3)}
 
     centers: Tensor

@@ -25,6 +25,10 @@ class Contrastive(Loss):
 
     title = "Contrastive loss: pairs of a batch, alike near, others a margin apart"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
+    formula = (
+        r"\mathcal{L}=\frac{1}{2|P|}\sum_{(i,j)\in P}d_{ij}^2+"
+        r"\frac{1}{2|M|}\sum_{(i,j)\in M}\max(0,\;m-d_{ij})^2,\quad d_{ij}=\Vert\hat z_i-\hat z_j\Vert"
+    )
     search: ClassVar[Search] = {"margin": Range(0.3, 1.8)}
     on_unit_sphere = True
 

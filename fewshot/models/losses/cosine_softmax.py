@@ -25,6 +25,7 @@ class CosineSoftmax(Loss):
 
     title = "Baseline++ (cosine softmax): cosine classifier over the training classes, cross-entropy"
     source = "Chen et al., ICLR 2019, Baseline++"
+    formula = r"\mathcal{L}=-\log\frac{\exp(s\cos(z,w_y))}{\sum_k\exp(s\cos(z,w_k))}"
     search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 

@@ -25,6 +25,10 @@ class Hinge(Loss):
 
     title = "Multi-class hinge loss: of a linear classifier (support vector machine)"
     source = "Weston and Watkins, ESANN 1999; Crammer and Singer, JMLR 2001"
+    formula = (
+        r"\mathcal{L}=\sum_{k\neq y}\max\left(0,\;m+w_k^\top z+b_k-w_y^\top z-b_y\right)+\frac{\lambda}{2}"
+        r"\sum_k\Vert w_k\Vert^2"
+    )
     search: ClassVar[Search] = {"margin": Range(0.3, 10.0)}
 
     def __init__(

@@ -24,6 +24,10 @@ class NCA(Loss):
 
     title = "Neighborhood Components Analysis: the softmax over neighbors that falls on the own class"
     source = "Goldberger, Roweis, Hinton and Salakhutdinov, NeurIPS 2004"
+    formula = (
+        r"\mathcal{L}=-\log\frac{\sum_{j\neq i,\,y_j=y_i}\exp(-s\,\Vert z_i-z_j\Vert^2)}{\sum_{j\neq i}"
+        r"\exp(-s\,\Vert z_i-z_j\Vert^2)}"
+    )
     search: ClassVar[Search] = {"scale": Range(0.1, 10.0)}
 
     def __init__(self, dim: int, num_classes: int, scale: float = 1.0) -> None:

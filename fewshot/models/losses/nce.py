@@ -26,6 +26,11 @@ class NCE(Loss):
 
     title = "Noise-contrastive estimation: pairs of one class against pairs drawn at random"
     source = "Gutmann and Hyvarinen, AISTATS 2010"
+    formula = (
+        r"\mathcal{L}=-\mathbb{E}_{P}\left[\log\sigma(a_{ij})\right]-n\,\mathbb{E}_{B}\left["
+        r"\log(1-\sigma(a_{ij}))\right],\quad "
+        r"a_{ij}=s\cos(z_i,z_j)+b-\log n"
+    )
     search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 

@@ -24,6 +24,10 @@ class NPair(Loss):
 
     title = "N-pair loss: one pair a class against the positives of all other classes"
     source = "Sohn, NeurIPS 2016"
+    formula = (
+        r"\mathcal{L}=\log\left(1+\sum_{k\neq y}\exp"
+        r"\left(z_y^\top z_k^{+}-z_y^\top z_y^{+}\right)\right)+\lambda\,\mathbb{E}\,\Vert z\Vert^2"
+    )
     search: ClassVar[Search] = {"norm_weight": Range(3e-4, 0.03)}
 
     def __init__(self, dim: int, num_classes: int, norm_weight: float = 0.003) -> None:

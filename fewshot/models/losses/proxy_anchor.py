@@ -21,6 +21,11 @@ class ProxyAnchor(Loss):
 
     title = "Proxy-Anchor: each learned proxy against all images of the batch"
     source = "Kim, Kim, Cho and Kwak, CVPR 2020"
+    formula = (
+        r"\mathcal{L}=\frac{1}{|P^{+}|}\sum_{p\in P^{+}}\log\left(1+"
+        r"\sum_{x\in X_p^{+}}e^{-\alpha(\cos(z_x,p)-\delta)}\right)+"
+        r"\frac{1}{|P|}\sum_{p\in P}\log\left(1+\sum_{x\in X_p^{-}}e^{\alpha(\cos(z_x,p)+\delta)}\right)"
+    )
     search: ClassVar[Search] = {"sharpness": Range(4.0, 64.0)}
     on_unit_sphere = True
 

@@ -26,6 +26,10 @@ class ProxyNCA(Loss):
 
     title = "Proxy-NCA: one learned proxy a class, the positive out of the denominator"
     source = "Movshovitz-Attias et al., ICCV 2017"
+    formula = (
+        r"\mathcal{L}=-\log\frac{\exp(-s\,\Vert\hat z-\hat p_y\Vert^2)}{\sum_{k\neq y}\exp(-s\,"
+        r"\Vert\hat z-\hat p_k\Vert^2)}"
+    )
     search: ClassVar[Search] = {"scale": Range(3.0, 60.0)}
     on_unit_sphere = True
 

@@ -28,6 +28,7 @@ class Softmax(Loss):
 
     title = "Baseline (softmax): linear classifier over the training classes, cross-entropy"
     source = "Chen et al., ICLR 2019, Baseline"
+    formula = r"\mathcal{L}=-\log\frac{\exp(w_y^\top z+b_y)}{\sum_k\exp(w_k^\top z+b_k)}"
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__(dim, num_classes)

@@ -22,6 +22,10 @@ class SupCon(Loss):
 
     title = "Supervised contrastive loss: all images of the class as positives, outside the logarithm"
     source = "Khosla et al., NeurIPS 2020"
+    formula = (
+        r"\mathcal{L}=-\frac{1}{|P_i|}\sum_{j\in P_i}\log\frac{\exp(\cos(z_i,z_j)/\tau)}{\sum_{l\neq i}"
+        r"\exp(\cos(z_i,z_l)/\tau)}"
+    )
     search: ClassVar[Search] = {"temperature": Range(0.03, 0.5)}
     on_unit_sphere = True
 

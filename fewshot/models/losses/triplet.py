@@ -26,6 +26,7 @@ class Triplet(Loss):
 
     title = "Triplet loss: on the triplets of a batch of P classes with K images each"
     source = "Schroff, Kalenichenko and Philbin, CVPR 2015 (FaceNet)"
+    formula = r"\mathcal{L}=\max\left(0,\;\Vert\hat z_a-\hat z_p\Vert^2-\Vert\hat z_a-\hat z_n\Vert^2+m\right)"
     search: ClassVar[Search] = {"margin": Range(0.05, 1.0)}
     on_unit_sphere = True
 

@@ -48,6 +48,10 @@ class NTXent(TwoViews):
 
     title = "SimCLR (NT-Xent): two views of an image find each other among all views; no labels"
     source = "Chen, Kornblith, Norouzi and Hinton, ICML 2020 (SimCLR)"
+    formula = (
+        r"\mathcal{L}=-\log\frac{\exp(\cos(z_i,z_i')/\tau)}{\sum_{v\neq z_i}\exp(\cos(z_i,v)/\tau)}"
+        r",\quad v\in\{z_1,\ldots,z_n,z_1',\ldots,z_n'\}"
+    )
     search: ClassVar[Search] = {"temperature": Range(0.05, 1.0)}
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.5, projection: int = 64) -> None:
@@ -70,6 +74,7 @@ class InfoNCE(TwoViews):
 
     title = "InfoNCE: the first view of an image finds its second among those of all images; no labels"
     source = "van den Oord, Li and Vinyals, 2018"
+    formula = r"\mathcal{L}=-\log\frac{\exp(\cos(z_i,z_i')/\tau)}{\sum_j\exp(\cos(z_i,z_j')/\tau)}"
     search: ClassVar[Search] = {"temperature": Range(0.05, 1.0)}
 
     def __init__(self, dim: int, num_classes: int, temperature: float = 0.07, projection: int = 64) -> None:

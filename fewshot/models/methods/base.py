@@ -46,6 +46,7 @@ class Method(nn.Module, ABC):
 
     title: ClassVar[str]  # one line for `fewshot list models`
     source: ClassVar[str]  # the citation
+    formula: ClassVar[str] = ""  # TeX, for the reference
     default_encoder: ClassVar[str] = "conv4"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "episodes"
     views: ClassVar[int] = 1  # augmented copies of each image in a training batch

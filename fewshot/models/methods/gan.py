@@ -68,6 +68,7 @@ class GAN(NearestMean):
 
     title = "DCGAN: the discriminator's features of a generative adversarial network, no labels"
     source = "Goodfellow et al., NeurIPS 2014; Radford, Metz and Chintala, ICLR 2016"
+    formula = r"\min_G\max_D\;\mathbb{E}_x\left[\log D(x)\right]+\mathbb{E}_z\left[\log(1-D(G(z)))\right]"
     search: ClassVar[Search] = {"learning_rate": Range(2e-5, 2e-3), "generator_loss": ("non-saturating", "saturating")}
     default_encoder: ClassVar[str] = "dcgan"
     trains_on: ClassVar[Literal["episodes", "images"]] = "images"

@@ -26,6 +26,10 @@ class GaussianPrototypical(Method):
 
     title = "Gaussian Prototypical Networks: prototypes weighted by the encoder's confidence"
     source = "Fort, arXiv 1708.02735, 2017"
+    formula = (
+        r"p(y=k\,|\,x)\propto\exp\left(-\sqrt{(f(x)-c_k)^\top M_k\,(f(x)-c_k)}\right),\quad "
+        r"M_k=\sum_{x_i\in S_k}M(x_i),\quad c_k=M_k^{-1}\sum_{x_i\in S_k}M(x_i)\,f(x_i)"
+    )
     search: ClassVar[Search] = {"form": ("softplus", "sigmoid", "sigmoid-4")}
     default_encoder = "conv4-gaussian"
 

@@ -31,6 +31,10 @@ class Hausdorff(Method):
 
     title = "Modified Hausdorff distance: no training; the nearest support drawing"
     source = "Dubuisson and Jain, ICPR 1994; Lake, Salakhutdinov and Tenenbaum, Science 2015"
+    formula = (
+        r"d(A,B)=\max\left(\frac{1}{|A|}\sum_{a\in A}\min_{b\in B}\Vert a-b\Vert,\;"
+        r"\frac{1}{|B|}\sum_{b\in B}\min_{a\in A}\Vert a-b\Vert\right)"
+    )
     default_encoder = "pixels"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"
 

@@ -182,6 +182,7 @@ class MAML(AdaptedMethod):
 
     title = "MAML: gradient steps on the support adapt the whole network"
     source = "Finn, Abbeel and Levine, ICML 2017"
+    formula = r"w_{t+1}=w_t-\alpha\,\nabla_w\mathcal{L}_S(w_t),\quad\mathcal{L}=\mathcal{L}_Q(w_T)"
 
     adapts_encoder = True
 
@@ -202,3 +203,7 @@ class ANIL(AdaptedMethod):
 
     title = "ANIL: gradient steps on the support adapt the head alone"
     source = "Raghu, Raghu, Bengio and Vinyals, ICLR 2020"
+    formula = (
+        r"\phi_{t+1}=\phi_t-\alpha\,\nabla_\phi\mathcal{L}_S(\theta,\phi_t),\quad\mathcal{L}="
+        r"\mathcal{L}_Q(\theta,\phi_T)"
+    )

@@ -66,6 +66,10 @@ class Matching(Method):
 
     title = "Matching Networks: attention over the support set"
     source = "Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra, NeurIPS 2016"
+    formula = (
+        r"p(y=k\,|\,x)=\sum_{x_i\in S_k}\frac{\exp(\beta\cos(f(x),g(x_i)))}{\sum_{x_j\in S}"
+        r"\exp(\beta\cos(f(x),g(x_j)))}"
+    )
     search: ClassVar[Search] = {"scale": Range(1.0, 100.0)}
 
     def __init__(

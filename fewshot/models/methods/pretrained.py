@@ -17,4 +17,5 @@ class Pretrained(NearestMean):
 
     title = "Pretrained encoder: no training here; weights from elsewhere (lite0, or --weights), nearest class mean"
     source = "after Chen, Liu, Xu, Darrell and Wang, Meta-Baseline, ICCV 2021"
+    formula = r"\ell_k(x)=-\Vert f(x)-c_k\Vert^2,\quad c_k=\frac{1}{K}\sum_{x_i\in S_k}f(x_i)"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

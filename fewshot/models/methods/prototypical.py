@@ -21,6 +21,10 @@ class Prototypical(Method):
 
     title = "Prototypical Networks: nearest class mean, squared Euclidean distance"
     source = "Snell, Swersky and Zemel, NeurIPS 2017"
+    formula = (
+        r"p(y=k\,|\,x)\propto\exp\left(-\Vert f(x)-c_k\Vert^2\right),\quad "
+        r"c_k=\frac{1}{K}\sum_{x_i\in S_k}f(x_i)"
+    )
 
     def __init__(self, encoder: Encoder, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__(encoder)

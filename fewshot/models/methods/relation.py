@@ -182,6 +182,10 @@ class Relation(Method):
 
     title = "Relation Networks: a learned comparison of feature maps"
     source = "Sung, Yang, Zhang, Xiang, Torr and Hospedales, CVPR 2018"
+    formula = (
+        r"r_k(x)=\sigma\left(h\left(\left[\sum_{x_i\in S_k}f(x_i),\;f(x)\right]\right)\right),\quad "
+        r"\mathcal{L}=\frac{1}{N}\sum_k\left(r_k(x)-[y=k]\right)^2"
+    )
     search: ClassVar[Search] = {"relation_loss": ("mse", "cross-entropy")}
     default_encoder = "relation"
     network_head = True

@@ -45,6 +45,10 @@ class SoftKMeansPrototypical(RefinedPrototypical):
 
     title = "Soft k-Means: prototypes moved by one step of it on unlabeled images"
     source = "Ren et al., ICLR 2018"
+    formula = (
+        r"\tilde c_k=\frac{\sum_{x_i\in S_k}f(x_i)+\sum_j w_{jk}f(u_j)}{K+\sum_j w_{jk}},\quad "
+        r"w_{jk}=\frac{\exp(-\Vert f(u_j)-c_k\Vert^2)}{\sum_l\exp(-\Vert f(u_j)-c_l\Vert^2)}"
+    )
 
     def weights(self, prototypes: Prototypes, unlabeled: Unlabeled) -> Weights:
         return (-squared_euclidean(unlabeled, prototypes)).softmax(-1)
@@ -60,6 +64,10 @@ class ClusterPrototypical(RefinedPrototypical):
 
     title = "Soft k-Means+Cluster: the same with a distractor cluster of learned radius"
     source = "Ren et al., ICLR 2018"
+    formula = (
+        r"w_{jk}\propto\frac{1}{r_k\sqrt{2\pi}}\exp\left(-\frac{\Vert f(u_j)-c_k\Vert^2}{r_k^2}\right),\quad "
+        r"k=0,\ldots,N,\quad c_0=0,\quad r_1=\ldots=r_N=1"
+    )
     search: ClassVar[Search] = {"initial_radius": Range(10.0, 1000.0)}
 
     def __init__(self, encoder: Encoder, initial_radius: float = 100.0) -> None:
@@ -84,6 +92,11 @@ class MaskedPrototypical(RefinedPrototypical):
 
     title = "Masked Soft k-Means: the same, masked by a learned threshold on the distance"
     source = "Ren et al., ICLR 2018"
+    formula = (
+        r"w_{jk}=m_{jk}\,\frac{\exp(-d_{jk})}{\sum_l\exp(-d_{jl})},\quad "
+        r"m_{jk}=\sigma\left(-\gamma_k\left(\frac{d_{jk}}{\bar d_k}-\beta_k\right)\right),\quad "
+        r"d_{jk}=\Vert f(u_j)-c_k\Vert^2"
+    )
 
     must_train = "mask network"
 

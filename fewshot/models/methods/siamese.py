@@ -79,6 +79,7 @@ class Siamese(PairMethod):
 
     title = "Siamese network: learned weighted L1 distance, binary cross-entropy on pairs"
     source = "Koch, Zemel and Salakhutdinov, ICML Deep Learning Workshop 2015"
+    formula = r"p(\mathrm{same})=\sigma\left(b+\sum_i a_i\,|f(x)_i-f(x')_i|\right)"
     must_train = "weighted L1 distance"
     invariant_to = UNMOVED
 
@@ -105,6 +106,7 @@ class SiameseContrastive(PairMethod):
 
     title = "Siamese network, contrastive loss: margin on the Euclidean distance of a pair"
     source = "Hadsell, Chopra and LeCun, CVPR 2006"
+    formula = r"\mathcal{L}=Y E^2+(1-Y)\max(0,\;m-E)^2,\quad E=\Vert f(x)-f(x')\Vert"
     search: ClassVar[Search] = {"margin": Range(3.0, 100.0)}
     invariant_to = UNMOVED
 
@@ -129,6 +131,7 @@ class SiameseCosine(PairMethod):
 
     title = "Siamese network, cosine: through a scaled sigmoid, binary cross-entropy on pairs"
     source = "after Koch et al. 2015, with the cosine in place of the weighted L1 distance"
+    formula = r"p(\mathrm{same})=\sigma\left(a\cos(f(x),f(x'))+b\right)"
     invariant_to = frozenset({"scale"})
 
     def __init__(self, encoder: Encoder, scale: float = 10.0) -> None:

@@ -17,4 +17,5 @@ class Untrained(NearestMean):
 
     title = "Untrained encoder: random weights (or --encoder pixels), nearest class mean"
     source = "after Saxe, Koh, Chen, Bhand, Suresh and Ng, ICML 2011"
+    formula = r"\ell_k(x)=-\Vert f(x)-c_k\Vert^2,\quad c_k=\frac{1}{K}\sum_{x_i\in S_k}f(x_i)"
     trains_on: ClassVar[Literal["episodes", "images", "nothing"]] = "nothing"

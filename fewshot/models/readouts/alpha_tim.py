@@ -27,6 +27,10 @@ class AlphaTIM(TemperedReadout):
 
     title = "alpha-TIM: mutual information by alpha-entropies, by gradient descent"
     source = "Veilleux, Boudiaf, Piantanida and Ben Ayed, NeurIPS 2021"
+    formula = (
+        r"\min_w\;\mathrm{CE}(S)-H_\alpha(\bar p)+\frac{1}{|Q|}\sum_{q\in Q}H_\alpha(p_q),\quad "
+        r"H_\alpha(p)=\frac{1}{\alpha-1}\left(1-\sum_k p_k^\alpha\right)"
+    )
     transductive = True
 
     def __init__(self, alpha: float | None = None, learning_rate: float = 1e-4, steps: int = 1000) -> None:

@@ -34,6 +34,7 @@ class Readout(ABC):
 
     title: ClassVar[str]  # one line for `fewshot list readouts`
     source: ClassVar[str]  # the citation
+    formula: ClassVar[str] = ""  # TeX, for the reference
     transductive: ClassVar[bool] = False  # what it says of a query depends on the other queries of the episode
     needs_train_mean: ClassVar[bool] = False  # the mean embedding of the training images
     invariant_to: ClassVar[frozenset[Invariance]] = frozenset()  # its answers do not depend on these

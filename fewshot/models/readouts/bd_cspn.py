@@ -41,6 +41,11 @@ class BDCSPN(CenteredReadout):
 
     title = "BD-CSPN: class means rectified by the queries that fall to them, cosine"
     source = "Liu, Song and Qin, ECCV 2020"
+    formula = (
+        r"\tilde c_k=\frac{1}{|X_k|}\sum_{z\in X_k}\frac{\exp(\epsilon\cos(z,c_k))}{\sum_l"
+        r"\exp(\epsilon\cos(z,c_l))}\,z,\quad "
+        r"\ell_k(z)=\cos(z,\tilde c_k)-1"
+    )
     transductive = True
 
     def __init__(self, sharpness: float = 10.0) -> None:

@@ -33,6 +33,10 @@ class LaplacianShot(CenteredReadout):
 
     title = "LaplacianShot: nearest rectified prototype, near queries alike"
     source = "Ziko, Dolz, Granger and Ben Ayed, ICML 2020"
+    formula = (
+        r"y_q\leftarrow\mathrm{softmax}_k\left(-\Vert z_q-\tilde c_k\Vert^2+\lambda"
+        r"\sum_{p\in\mathrm{near}(q)}y_{pk}\right)"
+    )
     transductive = True
 
     def __init__(self, regularization: float | None = None, neighbors: int = 2, steps: int = 20) -> None:

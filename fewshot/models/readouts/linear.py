@@ -101,6 +101,10 @@ class Logistic(LinearReadout):
 
     title = "logistic regression: multinomial, on L2-normalized embeddings"
     source = "Tian, Wang, Krishnan, Tenenbaum and Isola, ECCV 2020"
+    formula = (
+        r"\min_{w,b}\;C\sum_{z_i\in S}-\log\frac{\exp(w_{y_i}^\top\hat z_i+b_{y_i})}{\sum_k\exp(w_k^\top\hat z_i+b_k)}"
+        r"+\frac{1}{2}\sum_k\Vert w_k\Vert^2"
+    )
 
     def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
         center = images.mean(dim=1, keepdim=True)
@@ -125,6 +129,10 @@ class LinearSVM(LinearReadout):
 
     title = "linear SVM: one class against the rest, on L2-normalized embeddings"
     source = "Fan, Chang, Hsieh, Wang and Lin, JMLR 2008"
+    formula = (
+        r"\min_{w_k,b_k}\;C\sum_{z_i\in S}\max\left(0,\;1-t_{ik}(w_k^\top\hat z_i+b_k)\right)^2"
+        r"+\frac{1}{2}\left(\Vert w_k\Vert^2+b_k^2\right),\quad t_{ik}=\pm 1"
+    )
 
     def fit(self, images: Images, labels: Int64[Tensor, " images"], way: int) -> LinearScores:
         signs = 2 * functional.one_hot(labels, way).to(images) - 1

@@ -17,6 +17,7 @@ class Prototype(Readout):
 
     title = "nearest class mean: by the squared Euclidean distance"
     source = "Snell, Swersky and Zemel, NeurIPS 2017"
+    formula = r"\ell_k(z)=-\Vert z-c_k\Vert^2,\quad c_k=\frac{1}{K}\sum_{z_i\in S_k}z_i"
     invariant_to = UNMOVED
 
     def logits(self, support: Support, query: Query) -> Scores:
@@ -33,6 +34,7 @@ class Cosine(Readout):
 
     title = "cosine to the class mean: the nearest by angle"
     source = "after Snell, Swersky and Zemel, NeurIPS 2017, figure 2"
+    formula = r"\ell_k(z)=\cos(z,c_k)-1,\quad c_k=\frac{1}{K}\sum_{z_i\in S_k}z_i"
     invariant_to = frozenset({"scale"})
 
     def logits(self, support: Support, query: Query) -> Scores:
@@ -49,6 +51,10 @@ class SimpleShot(CenteredReadout):
 
     title = "SimpleShot: centered on the training images, L2-normalized, nearest class mean (CL2N)"
     source = "Wang, Chao, Weinberger and van der Maaten, arXiv 2019"
+    formula = (
+        r"\ell_k(z)=-\Vert\tilde z-c_k\Vert^2,\quad\tilde z=\frac{z-\mu}{\Vert z-\mu\Vert},\quad "
+        r"c_k=\frac{1}{K}\sum_{z_i\in S_k}\tilde z_i"
+    )
 
     def logits(self, support: Support, query: Query) -> Scores:
         return nearest_mean_logits(support, query)
@@ -60,6 +66,7 @@ class NearestNeighbor(Readout):
 
     title = "nearest neighbor: the nearest support image, squared Euclidean distance"
     source = "Cover and Hart, IEEE Transactions on Information Theory 1967"
+    formula = r"\ell_k(z)=-\min_{z_i\in S_k}\Vert z-z_i\Vert^2"
     invariant_to = UNMOVED
 
     def logits(self, support: Support, query: Query) -> Scores:

@@ -63,6 +63,10 @@ class PTMAP(Readout):
 
     title = "PT-MAP: power transform, class means by optimal transport of equal shares"
     source = "Hu, Gripon and Pateux, ICANN 2021"
+    formula = (
+        r"c_k\leftarrow c_k+\alpha\left(\frac{\sum_{z_i\in S_k}z_i+\sum_q P_{qk}z_q}{K+\sum_q P_{qk}}-c_k\right),\quad "
+        r"P=\mathrm{Sinkhorn}\left(\exp(-\lambda\Vert z_q-c_k\Vert^2)\right)"
+    )
     transductive = True
     invariant_to = frozenset({"scale"})
 

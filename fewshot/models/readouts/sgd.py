@@ -29,6 +29,7 @@ class Finetune(Readout):
 
     title = "fine-tuned linear layer: 100 passes of SGD over the support in batches of 4 (Baseline's head)"
     source = "Chen, Liu, Kira, Wang and Huang, ICLR 2019"
+    formula = r"\min_{w,b}\;\sum_{z_i\in S}-\log\frac{\exp(w_{y_i}^\top z_i+b_{y_i})}{\sum_k\exp(w_k^\top z_i+b_k)}"
 
     def __init__(self, passes: int = 100, batch_size: int = 4, learning_rate: float = 0.01, seed: int = 0) -> None:
         self.passes, self.batch_size, self.learning_rate, self.seed = passes, batch_size, learning_rate, seed

@@ -19,6 +19,10 @@ class SoftKMeans(Readout):
 
     title = "Soft k-Means: class means moved by one step of it on the queries"
     source = "Ren et al., ICLR 2018"
+    formula = (
+        r"\tilde c_k=\frac{\sum_{z_i\in S_k}z_i+\sum_q w_{qk}z_q}{K+\sum_q w_{qk}},\quad "
+        r"w_{qk}=\frac{\exp(-\Vert z_q-c_k\Vert^2)}{\sum_l\exp(-\Vert z_q-c_l\Vert^2)}"
+    )
     transductive = True
     invariant_to = frozenset({"offset"})
 

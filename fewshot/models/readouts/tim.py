@@ -44,6 +44,10 @@ class TIM(TemperedReadout):
 
     title = "TIM-ADM: mutual information of queries and answers, by alternating directions"
     source = "Boudiaf et al., NeurIPS 2020"
+    formula = (
+        r"\min_w\;\lambda\,\mathrm{CE}(S)-H(\bar p)+\frac{\alpha}{|Q|}\sum_{q\in Q}H(p_q),\quad "
+        r"p_{qk}\propto\exp\left(-\frac{\tau}{2}\Vert\hat z_q-w_k\Vert^2\right)"
+    )
     transductive = True
 
     def __init__(self, cross_entropy: float = 0.1, conditional_entropy: float = 0.1, steps: int = 150) -> None:

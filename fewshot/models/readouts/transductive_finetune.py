@@ -24,6 +24,10 @@ class TransductiveFinetune(TemperedReadout):
 
     title = "Transductive fine-tuning: class means tuned to confident answers on the queries"
     source = "Dhillon, Chaudhari, Ravichandran and Soatto, ICLR 2020"
+    formula = (
+        r"\min_w\;\mathrm{CE}(S)+\frac{1}{|Q|}\sum_{q\in Q}H(p_q),\quad "
+        r"p_{qk}\propto\exp\left(-\frac{\tau}{2}\Vert\hat z_q-w_k\Vert^2\right)"
+    )
     transductive = True
 
     def __init__(self, learning_rate: float = 5e-5, steps: int = 25) -> None:

@@ -42,6 +42,7 @@ class Figure:
     reading: str
     drawing: mpl.Figure
     note: str = ""
+    photos: bool = False  # images that a dark page must not turn into their negative
 
 
 def label(row: NamedRow) -> str:

@@ -5,35 +5,30 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib.figure as mpl
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.image import imread
-from matplotlib.patches import Rectangle
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
-from fewshot.reports.colors import ACCENT, GRID, MUTED, PAPER, SERIES
+from fewshot.reports.colors import ACCENT, GRID, PAPER, SERIES
 from fewshot.reports.html.figures import Figure, label
 from fewshot.reports.html.row_names import Board, NamedRow
-from fewshot.reports.plots.charts import WIDTH, calibration_chart, dots, ridge_chart
-from fewshot.reports.plots.inline_svg import tips
+from fewshot.reports.plots.charts import WIDTH, dots
+from fewshot.reports.plots.sheets import SeenClass, color_of_class, paper, picture, word
 
 FILE = "closeups.json"
 Kind = Literal["typical", "hard"]
 _HARD = 4  # episodes drawn as the hardest
 _TYPICAL = 0.1  # share of the episodes that are harder than the one whose embeddings are drawn
 _MOST_MODELS = 16
-_WRONG = "#d5480f"
 
 
 @dataclass(frozen=True)
@@ -65,16 +60,6 @@ class GalleryEpisode:
 
 
 @dataclass(frozen=True)
-class SeenClass:
-    """A class that is often got wrong, or two that are often taken for each other."""
-
-    names: tuple[str, ...]
-    images: tuple[bytes, ...]
-    wrong: int  # of the queries
-    queries: int
-
-
-@dataclass(frozen=True)
 class ClassResults:
     """All predictions of the best model of a board, class by class."""
 
@@ -85,6 +70,23 @@ class ClassResults:
     confused: tuple[SeenClass, ...]  # pairs, over the episodes that hold both
     calibration: tuple[tuple[float, float, int], ...]  # mean confidence, accuracy and queries of each bin
     calibration_error: float  # expected: the mean of |confidence - accuracy| over queries
+    readout: str = ""
+    names: tuple[str, ...] = ()  # of these classes and of the matrix, where they are few
+    confusion: tuple[tuple[int, ...], ...] = ()  # queries of class i that were taken for class j
+    photos: bool = False  # not ink on white
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Where one model puts images of several classes."""
+
+    training: str
+    digest: str
+    places: tuple[tuple[int, int], ...]  # 0 to 1000
+    classes: tuple[int, ...]  # of each place
+    names: tuple[str, ...]
+    images: tuple[bytes, ...]  # the most central one of each class
+    photos: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Gallery:
     schema: Literal[2] = 2
     episodes: tuple[GalleryEpisode, ...] = ()
     classes: tuple[ClassResults, ...] = ()
+    maps: tuple[EmbeddingMap, ...] = ()
 
 
 def training_of(row: NamedRow) -> str:
@@ -168,48 +171,6 @@ def hardest(board: Board, gallery: Gallery) -> list[Figure]:
     return figures
 
 
-def class_figures(board: Board, gallery: Gallery) -> list[Figure]:
-    """Per-class accuracy, hardest classes, confused pairs and calibration of the best model of a board."""
-    rows = {training_of(row): row for row in rows_to_look_at(board)}
-    figures: list[Figure] = []
-    for found in gallery.classes:
-        if found.digest != board.digest or found.training not in rows:
-            continue
-        row, accuracies = rows[found.training], np.array(found.accuracies)
-        title = f"{row.name}, {board.name}"
-        hill = [(row.name, SERIES[0], accuracies)]
-        perfect = float((accuracies == 1).mean())
-        drawn = {
-            "confusions": (
-                "Most confused pairs",
-                _image_sheet(found.confused, 4, "Most confused pairs"),
-                "Confusion matrix, its largest entries: queries of one class predicted as the other, either way, over "
-                "the queries of both in episodes that hold both.",
-            ),
-            "class-accuracy": (
-                f"Accuracy of {len(accuracies):,} test classes",
-                ridge_chart(hill, f"Accuracy by class, {title}", 50, "accuracy of one class"),
-                f"Worst class {100 * accuracies.min():.1f} %; {100 * perfect:.0f} % of the classes without a mistake. "
-                "Bar: the mean. Open diamond: the mean of the worst tenth.",
-            ),
-            "calibration": (
-                "Reliability diagram",
-                calibration_chart(found.calibration, f"Reliability diagram, {title}"),
-                f"Expected calibration error {100 * found.calibration_error:.2f} points. On the dashed line confidence "
-                "(the largest probability of a prediction) and accuracy agree; below it the model is too sure.",
-            ),
-            "hard-classes": (
-                "Hardest classes",
-                _image_sheet(found.hardest, 6, "Hardest classes"),
-                "Wrong predictions over all queries of the class, in all episodes.",
-            ),
-        }
-        for key, (heading, drawing, note) in drawn.items():
-            reading = f"The best model of {board.name} with its weights here: {row.name}, every prediction counted."
-            figures.append(Figure(f"{key}-{board.key}", heading, reading, drawing, note))
-    return figures
-
-
 def not_looked_at(board: Board, gallery: Gallery) -> list[str]:
     """Names of the rows that the gallery should show and does not."""
     seen = {view.training for of in _of_board(gallery, board, "typical") for view in of.views}
@@ -225,40 +186,9 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number)
 
 
-def _color(number: int) -> str:
-    return SERIES[number % len(SERIES)]
-
-
-def _paper(height: float, title: str) -> tuple[mpl.Figure, Axes]:
-    """An empty drawing in pixels from the upper left corner."""
-    figure = mpl.Figure((WIDTH / 72, height / 72), dpi=72, frameon=False)
-    figure.set_label(title)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0))
-    axes.set_axis_off()
-    return figure, axes
-
-
-def _word(axes: Axes, x: float, y: float, text: str, color: str, size: float, weight: str = "normal") -> None:
-    """A text around (x, y)."""
-    axes.text(x, y, text, color=color, fontsize=size, weight=weight, ha="center", va="center")
-
-
-def _picture(axes: Axes, png: bytes, x: float, y: float, side: float, frame: str, width: float, tip: str) -> None:
-    """An image with its corner at (x, y), and a frame around it."""
-    pixels = imread(io.BytesIO(png), format="png")
-    gray = pixels if pixels.ndim == 2 else pixels[:, :, 0]
-    limits = axes.axis()
-    look: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "none", "aspect": "auto", "zorder": 3}
-    axes.imshow(gray, "gray", extent=(x, x + side, y + side, y), **look)
-    axes.axis(limits)
-    box = Rectangle((x, y), side, side, facecolor=(0, 0, 0, 0), edgecolor=frame, linewidth=width, zorder=3)
-    tips(axes.add_patch(box), [tip])
-
-
 def _embedding_panel(episode: GalleryEpisode, view: ModelView) -> mpl.Figure:
     """Color and drawing say the class; drawings are support, discs are queries, a ring is a mistake."""
-    figure, axes = _paper(WIDTH, f"Embeddings of {view.training}, episode {episode.index}")
+    figure, axes = paper(WIDTH, f"Embeddings of {view.training}, episode {episode.index}")
     places = np.clip(20 + 0.36 * np.array(view.places, np.float64), 16, WIDTH - 16)
     num_support = len(episode.class_names) * episode.shot
     queries, told = places[num_support:], []
@@ -266,12 +196,14 @@ def _embedding_panel(episode: GalleryEpisode, view: ModelView) -> mpl.Figure:
         mistake = "" if actual == predicted else f", predicted as {episode.class_names[predicted]}"
         told.append(episode.class_names[actual] + mistake)
     wrong = np.array(episode.labels) != view.predicted
-    rings = [_color(predicted) for predicted in np.array(view.predicted)[wrong].tolist()]
+    rings = [color_of_class(predicted) for predicted in np.array(view.predicted)[wrong].tolist()]
     dots(axes, queries[wrong], [], 150, color=PAPER, edgecolors=rings, linewidths=2)
-    dots(axes, queries, told, 50, color=[_color(number) for number in episode.labels])
+    dots(axes, queries, told, 50, color=[color_of_class(number) for number in episode.labels])
     for number, (x, y) in enumerate(places[:num_support]):
         actual = number // episode.shot
-        _picture(axes, episode.images[number], x - 14, y - 14, 28, _color(actual), 2.5, episode.class_names[actual])
+        picture(
+            axes, episode.images[number], x - 14, y - 14, 28, color_of_class(actual), 2.5, episode.class_names[actual]
+        )
     return figure
 
 
@@ -281,12 +213,14 @@ def _episode_sheet(episode: GalleryEpisode, views: Sequence[tuple[str, ModelView
     way = len(episode.class_names)
     of_class = [[at for at, actual in enumerate(episode.labels) if actual == number] for number in range(way)]
     lines = -(-max(map(len, of_class)) // per_line)
-    figure, axes = _paper(way * (lines * step + 8) + 4, f"Episode {episode.index}: queries and who got them wrong")
+    figure, axes = paper(way * (lines * step + 8) + 4, f"Episode {episode.index}: queries and who got them wrong")
     for number, queries in enumerate(of_class):
         top = number * (lines * step + 8) + 4
         name = episode.class_names[number]
-        _word(axes, 10, top + side / 2, _letter(number), _color(number), 15, weight="bold")
-        _picture(axes, episode.images[number * episode.shot], 24, top, side, _color(number), 2.2, f"{name}: support")
+        word(axes, 10, top + side / 2, _letter(number), color_of_class(number), 15, weight="bold")
+        picture(
+            axes, episode.images[number * episode.shot], 24, top, side, color_of_class(number), 2.2, f"{name}: support"
+        )
         mistakes = {at: [(who, v.predicted[at]) for who, v in views if v.predicted[at] != number] for at in queries}
         for place, at in enumerate(sorted(queries, key=lambda at: -len(mistakes[at]))):
             line, column = divmod(place, per_line)
@@ -294,24 +228,9 @@ def _episode_sheet(episode: GalleryEpisode, views: Sequence[tuple[str, ModelView
             taken = "; ".join(f"{who}: {_letter(predicted)}" for who, predicted in wrong)
             tip = f"{name}, wrong by {taken}" if wrong else f"{name}: all right"
             width = 1 + 2.5 * len(wrong) / len(views) if wrong else 0
-            _picture(axes, episode.images[way * episode.shot + at], x, y, side, _WRONG if wrong else GRID, width, tip)
+            picture(axes, episode.images[way * episode.shot + at], x, y, side, SERIES[1] if wrong else GRID, width, tip)
             if wrong:
                 ((predicted, _),) = Counter(predicted for _, predicted in wrong).most_common(1)
-                _word(axes, x + 8, y + side + 8, f"{len(wrong)}×", ACCENT, 10)
-                _word(axes, x + side - 6, y + side + 8, _letter(predicted), _color(predicted), 11, weight="bold")
-    return figure
-
-
-def _image_sheet(seen: Sequence[SeenClass], columns: int, title: str) -> mpl.Figure:
-    """Classes or pairs of classes, an image of each, with how many queries were wrong."""
-    step = WIDTH / columns
-    side = min(48.0, (step - 12) / max(len(of.images) for of in seen))
-    figure, axes = _paper(-(-len(seen) // columns) * (side + 28) + 4, title)
-    for place, of in enumerate(seen):
-        line, column = divmod(place, columns)
-        middle, y = (column + 0.5) * step, 4 + line * (side + 28)
-        for number, png in enumerate(of.images):
-            x = middle + side * (number - len(of.images) / 2)
-            _picture(axes, png, x, y, side, GRID, 1, of.names[number])
-        _word(axes, middle, y + side + 10, f"{of.wrong} of {of.queries}", MUTED, 10.5)
+                word(axes, x + 8, y + side + 8, f"{len(wrong)}×", ACCENT, 10)
+                word(axes, x + side - 6, y + side + 8, _letter(predicted), color_of_class(predicted), 11, weight="bold")
     return figure

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from PIL import Image
-from torch import Tensor
 
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import open_dataset
@@ -18,50 +14,63 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Episode, ImageSet
-from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.embedding_cache import Embeddings
+from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
+from fewshot.experiments.verify import spec_of
 from fewshot.models.batches import episode_images
 from fewshot.models.factory import load_trained
 from fewshot.models.hardware import Precision, autocast, choose_device, choose_precision
 from fewshot.models.methods import Method
+from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
+from fewshot.reports.html.class_results import class_results, embedding_map, thumbnail
 from fewshot.reports.html.gallery import (
-    ClassResults,
     Gallery,
     GalleryEpisode,
     Kind,
     ModelView,
-    SeenClass,
     episodes_to_look_at,
     rows_to_look_at,
     training_of,
 )
 from fewshot.reports.html.row_names import Board, NamedRow
+from fewshot.reports.names import typed_dataset
+from fewshot.reports.plots.embedding_map import project
 from fewshot.training.checkpoints import CHECKPOINT
 
-_SHOWN_CLASSES = 18
-_SHOWN_PAIRS = 12
 _CPU = torch.device("cpu")
 
 
-def look(boards: Sequence[Board], weights: Sequence[Path], data: Path | None, reporter: Reporter) -> Gallery:
+def look(
+    boards: Sequence[Board], weights: Sequence[Path], data: Path | None, reporter: Reporter, *, own: bool = True
+) -> Gallery:
     """The gallery of the usual 5-way 1-shot boards of data sets whose images may be passed on.
 
-    ``weights`` are folders with ``<training>.safetensors`` or ``<training>/checkpoint.safetensors``. What is missing is
-    said and left out. Raises UserError where nothing at all can be looked at.
+    With ``own`` also that of the user's own images, which lie where the command of their record says. ``weights`` are
+    folders with ``<training>.safetensors`` or ``<training>/checkpoint.safetensors``. What is missing is said and left
+    out. Raises UserError where nothing at all can be looked at.
     """
-    episodes: list[GalleryEpisode] = []
-    classes: list[ClassResults] = []
+    found = Gallery()
     for board in boards:
-        if (board.protocol.way, board.protocol.shot) == (5, 1) and board.is_usual and _is_shareable(board):
-            found, of_best = _look_at(board, weights, data, reporter)
-            episodes += found
-            classes += of_best
-    if not episodes:
+        if own and board.is_own:
+            found = _together(found, look_at_own(board, weights, data, reporter))
+        elif (board.protocol.way, board.protocol.shot) == (5, 1) and board.is_usual and _is_shareable(board):
+            found = _together(found, _look_at(board, weights, data, reporter))
+    if found == Gallery():
         raise UserError(
-            "nothing to look at: closeups need a 5-way 1-shot record of omniglot or strokes with its weights under "
-            "results/weights or the folder of --out (`fewshot run` makes them)"
+            "nothing to look at: closeups need a 5-way 1-shot record of omniglot or strokes, or one of your own "
+            "images, with its weights under results/weights or the folder of --out (`fewshot run` makes them)"
         )
-    return Gallery(episodes=tuple(episodes), classes=tuple(classes))
+    return found
+
+
+def _together(first: Gallery, second: Gallery) -> Gallery:
+    """What both hold."""
+    return Gallery(
+        episodes=first.episodes + second.episodes,
+        classes=first.classes + second.classes,
+        maps=first.maps + second.maps,
+    )
 
 
 def _is_shareable(board: Board) -> bool:
@@ -70,19 +79,17 @@ def _is_shareable(board: Board) -> bool:
     return dataset in DATASETS and DATASETS.get(dataset).shareable
 
 
-def _look_at(
-    board: Board, weights: Sequence[Path], data: Path | None, reporter: Reporter
-) -> tuple[list[GalleryEpisode], list[ClassResults]]:
+def _look_at(board: Board, weights: Sequence[Path], data: Path | None, reporter: Reporter) -> Gallery:
     here = [(row, path) for row in rows_to_look_at(board) if (path := weights_of(row, weights))]
     if not here:
-        return [], []
+        return Gallery()
     record = here[0][0].first
     dataset = open_dataset(record.test.dataset, data, record.test.class_split, reporter=reporter)
     image_set = dataset.load("test", reporter.data_progress)
     sampler = EpisodeSampler(image_set, EpisodeSpec(5, 1, record.test.query), record.episode_seed)
     if sampler.digest(record.num_episodes) != board.digest:
         reporter.say(f"{board.name}: the images here are not those of the records; left out")
-        return [], []
+        return Gallery()
     chosen = episodes_to_look_at(np.stack([row.accuracies for row, _ in here]))
     views: dict[int, list[ModelView]] = {index: [] for _, index in chosen}
     for number, (row, path) in enumerate(here, 1):
@@ -93,7 +100,49 @@ def _look_at(
     row, path = next(((row, path) for row, path in here if row.is_ranked), here[0])
     episodes = [_episode(kind, board, image_set, sampler[index], index, views[index]) for kind, index in chosen]
     method = load_trained(path, choose_device("cpu")).method
-    return episodes, [] if method.embeds_per_episode else [_class_results(row, board, method, sampler, reporter)]
+    if method.embeds_per_episode:
+        return Gallery(episodes=tuple(episodes))
+    precision, digest = choose_precision("auto", _CPU), board.digest  # the precision that suits this machine
+    table = embed_all(method, image_set.images, precision, reporter.data_progress)
+    results = evaluate(
+        method, sampler, board.num_episodes, precision, reporter.data_progress, table, keep_predictions=True
+    )
+    return Gallery(
+        episodes=tuple(episodes),
+        classes=(class_results(row, digest, results, image_set),),
+        maps=(embedding_map(table, image_set, training_of(row), digest),),
+    )
+
+
+def look_at_own(board: Board, weights: Sequence[Path], data: Path | None, reporter: Reporter) -> Gallery:
+    """The user's own images, as the best row sees them."""
+    row = (board.ranked or board.rows)[0]
+    record, path = row.first, weights_of(row, weights)
+    images = typed_dataset(record.command)
+    if path is None or not images or not Path(images).exists():
+        reporter.say(f"{board.name}: {'no weights' if path is None else 'no images'} here; left out")
+        return Gallery()
+    split, shape = record.test.class_split, record.trained.image_shape
+    dataset = open_dataset(images, data, split, reporter=reporter, image_shape=shape)
+    image_set = dataset.load("test", reporter.data_progress)
+    sampler = EpisodeSampler(image_set, spec_of(record), record.episode_seed)
+    if sampler.digest(record.num_episodes) != board.digest:
+        reporter.say(f"{board.name}: the images in {images} are not those of the records; left out")
+        return Gallery()
+    method, episodes = load_trained(path, choose_device("cpu")).method, record.num_episodes
+    if method.embeds_per_episode:
+        found = evaluate(method, sampler, episodes, progress=reporter.data_progress, keep_predictions=True)
+        return Gallery(classes=(class_results(row, board.digest, found, image_set),))
+    embeddings = Embeddings(method, dataset, "fp32", reporter)
+    table = embeddings.table(image_set)
+    if record.readout:
+        rule = READOUTS.get(record.readout)()
+        mean = embeddings.train_mean() if rule.needs_train_mean else None
+        found = evaluate_readout(rule, table, mean, sampler, episodes, keep_predictions=True)
+    else:
+        found = evaluate(method, sampler, episodes, table=table, keep_predictions=True)
+    drawn = embedding_map(table, image_set, training_of(row), board.digest)
+    return Gallery(classes=(class_results(row, board.digest, found, image_set),), maps=(drawn,))
 
 
 def weights_of(row: NamedRow, folders: Sequence[Path]) -> Path | None:
@@ -118,23 +167,6 @@ def _view(method: Method, row: NamedRow, image_set: ImageSet, episode: Episode) 
     return ModelView(training_of(row), places, share, tuple(predicted.tolist()))
 
 
-def project(embeddings: Float[Tensor, "n dim"]) -> tuple[tuple[tuple[int, int], ...], float]:
-    """The first two principal components, as whole numbers from 0 to 1000, and their share of the variance.
-
-    Each component points where its largest coordinate is positive, so that the same embeddings give the same picture.
-    """
-    centered = embeddings.double() - embeddings.double().mean(dim=0)
-    left, sizes, _ = torch.linalg.svd(centered, full_matrices=False)
-    flat = left[:, :2] * sizes[:2]
-    signs = flat.gather(0, flat.abs().argmax(dim=0, keepdim=True)).sign()
-    flat = flat * torch.where(signs == 0, 1.0, signs)
-    share = float(sizes[:2].square().sum() / sizes.square().sum().clamp_min(1e-30))
-    low, extent = flat.min(dim=0).values, (flat.max(dim=0).values - flat.min(dim=0).values).max().clamp_min(1e-30)
-    middle = (flat.max(dim=0).values + low) / 2
-    scaled = (500 + 1000 * (flat - middle) / extent).round().long()
-    return tuple((int(x), int(y)) for x, y in scaled.tolist()), round(share, 4)
-
-
 def _episode(
     kind: Kind, board: Board, image_set: ImageSet, episode: Episode, index: int, views: Sequence[ModelView]
 ) -> GalleryEpisode:
@@ -147,53 +179,6 @@ def _episode(
         tuple(image_set.class_names[number] for number in classes),
         board.protocol.shot,
         tuple(episode.labels[0].tolist()),
-        tuple(_png(image_set, row) for row in rows),
+        tuple(thumbnail(image_set, row) for row in rows),
         tuple(views),
     )
-
-
-def _class_results(
-    row: NamedRow, board: Board, method: Method, sampler: EpisodeSampler, reporter: Reporter
-) -> ClassResults:
-    """Every prediction of one model, counted class by class; in the precision that suits this machine."""
-    precision, image_set = choose_precision("auto", _CPU), sampler.image_set
-    progress = reporter.data_progress
-    found = evaluate(method, sampler, board.num_episodes, precision, progress, keep_predictions=True)
-    assert found.predictions is not None
-    per_class, confusion, calibration = found.per_class(), found.confusion(), found.calibration()
-    either_way = np.triu(confusion + confusion.T, 1)
-    pairs = np.argsort(-either_way, axis=None, kind="stable")[:_SHOWN_PAIRS]
-    drawn = per_class[per_class["queries"] > 0]
-    hardest = drawn.sort_values("accuracy", kind="stable")[:_SHOWN_CLASSES]
-    asked = found.predictions.class_ids  # (episodes, queries)
-
-    def seen(classes: Sequence[int], wrong: int, queries: int) -> SeenClass:
-        images = tuple(_png(image_set, int(image_set.class_starts[number])) for number in classes)
-        return SeenClass(tuple(image_set.class_names[number] for number in classes), images, wrong, queries)
-
-    def together(first: int, second: int) -> int:
-        """Queries of both classes in episodes that hold both."""
-        both = asked[(asked == first).any(axis=1) & (asked == second).any(axis=1)]
-        return int(np.isin(both, (first, second)).sum())
-
-    of_class = zip(hardest["class_id"], hardest["queries"], hardest["correct"], strict=True)
-    of_pair = [divmod(int(pair), image_set.num_classes) for pair in pairs if either_way.flat[pair]]
-    bins = zip(calibration.confidence, calibration.accuracy, calibration.counts, strict=True)
-    return ClassResults(
-        training_of(row),
-        board.digest,
-        tuple(round(float(accuracy), 4) for accuracy in drawn["accuracy"]),
-        tuple(seen([number], int(queries - correct), int(queries)) for number, queries, correct in of_class),
-        tuple(seen(pair, int(either_way[pair]), together(*pair)) for pair in of_pair),
-        tuple((round(float(sure), 5), round(float(right), 5), int(count)) for sure, right, count in bins if count),
-        round(calibration.expected_error, 5),
-    )
-
-
-def _png(image_set: ImageSet, row: int) -> bytes:
-    """Dark ink on white, in 16 grays."""
-    ink = image_set.images[row, 0].numpy()
-    gray = np.asarray((255 - ink) // 17 * 17, np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(gray).quantize(16, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
-    return content.getvalue()

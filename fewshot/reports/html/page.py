@@ -15,7 +15,7 @@ from fewshot.records.published import published
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports import rendering
 from fewshot.reports.colors import PAPER
-from fewshot.reports.html import figures, gallery, tables
+from fewshot.reports.html import figures, gallery, gallery_classes, tables
 from fewshot.reports.html.figures import Figure
 from fewshot.reports.html.gallery import Gallery, read_gallery
 from fewshot.reports.html.row_names import Board, boards_of
@@ -64,6 +64,7 @@ def sections_of(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list
         _shots_and_ways(boards),
         _costs(boards),
         _classes(boards, seen),
+        _maps(boards, seen),
         _embeddings(boards, seen),
         _hardest(boards, seen),
         _records(boards),
@@ -116,7 +117,7 @@ def write_plots(records: Sequence[RunRecord], seen: Gallery, folder: Path) -> It
     if not drawn:
         raise UserError("there is nothing to plot: no records were found (`fewshot run` makes one)")
     for figure in drawn:
-        write_atomically(folder / f"{figure.key}.svg", svg_file(figure.drawing).encode())
+        write_atomically(folder / f"{figure.key}.svg", svg_file(figure.drawing, photos=figure.photos).encode())
         figure.drawing.set(frameon=True, facecolor=PAPER, dpi=144)
         save(figure.drawing, folder / f"{figure.key}.pdf")
         yield save(figure.drawing, folder / f"{figure.key}.png"), len(drawn)
@@ -225,8 +226,22 @@ def _looked_at(boards: Sequence[Board]) -> list[Board]:
 
 def _classes(boards: Sequence[Board], seen: Gallery) -> PageSection:
     lead = "Which classes are hard, which are taken for each other, and whether the model knows when it is wrong."
-    charts = [figure for board in _looked_at(boards) for figure in gallery.class_figures(board, seen)]
+    looked_at = [*(board for board in boards if board.is_own), *_looked_at(boards)]
+    charts = [figure for board in looked_at for figure in gallery_classes.class_figures(board, seen)]
     return PageSection("classes", "Classes", lead, "Class by class", figures=(charts,), shown=1)
+
+
+def _maps(boards: Sequence[Board], seen: Gallery) -> PageSection:
+    lead = "Where an encoder puts the images of many classes: which of them are alike to it."
+    own = [board for board in boards if board.is_own]
+    charts = [figure for board in (*own, *_looked_at(boards)) for figure in gallery_classes.map_figures(board, seen)]
+    missing = tuple(
+        f"{board.name}: `fewshot report --closeups` draws your images, which are taken for which and where they lie. "
+        "The page then holds small copies of them."
+        for board in own
+        if board.digest not in {found.digest for found in seen.classes}
+    )
+    return PageSection("maps", "Map", lead, "Many classes on a map", figures=(charts,), missing=missing, shown=1)
 
 
 def _embeddings(boards: Sequence[Board], seen: Gallery) -> PageSection:

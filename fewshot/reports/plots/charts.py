@@ -15,12 +15,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from fewshot.reports.colors import GRID, INK, MUTED, PAPER, SERIES
 from fewshot.reports.plots.inline_svg import tips
+from fewshot.reports.plots.style import Drawing
 
 Numbers = npt.NDArray[np.float64]
 
 WIDTH = 420.0  # pixels: readable on a telephone, and two stand side by side on a wide screen
 _LETTER = 0.6  # of the size of the type: how wide a letter is, on average
-_NAMES = 170.0  # pixels for the names of rows or lines
+NAMES = 170.0  # pixels for the names of rows or lines
 _LEAST_ERROR = 2e-4
 _TIMES = (1, 3, 10, 30, *(60 * m for m in (1, 2, 5, 10, 20, 30)), *(3600 * h for h in (1, 2, 5, 10, 20, 50, 100)))
 _ERROR_STEPS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8))
@@ -93,8 +94,8 @@ def in_two_lines(name: str, width: float, size: float = 11) -> str:
 
 def interval_chart(rows: Sequence[Estimate], title: str) -> Figure:
     """Accuracies with their intervals, best first; published numbers as open diamonds."""
-    figure, axes = _frame(title, 30 * len(rows) + 38, left=_NAMES, right=92, bottom=30)
-    _rows_of(axes, [row.name for row in rows])
+    figure, axes = frame(title, 30 * len(rows) + 38, left=NAMES, right=92, bottom=30)
+    rows_of(axes, [row.name for row in rows])
     _accuracy_axis(axes, "x", [value for row in rows for value in (row.mean, row.published) if value is not None], 3)
     low, high = axes.get_xlim()
     places, means = np.arange(len(rows)), np.array([row.mean for row in rows])
@@ -114,14 +115,14 @@ def interval_chart(rows: Sequence[Estimate], title: str) -> Figure:
     dots(axes, np.stack([means, places], axis=1), [row.tip for row in rows], 60, color=colors)
     for place, row in enumerate(rows):
         number = f"{100 * row.mean:.2f} ± {100 * row.half_width:.2f}"
-        _write(axes, _across(axes) + 90, place, number, size=10.5, ha="right", weight="normal" if place else "bold")
+        write(axes, _across(axes) + 90, place, number, size=10.5, ha="right", weight="normal" if place else "bold")
     return figure
 
 
 def dumbbell_chart(rows: Sequence[tuple[str, str, Sequence[tuple[float, str]]]], title: str) -> Figure:
     """Accuracies of one method in a row (name, color, accuracies with tips): the first open, the others filled."""
-    figure, axes = _frame(title, 30 * len(rows) + 38, left=_NAMES, right=16, bottom=30)
-    _rows_of(axes, [name for name, *_ in rows])
+    figure, axes = frame(title, 30 * len(rows) + 38, left=NAMES, right=16, bottom=30)
+    rows_of(axes, [name for name, *_ in rows])
     _accuracy_axis(axes, "x", [accuracy for *_, points in rows for accuracy, _ in points], 5)
     for place, (_, color, points) in enumerate(rows):
         ends = [accuracy for accuracy, _ in points]
@@ -138,7 +139,7 @@ def line_chart(lines: Sequence[Line], title: str, x_label: str, y_values: Sequen
     ``y_values`` are those that the axis must hold; what lies below them is drawn at the edge.
     """
     names = _room_for([line.name for line in lines])
-    figure, axes = _frame(title, 290, left=48, right=names, top=18)
+    figure, axes = frame(title, 290, left=48, right=names, top=18)
     axes.set_xlabel(x_label, color=MUTED, fontsize=11)
     _positive_axis(axes, [x for line in lines for x, _ in line.points])
     _accuracy_axis(axes, "y", y_values)
@@ -158,7 +159,7 @@ def scatter_chart(marks: Sequence[Mark], title: str) -> Figure:
     """Accuracy against seconds of training; nobody is both cheaper and better than a mark of the front."""
     front = sorted((mark.x, mark.y, mark.name, mark.color) for mark in marks if mark.front)
     names = _room_for([name for *_, name, _ in front])
-    figure, axes = _frame(title, 300, left=48, right=names, top=18)
+    figure, axes = frame(title, 300, left=48, right=names, top=18)
     axes.set_xlabel("time of one training", color=MUTED, fontsize=11)
     _positive_axis(axes, [mark.x for mark in marks], "time")
     _accuracy_axis(axes, "y", [mark.y for mark in marks])
@@ -176,14 +177,14 @@ def ridge_chart(rows: Sequence[tuple[str, str, Numbers]], title: str, queries: i
 
     An accuracy over ``queries`` has that many values and one more: no bar is made of more of them than another.
     """
-    figure, axes = _frame(title, 38 * len(rows) + 56, left=_NAMES, right=16, top=0)
+    figure, axes = frame(title, 38 * len(rows) + 56, left=NAMES, right=16, top=0)
     low = max(0.0, min(0.9, float(min(np.percentile(values, 0.2) for *_, values in rows))))
     wide = max(1, round((1 - low) * queries / 40)) / queries  # of a bar
     edges = 1 + 0.5 / queries - wide * np.arange(int((1 - low) / wide) + 2)[::-1]
-    _rows_of(axes, [name for name, *_ in rows], above=1.0)
+    rows_of(axes, [name for name, *_ in rows], above=1.0)
     axes.set_xlim(max(0.0, edges[0]), edges[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.xaxis.set_major_formatter(FuncFormatter(percent))
     axes.set_xlabel(x_label, color=MUTED, fontsize=11)
     for place, (name, color, values) in enumerate(rows):
         counts = np.histogram(np.clip(values, edges[0], 1.0), edges)[0]
@@ -201,13 +202,13 @@ def ridge_chart(rows: Sequence[tuple[str, str, Numbers]], title: str, queries: i
 def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str) -> Figure:
     """Row minus column, in percentage points: blue where the row is better; a dot where the test does not tell."""
     count = len(names)
-    side = min(36.0, (WIDTH - _NAMES - 4) / count)
-    right = WIDTH - _NAMES - side * count
-    figure, axes = _frame(title, side * count + 28, left=_NAMES, right=right, top=24, bottom=4)
+    side = min(36.0, (WIDTH - NAMES - 4) / count)
+    right = WIDTH - NAMES - side * count
+    figure, axes = frame(title, side * count + 28, left=NAMES, right=right, top=24, bottom=4)
     axes.grid(False)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
-    _rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)])
+    rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)])
     extent, shown, told = max(1e-9, float(np.abs(differences).max())), [], []
     for row, column in np.ndindex(count, count):
         difference, clear = float(differences[row, column]), bool(p[row, column] < 0.05)
@@ -220,18 +221,18 @@ def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str)
             told[-1] = names[row]
             continue
         text = f"{100 * abs(difference):.{1 if extent > 0.095 else 2}f}".removeprefix("0") if clear else "·"
-        _write(axes, side * (column + 0.5), row, text, INK if clear else MUTED, 10 if side > 28 else 8.5, ha="center")
+        write(axes, side * (column + 0.5), row, text, INK if clear else MUTED, 10 if side > 28 else 8.5, ha="center")
     mesh = axes.pcolormesh(np.arange(count + 1) - 0.5, np.arange(count + 1) - 0.5, np.zeros((count, count)))
     mesh.set(array=None, facecolor=shown, edgecolor=PAPER, linewidth=1.5)
     tips(mesh, told)
     for column in range(count):
-        _write(axes, side * (column + 0.5), -0.5 - 10 / side, str(column + 1), MUTED, 10, ha="center")
+        write(axes, side * (column + 0.5), -0.5 - 10 / side, str(column + 1), MUTED, 10, ha="center")
     return figure
 
 
 def calibration_chart(bins: Sequence[tuple[float, float, int]], title: str) -> Figure:
     """A reliability diagram: (mean confidence, accuracy, queries) of each bin; on the diagonal both agree."""
-    figure, axes = _frame(title, 300, left=62, right=20)
+    figure, axes = frame(title, 300, left=62, right=20)
     confidence, accuracy, queries = (np.array(values) for values in zip(*bins, strict=True))
     low = float(min(confidence.min(), accuracy.min())) - 0.04
     axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
@@ -241,7 +242,7 @@ def calibration_chart(bins: Sequence[tuple[float, float, int]], title: str) -> F
     dots(axes, np.stack([confidence, accuracy], axis=1), told, sizes, color=SERIES[0])
     for axis, label in ((axes.xaxis, "confidence of the prediction"), (axes.yaxis, "accuracy")):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(_percent))
+        axis.set_major_formatter(FuncFormatter(percent))
         axis.set_label_text(label, color=MUTED, fontsize=11)
     axes.set(xlim=(low, 1.03), ylim=(low, 1.03))
     return figure
@@ -253,11 +254,11 @@ def dots(axes: Axes, points: npt.ArrayLike, texts: Sequence[str], size: float | 
     tips(axes.scatter(places[:, 0], places[:, 1], size, **({"linewidths": 0, "zorder": 3} | look)), texts)
 
 
-def _frame(
+def frame(
     title: str, height: float, *, left: float, right: float, top: float = 8, bottom: float = 44
 ) -> tuple[Figure, Axes]:
     """A figure with one plot; the margins are in pixels, what lies around the plot is written by the charts."""
-    figure = Figure((WIDTH / 72, height / 72), dpi=72, frameon=False)
+    figure = Drawing((WIDTH / 72, height / 72), dpi=72, frameon=False)
     figure.set_label(title)
     place = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (top + bottom) / height)
     axes = figure.add_axes(place, frameon=False)
@@ -272,23 +273,25 @@ def _across(axes: Axes) -> float:
     return WIDTH * float(axes.get_position().width)
 
 
-def _write(axes: Axes, x: float, y: float, text: str, color: str = INK, size: float = 11, **look: Any) -> None:
+def write(axes: Axes, x: float, y: float, text: str, color: str = INK, size: float = 11, **look: Any) -> None:
     """A text; ``x`` in pixels from the left edge of the plot, ``y`` in the plot's own numbers."""
     fixed: dict[str, Any] = {"va": "center", "parse_math": False, "transform": axes.get_yaxis_transform()}
     axes.text(x / _across(axes), y, text, color=color, fontsize=size, **fixed, **look)
 
 
-def _rows_of(axes: Axes, names: Sequence[str], above: float = 0.5) -> None:
-    """A named line of the plot for each name, from the top; ``above`` of its height lies above its middle."""
+def rows_of(axes: Axes, names: Sequence[str], above: float = 0.5, pitch: float = 30) -> None:
+    """A named line of the plot for each name, from the top, ``pitch`` pixels each; ``above`` of it above its middle."""
     axes.set_ylim(len(names) - 0.9 if above == 1 else len(names) - 0.5, -above)
     axes.set_yticks([])
+    size = min(10.0, 0.8 * pitch)
     for place, name in enumerate(names):
-        _write(axes, -8, place - (above - 0.5) * 0.6, in_two_lines(name, _NAMES - 8, 10), size=10, ha="right")
+        text = in_two_lines(name, NAMES - 8, size) if pitch >= 26 else cut(name, NAMES - 8, size)
+        write(axes, -8, place - (above - 0.5) * 0.6, text, size=size, ha="right")
 
 
 def _room_for(names: Sequence[str]) -> float:
     """Pixels right of a plot for the longest of these names, as far as there are."""
-    return min(_NAMES, max((len(name) for name in names), default=0) * _LETTER * 11 + 20)
+    return min(NAMES, max((len(name) for name in names), default=0) * _LETTER * 11 + 20)
 
 
 def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], width: float) -> None:
@@ -300,7 +303,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], width:
         beside = float(to_pixels.inverted().transform((0, level))[1])
         edge = float(to_pixels.inverted().transform((to_pixels.transform((right, y))[0] + 12, level))[0])
         axes.plot([x, edge], [y, beside], color=color, linewidth=0.8, alpha=0.6, clip_on=False)
-        _write(axes, _across(axes) + 15, beside, in_two_lines(name, width, 10), size=10, linespacing=1)
+        write(axes, _across(axes) + 15, beside, in_two_lines(name, width, 10), size=10, linespacing=1)
 
 
 def _apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -338,7 +341,7 @@ def _errors(accuracies: Numbers) -> Numbers:
 def _accuracy_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float], most: int = 6) -> None:
     """An axis that holds these accuracies with some air: where one exceeds 90 %, halving the errors is one step."""
     axis, low, high = getattr(axes, f"{which}axis"), min(values), max(values)
-    axis.set_major_formatter(FuncFormatter(_percent))
+    axis.set_major_formatter(FuncFormatter(percent))
     if high <= 0.9:
         air = max(0.01, 0.06 * (high - low))
         axes.set(**{f"{which}lim": (max(0.0, low - air), min(1.0, high + air))})
@@ -348,7 +351,7 @@ def _accuracy_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float]
     getattr(axes, f"set_{which}scale")("function", functions=(_errors, lambda bent: 1 - 10.0**-bent))
     axes.set(**{f"{which}lim": (low, high)})
     axis.set_major_locator(FixedLocator(_accuracy_ticks(low, high, most)))
-    axis.set_major_formatter(FuncFormatter(_percent))
+    axis.set_major_formatter(FuncFormatter(percent))
     axis.set_minor_locator(NullLocator())
 
 
@@ -368,6 +371,6 @@ def _accuracy_ticks(low: float, high: float, most: int) -> list[float]:
     return kept[::-1]
 
 
-def _percent(accuracy: float, _: int = 0) -> str:
+def percent(accuracy: float, _: int = 0) -> str:
     """``99.5 %``: two decimals at the most."""
     return f"{100 * accuracy:.2f}".rstrip("0").rstrip(".") + " %"

@@ -17,14 +17,12 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from episodes.types import Episode, EpisodeError, ImageSet
-from fewshot.reports.plots.style import picture_file, save
+from fewshot.reports.colors import INK, MUTED, PAPER, SERIES, TINTS
+from fewshot.reports.plots.style import picture_file, plain, save
 
 Pixels = npt.NDArray[np.uint8]
 
-# Okabe and Ito's colors, told apart by color-blind readers too, and beneath each its pale tint.
-_BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#007A5A"
-_PANELS = {"support": (_BLUE, "#DCEBF5"), "query": (_VERMILION, "#FAE6D8"), "unlabeled": (_GREEN, "#D9EFE8")}
-_DARK, _GRAY = "#202020", "#6A6A6A"
+_PANELS = dict(zip(("support", "query", "unlabeled"), zip(SERIES, TINTS, strict=False), strict=True))
 
 _MARGIN, _PANEL_GAP, _BLOCK_GAP, _PADDING, _CELL_GAP = 20, 16, 28, 5, 3  # pixels
 _TITLE_SIZE, _HEADING_SIZE, _NAME_SIZE = 18, 15, 14
@@ -147,13 +145,13 @@ class _Sheet:
 
     def draw(self) -> Image.Image:
         """The whole picture."""
-        picture = Image.new("RGB", (self.width, self.height), "white")
+        picture = Image.new("RGB", (self.width, self.height), PAPER)
         pen = ImageDraw.Draw(picture)
-        pen.text((_MARGIN, _MARGIN), self.title, _DARK, _font(_TITLE_SIZE, bold=True))
+        pen.text((_MARGIN, _MARGIN), self.title, INK, _font(_TITLE_SIZE, bold=True))
         top = self.first_top
         for number, block in enumerate(self.blocks, start=1):
             if len(self.blocks) > 1:
-                pen.text((_MARGIN, top), f"episode {number}", _GRAY, _font(_NAME_SIZE))
+                pen.text((_MARGIN, top), f"episode {number}", MUTED, _font(_NAME_SIZE))
             self._draw_panels(pen, block, top)
             for index, line in enumerate(block):
                 self._draw_line(picture, pen, line, top + _HEADING_HEIGHT + _PADDING, index)
@@ -172,7 +170,7 @@ class _Sheet:
     def _draw_line(self, picture: Image.Image, pen: ImageDraw.ImageDraw, line: _ClassRow, top: int, index: int) -> None:
         cells = self.cells
         y = top + index * (cells.height + _CELL_GAP)
-        color = _GRAY if line.distractor else _DARK
+        color = MUTED if line.distractor else INK
         pen.text((self.names_end, y + cells.height // 2), _name(line), color, _font(_NAME_SIZE), anchor="rm")
         for panel, rows in line.images.items():
             for column, row in enumerate(rows):
@@ -227,14 +225,13 @@ def plot_history(history: Sequence[Mapping[str, float]], path: Path, title: str)
     for axes in (left, right):
         axes.set_xlabel("training episode")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     return save(figure, path)
 
 
 def _plot_loss(axes: Axes, episodes: npt.NDArray[np.float64], loss: npt.NDArray[np.float64]) -> None:
     axes.set_title("training loss", fontsize=11)
-    axes.plot(episodes, loss, color=_BLUE, marker="o", markersize=3)
+    axes.plot(episodes, loss, color=SERIES[0], marker="o", markersize=3)
     if 0 < 20 * loss.min() < loss.max():  # false where one is not a number
         axes.set_yscale("log")
 
@@ -243,9 +240,9 @@ def _plot_accuracy(
     axes: Axes, episodes: npt.NDArray[np.float64], accuracy: npt.NDArray[np.float64], ci95: npt.NDArray[np.float64]
 ) -> None:
     axes.set_title("validation accuracy (%), 95 % interval", fontsize=11)
-    axes.fill_between(episodes, accuracy - ci95, accuracy + ci95, color=_VERMILION, alpha=0.2, linewidth=0)
-    axes.plot(episodes, accuracy, color=_VERMILION, marker="o", markersize=3)
+    axes.fill_between(episodes, accuracy - ci95, accuracy + ci95, color=SERIES[1], alpha=0.2, linewidth=0)
+    axes.plot(episodes, accuracy, color=SERIES[1], marker="o", markersize=3)
     best = int(accuracy.argmax())
     chosen = f"chosen: {accuracy[best]:.2f} ± {ci95[best]:.2f} % after {int(episodes[best]):,} episodes"
-    axes.scatter(episodes[best], accuracy[best], s=90, facecolors="none", edgecolors=_DARK, label=chosen, zorder=3)
+    axes.scatter(episodes[best], accuracy[best], s=90, facecolors="none", edgecolors=INK, label=chosen, zorder=3)
     axes.legend(loc="best", frameon=False, handletextpad=0.1)

@@ -42,10 +42,11 @@ def inline_svg(figure: Figure, shared: dict[str, str]) -> str:
     return f'<svg {size} role="img" aria-label="{escape(str(figure.get_label()))}">{_drawn(figure, shared)}</svg>'
 
 
-def svg_file(figure: Figure) -> str:
-    """The drawing as a file of its own, light or dark as its reader prefers."""
+def svg_file(figure: Figure, *, photos: bool = False) -> str:
+    """The drawing as a file of its own, light or dark as its reader prefers; ``photos`` stay as they are."""
     light, dark = (";".join(f"--{role}:{color}" for role, color in theme.items()) for theme in (LIGHT, DARK))
-    style = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}image{{filter:invert(1)}}}}"
+    inverted = "" if photos else "image{filter:invert(1)}"
+    style = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}{inverted}}}"
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     shared: dict[str, str] = {}
     body = _drawn(figure, shared)

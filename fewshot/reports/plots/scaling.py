@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fewshot.reports.plots.style import COLORS, plain
+from fewshot.reports.colors import MUTED, SERIES
+from fewshot.reports.plots.style import plain
 
 _TITLES = {
     "classes": "classes of the set",
@@ -16,7 +17,7 @@ _TITLES = {
     "shot": "shot (support images per class)",
     "episodes": "episodes drawn",
 }
-_DRAWING, _GATHERING, _MEMORY, _, _LIMIT = COLORS
+_DRAWING, _GATHERING, _MEMORY = SERIES[:3]
 
 
 def scaling_figure(content: dict[str, Any]) -> Figure:
@@ -55,7 +56,7 @@ def _draw_axis(axes: Axes, points: list[dict[str, Any]], title: str) -> None:
 def _draw_memory(axes: Axes, scoring: list[dict[str, Any]], ceiling: float) -> None:
     names = [f"{line['episodes']:,} episodes\n{line['way']}-way {line['shot']}-shot" for line in scoring]
     axes.barh(names, [line["added_mb"] for line in scoring], color=_MEMORY, height=0.5)
-    axes.axvline(ceiling, color=_LIMIT, linestyle="--")
+    axes.axvline(ceiling, color=MUTED, linestyle="--")
     axes.set_xlim(0, 1.1 * ceiling)
     axes.invert_yaxis()
     axes.set_xlabel(f"added MB (dashed: ceiling, {ceiling:,})")

@@ -13,18 +13,27 @@ from matplotlib.figure import Figure
 
 from episodes.errors import DataError, UserError
 from episodes.files import put_in_place, scratch_file
-
-COLORS = ("#0072B2", "#D55E00", "#007A5A", "#AA4499", "#6A6A6A")
-"""Told apart in every kind of color vision."""
-
+from fewshot.reports.colors import GRID, INK, MUTED
 
 _UNDATED = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}  # what would change from day to day
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return encode(self, Path("figure.png"))
+
+
 def plain(axes: Axes) -> None:
-    """A pale grid, and no frame above and to the right."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    """As in the report: a pale grid, no frame, numbers and labels a shade paler than titles."""
+    axes.grid(color=GRID, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0, labelcolor=MUTED)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_color(MUTED)
+    axes.title.set_color(INK)
 
 
 def encode(figure: Figure, path: Path) -> bytes:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from fewshot.reports.plots.style import COLORS, plain
+from fewshot.reports.colors import INK, MUTED, SERIES
+from fewshot.reports.plots.style import plain
 
 _TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50)  # errors in percent
 
@@ -23,7 +24,7 @@ def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str], titl
     """
     cells = list(dict.fromkeys(errors["cell"]))
     most = int(errors.groupby("cell")["name"].nunique().max())
-    colors = dict(zip(styles, (*COLORS[:2], *COLORS[3:]), strict=True))
+    colors = dict(zip(styles, (*SERIES[:2], SERIES[3], MUTED), strict=True))
     figure = Figure(figsize=(11, 1.6 + 0.44 * most), dpi=120, layout="constrained")
     for axes, cell in zip(figure.subplots(2, -(-len(cells) // 2), squeeze=False).flat, cells, strict=False):
         _draw_cell(axes, errors[errors["cell"] == cell], colors)
@@ -32,7 +33,7 @@ def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str], titl
         Line2D([], [], color=colors[style], marker="o", linestyle="", label=f"{style}: {what}")
         for style, what in styles.items()
     ]
-    marks.append(Line2D([], [], color="#333", marker="o", fillstyle="none", linestyle="", label="a read-out"))
+    marks.append(Line2D([], [], color=INK, marker="o", fillstyle="none", linestyle="", label="a read-out"))
     figure.suptitle(title, fontsize=11)
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

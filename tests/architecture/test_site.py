@@ -1,0 +1,76 @@
+"""What the site is made of: formulas that can be drawn, one palette, words that the program says."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewshot.cli.classify import UNKNOWN
+from fewshot.models.losses import LOSSES
+from fewshot.models.methods import METHODS
+from fewshot.models.readouts import READOUTS
+from fewshot.reports.colors import GRID, INK, MUTED, SERIES
+from structure import MODULES
+
+pytest.importorskip("sphinx", reason="the site needs sphinx: pip install fewshot-bench[docs]")
+DOCS = Path(__file__).parents[2] / "docs"
+DRAWN = runpy.run_path(str(DOCS / "formulas.py"))["drawn"]
+
+
+def entries() -> dict[str, Any]:
+    """Every method with a rule of its own, every loss, every read-out of this project."""
+    losses = {*LOSSES}
+    found = {f"method {name}": METHODS.get(name) for name in METHODS if name not in losses}
+    found |= {f"loss {name}": LOSSES.get(name) for name in LOSSES}
+    found |= {f"read-out {name}": READOUTS.get(name) for name in READOUTS}
+    return {name: entry for name, entry in found.items() if entry.__module__.startswith("fewshot.")}
+
+
+@pytest.mark.parametrize("name", entries())
+def test_every_method_has_a_formula_of_its_own_and_a_source(name: str) -> None:
+    entry = entries()[name]
+    assert "formula" in vars(entry), "none that it inherits"
+    assert entry.source
+    svg = DRAWN(entry.formula, "block")
+    assert re.search(r'<path fill="currentColor" d="M[-MLQCZ\d ]{500,}"/></svg>$', svg)
+    assert "\n" not in svg
+
+
+def test_the_formulas_of_the_pages_can_be_drawn() -> None:
+    found = re.findall(r"\$([^$\n]+)\$", (DOCS / "reference" / "methods.md").read_text(encoding="utf-8"))
+    assert len(found) > 10
+    assert all("<svg" in DRAWN(tex, "inline") for tex in found)
+
+
+def test_what_is_no_formula_fails() -> None:
+    with pytest.raises(ValueError, match="nosuch"):
+        DRAWN(r"\nosuch{x}", "block")
+
+
+def test_a_formula_sits_on_the_line_of_its_text() -> None:
+    def below(tex: str) -> float:
+        return float(re.findall(r"vertical-align:(-?[\d.]+)em", DRAWN(tex, "inline"))[0])
+
+    assert below("x") > below("y") > below(r"\frac{x}{y}")
+
+
+def test_notebooks_have_the_colors_of_the_report() -> None:
+    settings = (DOCS / "matplotlibrc").read_text(encoding="utf-8")
+    assert re.findall(r'"([0-9a-f]{6})"', settings) == [color.removeprefix("#") for color in SERIES]
+    assert {*re.findall(r": ([0-9a-f]{6})$", settings, re.MULTILINE)} == {
+        c.removeprefix("#") for c in (INK, MUTED, GRID)
+    }
+
+
+def test_no_color_is_typed_but_in_the_palette() -> None:
+    typed = re.compile(r"""["']#[0-9a-fA-F]{3,8}["']|tab10|tab:\w+""")
+    found = {name: typed.findall(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    assert {name for name, colors in found.items() if colors} == {"fewshot.reports.colors"}
+
+
+def test_the_tutorial_asks_for_the_word_that_predict_writes() -> None:
+    assert f'== "{UNKNOWN}"' in (DOCS / "tutorials" / "4-photos.md").read_text(encoding="utf-8")
