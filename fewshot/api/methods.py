@@ -153,7 +153,7 @@ def embed(encoder: Method | str | Path, images: ImageSet) -> npt.NDArray[np.floa
 
     >>> strokes = fs.load_dataset("strokes")
     >>> fs.embed(fs.build("proto", data=strokes, encoder_options={"width": 4}), strokes.val).shape[0]
-    1200
+    2400
     """
     from episodes.errors import UserError
     from fewshot.evaluation.classifier.model import named_encoder

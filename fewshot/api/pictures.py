@@ -125,10 +125,11 @@ def plot_embeddings(
     else:
         table = finite_rows(embeddings, "embeddings", len(images.images))[rows]
     places = tsne(table, seed)
-    drawn, classes = np.unique(images.class_ids.numpy()[rows], return_inverse=True)
+    drawn, inverse = np.unique(images.class_ids.numpy()[rows], return_inverse=True)
+    classes = inverse.tolist()
     pictures = [thumbnail(images, int(rows[index])) for index in central_images(places, classes)]
     names = [images.class_names[number] for number in drawn]
-    return _shown(map_chart(places, classes.tolist(), names, pictures, title))
+    return _shown(map_chart(places, classes, names, pictures, title))
 
 
 def _shown(figure: Figure) -> Figure:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _ALL = "all runs, %"
 
 
-def is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: Any) -> bool:
     """Whether somebody looks at it who sees a bar grow; not where it is closed."""
     try:
-        return stream is not None and stream.isatty()
+        return stream is not None and bool(stream.isatty())
     except ValueError:
         return False
 

@@ -12,6 +12,7 @@ from episodes.datasets.strokes.dataset import Strokes
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import DataError, Episode, EpisodeError, ImageSet
+from fewshot.reports.colors import SERIES
 from fewshot.reports.plots.episodes import Pixels, draw_episodes, plot_history
 
 PER_CLASS = 12
@@ -205,14 +206,14 @@ def test_a_folder_is_no_place_to_write_a_picture_to(tmp_path: Path) -> None:
         plot_history(HISTORY, tmp_path, "history")
 
 
-def hue_columns(picture: Pixels, color: tuple[int, int, int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.flatnonzero((np.abs(picture.astype(int) - color) < 12).all(axis=2).any(axis=0))
+def hue_columns(picture: Pixels, color: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.flatnonzero((np.abs(picture.astype(int) - [*bytes.fromhex(color[1:])]) < 12).all(axis=2).any(axis=0))
 
 
 def test_history_shows_the_loss_at_the_left_and_the_accuracy_at_the_right(tmp_path: Path) -> None:
     picture = read(plot_history(HISTORY, tmp_path / "history.png", "strokes 5-way 1-shot"))
     assert picture.shape == (480, 1200, 3)
-    loss, accuracy = hue_columns(picture, (0x00, 0x72, 0xB2)), hue_columns(picture, (0xD5, 0x5E, 0x00))
+    loss, accuracy = hue_columns(picture, SERIES[0]), hue_columns(picture, SERIES[1])
     assert len(loss) > 300
     assert len(accuracy) > 300
     assert loss.max() < 600 < accuracy.min()
@@ -227,7 +228,7 @@ def test_history_shows_what_it_is_given(tmp_path: Path) -> None:
 
 def test_history_of_one_validation_is_drawn(tmp_path: Path) -> None:
     picture = read(plot_history(HISTORY[:1], tmp_path / "history.png", "one"))
-    assert len(hue_columns(picture, (0x00, 0x72, 0xB2))) > 0
+    assert len(hue_columns(picture, SERIES[0])) > 0
 
 
 def test_empty_history_is_refused(tmp_path: Path) -> None:

@@ -75,10 +75,11 @@ def embedding_map(
     """A few hundred images of up to twenty classes on a map."""
     rows = rows_of_map(image_set)
     places = tsne(table[rows].flatten(1).float().cpu())
-    drawn, classes = np.unique(image_set.class_ids.numpy()[rows], return_inverse=True)
+    drawn, inverse = np.unique(image_set.class_ids.numpy()[rows], return_inverse=True)
+    classes = inverse.tolist()
     images = tuple(thumbnail(image_set, int(rows[index])) for index in central_images(places, classes))
     names = tuple(image_set.class_names[number] for number in drawn)
-    return EmbeddingMap(training, digest, places, tuple(classes.tolist()), names, images, not is_ink(image_set))
+    return EmbeddingMap(training, digest, places, tuple(classes), names, images, not is_ink(image_set))
 
 
 def is_ink(image_set: ImageSet) -> bool:

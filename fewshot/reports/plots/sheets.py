@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -84,7 +83,7 @@ def image_sheet(seen: Sequence[SeenClass], columns: int, title: str, *, named: b
     return figure
 
 
-def central_images(places: npt.ArrayLike, classes: npt.ArrayLike) -> list[int]:
+def central_images(places: Sequence[tuple[int, int]], classes: Sequence[int]) -> list[int]:
     """Of each class 0, 1, ... the image (its number) that lies nearest to the middle of its class."""
     at, numbers = np.asarray(places, np.float64), np.asarray(classes)
     found = []
@@ -95,7 +94,7 @@ def central_images(places: npt.ArrayLike, classes: npt.ArrayLike) -> list[int]:
 
 
 def map_chart(
-    places: npt.ArrayLike, classes: Sequence[int], names: Sequence[str], images: Sequence[bytes], title: str
+    places: Sequence[tuple[int, int]], classes: Sequence[int], names: Sequence[str], images: Sequence[bytes], title: str
 ) -> Figure:
     """A dot for each image at its place (n, 2), in the color of its class; ``images`` are those of central_images."""
     figure, axes = paper(WIDTH, title)
