@@ -29,7 +29,7 @@ class Layout(ABC):
     """One way of keeping the images, looked for in one folder."""
 
     title: ClassVar[str]
-    names_classes: ClassVar[bool] = True  # as the class list does; else only their number can be checked
+    version: ClassVar[int] = 1  # another one where it gives other pixels, or in another order: caches are made anew
 
     def __init__(self, folder: Path, class_list: dict[Split, list[str]]) -> None:
         self.folder, self.class_list = folder, class_list

@@ -100,7 +100,7 @@ class ListedDataset(Dataset):
         if layout is None:
             raise DataError(f"{self.title} {split} is not on this machine: {self.how_to_get()}")
         fingerprint = source_fingerprint(layout.sources(split))
-        key = f"{self.protocol_name}-v1-{RESIZE_FILTER_NAME}-{split}-{fingerprint}"
+        key = f"{self.protocol_name}-v{layout.version}-{RESIZE_FILTER_NAME}-{split}-{fingerprint}"
         make_decoder = partial(self._decoder, layout, split)
         return cached_image_set(cache_root(self.root), key, self.protocol_name, split, make_decoder, progress)
 
@@ -124,7 +124,7 @@ class ListedDataset(Dataset):
             pictures = _all_pictures(classes)
             total += len(pictures)
             failed = decode_pictures(pictures, None, self._preparation, f"checking {split}", progress)
-            found = (*self._miscounts(layout, classes, split), *unreadable_lines(failed))
+            found = (*self._miscounts(classes, split), *unreadable_lines(failed))
             problems += [Problem(f"{split}: {line.what}", line.names) for line in found]
         shared = [f"{name} ({', '.join(splits)})" for name, splits in splits_of.items() if len(splits) > 1]
         if shared:
@@ -159,7 +159,7 @@ class ListedDataset(Dataset):
         classes = layout.classes(split)
         pictures = _all_pictures(classes)
         missing = [picture.name for picture in pictures if isinstance(picture, MissingPicture)]
-        problems = self._miscounts(layout, classes, split)
+        problems = self._miscounts(classes, split)
         problems += [Problem("missing images", missing)] if missing else []
         where, advice = f"{self.title} {split} in {layout.folder} ({layout.title})", "Copy or fetch the data again."
         if problems:
@@ -171,22 +171,18 @@ class ListedDataset(Dataset):
             partial(fill_or_raise, pictures, self._preparation, where, advice),
         )
 
-    def _miscounts(self, layout: Layout, classes: dict[str, list[Picture]], split: Split) -> list[Problem]:
+    def _miscounts(self, classes: dict[str, list[Picture]], split: Split) -> list[Problem]:
         """What is wrong with the classes and image counts of a split, a line for each kind."""
         problems, right = [], self.class_list[split]
-        if layout.names_classes:
-            home = {name: part for part, names in self.class_list.items() for name in names}
-            if missing := [name for name in right if name not in classes]:
-                problems.append(Problem(f"{len(missing)} of the {len(right)} classes are missing", missing))
-            if foreign := [f"{name} ({home.get(name, 'in no split')})" for name in sorted(set(classes) - set(right))]:
-                problems.append(
-                    Problem(f"{len(foreign)} classes do not belong to {self.class_split}'s {split} split", foreign)
-                )
-        elif len(classes) != len(right):
-            problems.append(Problem(f"{len(classes)} classes instead of {len(right)}", sorted(classes)))
+        home = {name: part for part, names in self.class_list.items() for name in names}
+        if missing := [name for name in right if name not in classes]:
+            problems.append(Problem(f"{len(missing)} of the {len(right)} classes are missing", missing))
+        if foreign := [f"{name} ({home.get(name, 'in no split')})" for name in sorted(set(classes) - set(right))]:
+            problems.append(
+                Problem(f"{len(foreign)} classes do not belong to {self.class_split}'s {split} split", foreign)
+            )
         wanted = self.images_per_class
-        counted = {name: found for name, found in classes.items() if name in right or not layout.names_classes}
-        sizes = {name: len(pictures) for name, pictures in sorted(counted.items())}
+        sizes = {name: len(pictures) for name, pictures in sorted(classes.items()) if name in right}
         if wrong := [f"{name} ({size})" for name, size in sizes.items() if size != (wanted or size or -1)]:
             problems.append(Problem(f"{len(wrong)} classes do not have {wanted or 'any'} images", wrong))
         return problems

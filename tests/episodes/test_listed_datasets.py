@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import tarfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,12 @@ from command_line import Fewshot
 from episodes.datasets.base import dataset_class
 from episodes.datasets.cards import DATASETS, class_lists
 from episodes.datasets.listed import Archive, ListedDataset
+from episodes.datasets.tieredimagenet import layouts
 from episodes.types import SPLITS, DataError, Split
 from listed_builders import (
     CIFAR_NAMES,
     CIFAR_PIXELS,
+    REN_CLASSES,
     Lists,
     aircraft,
     cifar_binary,
@@ -165,28 +169,41 @@ def test_half_a_binary_file_of_cifar_100_is_one_line(tmp_path: Path) -> None:
     assert "test.bin is not CIFAR-100's, or not whole: 12,295 bytes" in message_of(tiny("fc100", CIFAR, tmp_path))
 
 
-REN: Lists = {"train": ["n01532829", "n01558993"], "val": ["a", "b"], "test": ["c", "d"]}
-NAMED = ("000 house finch, linnet", "001 robin")
+REN: Lists = {split: sorted(classes) for split, classes in REN_CLASSES.items()}
 
 
 @pytest.mark.parametrize("lay_out", [ren_npz, ren_png])
-def test_the_caches_of_ren_et_al_give_the_pictures_of_the_folders(
+def test_the_caches_of_ren_et_al_give_the_pictures_of_the_folders_in_their_order(
     lay_out: Callable[[Path], None], tmp_path: Path
 ) -> None:
     lay_out(tmp_path / "caches")
     ren_folders(tmp_path / "folders")
     from_caches = tiny("tieredimagenet", REN, tmp_path / "caches", each=2, total=12)
     assert from_caches.is_present()
-    (same_words,) = from_caches.check()
-    assert same_words.startswith("2 classes are in several splits: ")
+    assert from_caches.check() == []
     found = from_caches.load("train")
-    assert found.class_names == NAMED
+    assert found.class_names == ("n01532829", "n01558993")
     np.testing.assert_array_equal(
-        found.images.numpy(), np.stack([picture(r) for r in (1, 3, 0, 2)]).transpose(0, 3, 1, 2)
+        found.images.numpy(), np.stack([picture(r) for r in (0, 2, 1, 3)]).transpose(0, 3, 1, 2)
     )
     folders = tiny("tieredimagenet", REN, tmp_path / "folders", each=2)
-    assert folders.load("train").fingerprint == found.fingerprint
-    assert folders.load("train").class_names == ("n01532829", "n01558993")
+    for split in SPLITS:
+        assert folders.load(split).fingerprint == from_caches.load(split).fingerprint
+        assert folders.load(split).class_names == from_caches.load(split).class_names == tuple(REN[split])
+
+
+def test_each_of_the_608_classes_is_known_by_the_first_of_its_words() -> None:
+    """As WordNet has them, which timm brings along."""
+    words = json.loads((Path(layouts.__file__).parent / "words.json").read_text())
+    (lists,) = class_lists(DATASETS.get("tieredimagenet")).values()
+    assert sorted(words) == sorted(name for names in lists.values() for name in names)
+    assert len({word.lower() for word in words.values()}) == len(words)
+    timm = find_spec("timm")
+    if timm is None or timm.origin is None:
+        pytest.skip("needs timm")
+    lemmas = (Path(timm.origin).parent / "data/_info/imagenet_synset_to_lemma.txt").read_text().splitlines()
+    theirs = {wordnet_id: lemma.split(",")[0] for wordnet_id, lemma in (line.split("\t") for line in lemmas)}
+    assert words == {wordnet_id: theirs[wordnet_id] for wordnet_id in words}
 
 
 def test_what_is_wrong_with_a_cache_is_one_line(tmp_path: Path) -> None:
@@ -195,21 +212,26 @@ def test_what_is_wrong_with_a_cache_is_one_line(tmp_path: Path) -> None:
     ren_npz(tmp_path / "cut")
     images, labels = (tmp_path / "cut" / "tiered-imagenet" / f"train_{name}" for name in ("images.npz", "labels.pkl"))
     three_classes = tiny("tieredimagenet", {**REN, "train": ["a", "b", "c"]}, tmp_path / "cut")
-    assert "2 classes instead of 3: 000 house finch" in message_of(three_classes)
-    write(labels, pickle.dumps({"labels": [0, 1, 1]}))
+    assert "3 of the 3 classes are missing: a, b, c" in message_of(three_classes)
+    words = [*REN_CLASSES["train"].values()]
+    write(labels, pickle.dumps({"labels": [0, 1, 1], "label_specific_str": words}))
     assert "holds 4 images, " in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
     write(labels, pickle.dumps({"labels": [0, 1, 1, 0]}))
-    assert tiny("tieredimagenet", REN, tmp_path / "cut").load("train").class_names == ("000", "001")
-    nested: list[object] = ["zebra"]
+    assert "has no word for label 0 (label_specific_str)" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
+    nested: list[object] = ["robin"]
     for _ in range(40):  # a few bytes, and a million million words
         nested = [nested, nested]
-    write(labels, pickle.dumps({"labels": [0, 1, 1, 0], "label_specific_str": [nested, b"zebra"]}))
-    assert tiny("tieredimagenet", REN, tmp_path / "cut").load("train").class_names == ("000", "001 zebra")
+    write(labels, pickle.dumps({"labels": [0, 1, 1, 0], "label_specific_str": [nested, b"robin"]}))
+    assert "has no word for label 0" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
+    write(labels, pickle.dumps({"labels": [0, 1, 1, 0], "label_specific_str": [b"robin", b"unicorn"]}))
+    assert "calls label 1 'unicorn' (label_specific_str), which names none of the 608 classes" in message_of(
+        tiny("tieredimagenet", REN, tmp_path / "cut")
+    )
     write(labels, pickle.dumps({"labels": [0, float("inf")]}))
     assert "must hold label_specific (or labels)" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
     write(labels, pickle.dumps({"names": 1}))
     assert "must hold label_specific (or labels)" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
-    write(labels, pickle.dumps({"labels": [0, 1, 1, 0]}))
+    write(labels, pickle.dumps({"labels": [0, 1, 1, 0], "label_specific_str": words}))
     images.write_bytes(images.read_bytes()[:-400])
     assert "holds no whole array of images" in message_of(tiny("tieredimagenet", REN, tmp_path / "cut"))
 

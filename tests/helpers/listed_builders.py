@@ -65,8 +65,11 @@ def cifar_binary(root: Path) -> None:
         write(folder / f"{part}.bin", b"".join(rows))
 
 
-REN_WORDS = ("house finch, linnet", "robin")
-REN_IDS = ("n01532829", "n01558993")
+REN_CLASSES: dict[Split, dict[str, str]] = {  # in the order of the labels, which is not that of the ids
+    "train": {"n01558993": "robin, American robin, Turdus migratorius", "n01532829": "House finch, linnet"},
+    "val": {"n02099429": "curly-coated retriever", "n02099267": "flat-coated retriever"},
+    "test": {"n01443537": "goldfish, Carassius auratus", "n01440764": "tench, Tinca tinca"},
+}
 _REN_LABELS = (1, 0, 1, 0)
 
 
@@ -86,15 +89,16 @@ def ren_png(root: Path) -> None:
 
 
 def _ren_labels(root: Path) -> None:
-    labels = {"label_specific": np.array(_REN_LABELS, np.int32), "label_specific_str": list(REN_WORDS)}
-    for split in SPLITS:
+    for split, classes in REN_CLASSES.items():
+        words = list(classes.values())
+        labels = {"label_specific": np.array(_REN_LABELS, np.int32), "label_specific_str": words}
         write(root / "tiered-imagenet" / f"{split}_labels.pkl", pickle.dumps(labels, 2))
 
 
 def ren_folders(root: Path) -> None:
-    for split in SPLITS:
+    for split, classes in REN_CLASSES.items():
         for row, label in enumerate(_REN_LABELS):
-            write(root / "tieredImageNet" / split / REN_IDS[label] / f"{row}.png", png(picture(row)))
+            write(root / "tieredImageNet" / split / [*classes][label] / f"{row}.png", png(picture(row)))
 
 
 def flowers(root: Path) -> None:

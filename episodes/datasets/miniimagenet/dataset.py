@@ -72,8 +72,7 @@ class MiniImageNet(ListedDataset):
             except DataError as error:  # who puts it there by hand gives it the name that it gets once it is checked
                 raise DataError(str(error).replace(f"unchecked-{name}", name)) from error
             try:
-                of_caches = PickleCaches(folder, self.class_list)
-                problems: list[str] = [*self._miscounts(of_caches, classes_in_pickle(arrived), split)]
+                problems: list[str] = [*self._miscounts(classes_in_pickle(arrived), split)]
             except DataError as error:
                 problems = [str(error)]
             if problems:

@@ -11,7 +11,7 @@ from episodes.datasets.tieredimagenet.layouts import RenCaches
 class TieredImageNet(ListedDataset):
     """tieredImageNet from folders of WordNet's ids, or from the caches of Ren et al.
 
-    The caches do not say these ids, so that their classes come in another order, and episodes of one seed are others.
+    Classes come in one order from both. Images of a class do not: the caches do not say which file each was.
     """
 
     card = CARD

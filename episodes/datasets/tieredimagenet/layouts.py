@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zipfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,13 @@ from episodes.spec import Split
 
 
 class RenCaches(Layout):
+    """Their labels are numbers in the order of a folder of their authors, with the words of each class.
+
+    Here the classes are called by WordNet's ids, as in folders, and so come in the same order.
+    """
+
     title = "train_images.npz or train_images_png.pkl beside train_labels.pkl, so val and test"
-    names_classes = False  # the labels say words, or numbers alone, in the place of WordNet's ids
+    version = 2  # of the first the classes came in the order of the labels
 
     def sources(self, split: Split) -> list[Path]:
         labels = self.folder / f"{split}_labels.pkl"
@@ -39,18 +46,38 @@ class RenCaches(Layout):
         return classes
 
 
+@cache
+def _ids_by_word() -> dict[str, str]:
+    """WordNet's id of each of the 608 classes, by the first of its words in WordNet 3.0, in small letters."""
+    words: dict[str, str] = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
+    return {_first(word): wordnet_id for wordnet_id, word in words.items()}
+
+
+def _first(words: str) -> str:
+    """``House finch, linnet`` -> ``house finch``: no two of the classes share the first of their words."""
+    return words.partition(",")[0].strip().lower()
+
+
 def _labels(path: Path) -> list[str]:
-    """The class of every image: its number and, where the file has them, its words."""
+    """The class of every image. Raises DataError where the words do not say which it is."""
     found = load_arrays(path)
     content: dict[str, Any] = found if isinstance(found, dict) else {}
     numbers: Any = content.get("label_specific", content.get("labels"))
     words = content.get("label_specific_str") or ()
     try:
         known = {n: w.decode("latin1") if isinstance(w, bytes) else w for n, w in enumerate(words)}
-        named = {n: f"{n:03d} {w}" for n, w in known.items() if isinstance(w, str)}
-        return [named.get(int(number), f"{int(number):03d}") for number in numbers]
+        rows = [int(number) for number in numbers]
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"{path} must hold label_specific (or labels), a number for each image") from None
+    named = {
+        n: _ids_by_word()[_first(w)] for n, w in known.items() if isinstance(w, str) and _first(w) in _ids_by_word()
+    }
+    for row in rows:
+        if row not in named:
+            said = known.get(row)
+            told = f"calls label {row} {said!r}" if isinstance(said, str) else f"has no word for label {row}"
+            raise DataError(f"{path} {told} (label_specific_str), which names none of the 608 classes: get it anew")
+    return [named[row] for row in rows]
 
 
 def _of_pickle(path: Path) -> Sequence[Picture]:
