@@ -94,6 +94,14 @@ def scratch_file(target: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
+def check_writable(target: Path) -> None:
+    """Before long work: raises DataError where its file could not be put in place at the end."""
+    if target.is_dir():
+        raise DataError(f"cannot write {target}: it is a folder")
+    with scratch_file(target):
+        pass
+
+
 def _locked_file(directory: Path) -> tuple[Path, int | None]:
     """A new file, and the handle that keeps it locked where there are such locks."""
     while True:

@@ -39,11 +39,12 @@ def report(
     the hardest episodes are drawn from closeups.json, which --closeups makes where weights and images are on this
     machine: of your own images, too, and the page then holds small copies of them.
     """
+    from episodes.files import check_writable
     from fewshot.cli.output import published_runs, readable_records
     from fewshot.cli.progress import TerminalReporter
     from fewshot.records.record import read_records
     from fewshot.reports.html.gallery import FILE, read_gallery
-    from fewshot.reports.html.page import write_page, write_plots, write_published
+    from fewshot.reports.html.page import PAGE, write_page, write_plots, write_published
 
     unread = {"out": write, "data": not closeups}
     refuse_unread(
@@ -51,6 +52,8 @@ def report(
         *(name for name in ("results", "out", "data", "file", "plots", "closeups", "write") if not unread.get(name)),
     )
     records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
+    page = file or out / PAGE
+    check_writable(page if file or not write else results / PAGE)  # not after a minute of drawing
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:
         kept = (results if write else out) / FILE
@@ -64,7 +67,7 @@ def report(
     if write:
         click.echo(f"written: {write_published(results)}")
     if file is not None or not write:
-        click.echo(f"written: {write_page(records, seen, file or out / 'report.html')}")
+        click.echo(f"written: {write_page(records, seen, page)}")
 
 
 def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | None, path: Path, own: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from episodes.errors import DataError
-from episodes.files import put_in_place, remove_left_behind, scratch_file, write_all, write_atomically
+from episodes.files import check_writable, put_in_place, remove_left_behind, scratch_file, write_all, write_atomically
 from full_disk import no_space
 
 
@@ -71,6 +71,15 @@ def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"cannot write into .*file.*: \w+") as caught:
         write_atomically(tmp_path / "file" / "below", b"")
     assert "\n" not in str(caught.value)
+
+
+def test_where_a_file_could_not_be_put_is_told_before_it_is_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "below" / "file")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "below"], "nothing is left of the try"
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path, tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match="cannot write"):
+            check_writable(wrong)
 
 
 def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:

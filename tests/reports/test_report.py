@@ -232,6 +232,19 @@ def test_single_plots_are_written_as_svg_and_png(fewshot: Fewshot) -> None:
     assert matplotlib.image.imread(pictures[0]).std() > 0.01  # something is drawn
 
 
+@pytest.mark.parametrize("words", [[], ["--write"], ["--file", "taken"]])
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_drawn(fewshot: Fewshot, words: list[str]) -> None:
+    write_record(a_record(), Path("results/runs/0.json"))
+    if "--write" in words:
+        Path("results/report.html").mkdir()
+    elif words:
+        Path("taken").mkdir()
+    else:
+        Path("runs").touch()
+    assert re.search(r"cannot write .*(report\.html|taken|runs)", fewshot("report", "--plots", "plots", *words).error)
+    assert not Path("plots").exists()
+
+
 def test_plots_of_nothing_are_refused_in_one_line(fewshot: Fewshot) -> None:
     assert "no records were found" in fewshot("report", "--plots", "plots").error
 

@@ -99,8 +99,9 @@ def all_figures(records: Sequence[RunRecord], seen: Gallery = Gallery()) -> list
 
 def write_page(records: Sequence[RunRecord], seen: Gallery, path: Path) -> Path:
     """Write the page; its path. Raises UserError where it cannot be written."""
+    content = render(records, seen).encode()
     try:
-        write_atomically(path, render(records, seen).encode())
+        write_atomically(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --file") from error
     return path
