@@ -78,10 +78,13 @@ def _compare(
     form: str,
 ) -> None:
     from fewshot.cli.output import print_json, print_problems, print_sections
-    from fewshot.records.comparison import ComparisonError, as_json, compare, ranks_over_protocols
+    from fewshot.records.comparison import ComparisonError, NoRecordsError, as_json, compare, ranks_over_protocols
 
     problems: list[str] = []
-    comparisons = compare(words, folder, recipe, setting, problems)
+    try:
+        comparisons = compare(words, folder, recipe, setting, problems)
+    except NoRecordsError as error:
+        raise NoRecordsError(f"{error}{_unknown_model(words)}") from None
     print_problems(problems)
     table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
     if picture is not None:
@@ -114,6 +117,18 @@ def _compare(
         print_sections([_describe_ranks(table)])
     if picture is not None:
         click.echo(f"picture: {picture}")
+
+
+def _unknown_model(words: Sequence[str]) -> str:
+    """Where no record says which models there are: the first word that is none of ours, with the near ones."""
+    from episodes.registry import unknown_name_message
+    from fewshot.models.catalog import models
+    from fewshot.records.comparison import is_path
+
+    ours = [described.name for described in models()]
+    named = [word.partition("+")[0] for word in words if not is_path(word)]
+    wrong = next((name for name in named if name not in ours), None)
+    return f"; {unknown_name_message('model', wrong, ours)}" if wrong else ""
 
 
 def _describe(found: Comparison) -> list[Section]:

@@ -31,6 +31,10 @@ class ComparisonError(UserError):
     """Records that cannot be compared. The message says what they do not share."""
 
 
+class NoRecordsError(ComparisonError):
+    """The folder in which models are looked for is empty."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two entries of a comparison, by place, the better one first."""
@@ -146,7 +150,7 @@ def _ranked(word: str, published: Sequence[RunRecord], folder: Path, recipe: str
     model, _, readout = word.partition("+")
     models = sorted({record.model for record in published})
     if not models:
-        raise ComparisonError(f"{folder} holds no records: give the paths of two records")
+        raise NoRecordsError(f"{folder} holds no records: give the paths of two records")
     if model not in models:
         raise ComparisonError(f"{unknown_name_message('measured model', model, models)} Or give the path of a record.")
     of_model = [r for r in published if r.model == model and is_ranked(r) and recipe in (None, r.recipe)]

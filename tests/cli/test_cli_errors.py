@@ -164,6 +164,13 @@ def test_two_runs_of_one_training_at_once_are_refused_in_one_line(fewshot: Fewsh
         assert re.search(rf"already running \(process {os.getpid()}, ", fewshot(*SMOKE).error)
 
 
+def test_without_records_a_model_that_there_is_not_is_named_all_the_same(fewshot: Fewshot) -> None:
+    Path("results/runs").mkdir(parents=True)
+    said = fewshot("compare", "porto+simpleshot", "matching").error
+    assert re.search(r"holds no records: .*; unknown model 'porto'\. Did you mean 'proto'\? Valid: anil, ", said)
+    assert "unknown" not in fewshot("compare", "proto", "matching").error
+
+
 def test_a_full_disk_is_told_in_one_line(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
