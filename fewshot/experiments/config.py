@@ -205,7 +205,9 @@ class RunConfig(CommonConfig):
         None, "adam, muon (for the convolutions, Adam for the rest) or nesterov (SGD) [default: the recipe's]."
     )
     weight_decay: float | None = option(
-        None, "Added to the gradient; with muon, of the convolutions alone [default: the recipe's].", min=0
+        None,
+        "Added to the gradient; with muon, of the convolutions alone [default: the recipe's, or --optimizer's own].",
+        min=0,
     )
     learning_rate: float | None = option(None, "The highest [default: the recipe's].", min=0, min_open=True)
     budget: float | None = option(

@@ -30,7 +30,7 @@ from fewshot.models.options import OptionError, check_choice, checked_options, n
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit, short_hash
 from fewshot.training.logs import check_logs
-from fewshot.training.optimizers import ADAM, OPTIMIZERS
+from fewshot.training.optimizers import ADAM, OPTIMIZERS, WEIGHT_DECAY
 from fewshot.training.recipes import RECIPES, Recipe, find_recipe, images_encoded, recipe_fields
 
 if TYPE_CHECKING:
@@ -244,11 +244,16 @@ def _training_plan(config: RunConfig, dataset: Dataset, reporter: Reporter) -> T
     train_set, val_set = (_loaded(dataset, split, reporter) for split in TRAINED_ON)
     initial = None if config.init is None else initial_weights(config.init)
     recipe = fitted(recipe, METHODS.get(config.model), config.way, config.shot, train_set, val_set)
+    return TrainingPlan(within_budget(recipe, config, dataset), shortened, train_set, val_set, initial)
+
+
+def within_budget(recipe: Recipe, config: RunConfig, dataset: Dataset) -> Recipe:
+    """The recipe, nothing of it open, as long as the terms of a comparison and the share of a budget make it."""
     if config.terms is not None:
         recipe = terms_named(config.terms).fitted(recipe, dataset, config.model, config.model_options)
     if config.budget is not None:
         recipe = recipe.lasting(max(1, round(config.budget * recipe.train_episodes)))
-    return TrainingPlan(recipe, shortened, train_set, val_set, initial)
+    return recipe
 
 
 def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
@@ -268,6 +273,7 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
         flag = unread[0].replace("_", "-")
         raise UserError(f"model {config.model} trains on batches of images, all with their labels: leave out --{flag}")
     shortened = (config.train_episodes or recipe.train_episodes) < recipe.train_episodes or (config.budget or 1) < 1
+    config = with_its_decay(config, recipe.optimizer)
     recipe = allowed(replace(recipe, **config.overrides()), config.model, method_class)
     encoder = config.encoder or method_class.default_encoder
     if recipe.half_size and not find_encoder(encoder).takes_half_size:
@@ -275,6 +281,16 @@ def recipe_of(config: RunConfig, dataset: str) -> tuple[Recipe | None, bool]:
             raise UserError(f"encoder {encoder} takes images of one size: leave out --half-size")
         recipe = replace(recipe, half_size=None)  # what a recipe says is for encoders that can
     return recipe, shortened
+
+
+def with_its_decay(config: RunConfig, present: str | None) -> RunConfig:
+    """The configuration with the weight decay of its optimizer, where that comes in the place of a recipe's other one.
+
+    A weight decay that is said stays: the number of one optimizer means something else to another.
+    """
+    if config.optimizer in (None, present or ADAM) or config.weight_decay is not None:
+        return config
+    return replace(config, weight_decay=WEIGHT_DECAY[check_choice("optimizer", config.optimizer, OPTIMIZERS)])
 
 
 def with_options_of_recipe(config: RunConfig, dataset: str) -> RunConfig:

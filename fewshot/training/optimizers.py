@@ -13,6 +13,8 @@ from fewshot.training.recipes import Recipe
 
 ADAM, MUON, NESTEROV = "adam", "muon", "nesterov"
 OPTIMIZERS = (ADAM, MUON, NESTEROV)
+WEIGHT_DECAY = {ADAM: 0.0, MUON: 1.0, NESTEROV: 5e-4}
+"""What goes with each where a recipe of another one, or nobody, says it: that of our recipes, and of ResNet-12's."""
 
 
 class MuonAndAdam:

@@ -90,6 +90,16 @@ def test_a_change_of_every_field_of_the_recipe_is_another_training() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
+@pytest.mark.parametrize(("name", "decay"), [("nesterov", 5e-4), ("adam", 0.0), ("muon", 1.0), (None, 1.0)])
+def test_another_optimizer_does_not_keep_the_weight_decay_of_the_recipes(name: str | None, decay: float) -> None:
+    """The fast recipe of the strokes has Muon, whose decay of 1 would hold every weight at zero under SGD."""
+    fast = replace(CONFIG, recipe="fast", optimizer=name)
+    assert recipe_of(fast).weight_decay == decay
+    assert recipe_of(replace(fast, weight_decay=0.03)).weight_decay == 0.03
+    with pytest.raises(UserError, match="unknown optimizer 'sgd'"):
+        recipe_of(replace(fast, optimizer="sgd"))
+
+
 def test_a_training_on_images_serves_every_way_and_shot() -> None:
     config = replace(CONFIG, model="softmax", recipe=BATCHES)
     hashes = {short_hash(identity_of(replace(config, way=way, shot=shot))) for way in (2, 5) for shot in (1, 3)}

@@ -21,7 +21,7 @@ from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.experiments.comparison.terms import all_terms, terms_named
 from fewshot.experiments.config import RunConfig, TuneConfig, option_fields
-from fewshot.experiments.resolve import refuse_options_of_test
+from fewshot.experiments.resolve import refuse_options_of_test, with_its_decay
 from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.models.methods import METHODS
 from fewshot.models.options import Range, Search, options_of
@@ -43,8 +43,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SEARCH: Search = {"learning_rate": Range(3e-4, 3e-2), "optimizer": (ADAM, MUON)}
 """What is tried of every method; its own ``search`` adds to it, or says otherwise."""
-WEIGHT_DECAY = {ADAM: 0.0, MUON: 1.0}
-"""An optimizer that is tried in the place of the recipe's comes with its weight decay."""
 TRIALS, TRIAL_SHARE = 8, 0.25  # where no terms say it
 RANDOM_TRIALS = 4
 """So many come before the search goes by what was found (tree-structured Parzen estimators, Bergstra et al. 2011)."""
@@ -268,10 +266,8 @@ def _with(config: RunConfig, parameters: Mapping[str, Any], present: Mapping[str
     options = options_of(METHODS.get(config.model))
     of_method = {name: value for name, value in parameters.items() if name in options}
     fields = {name: value for name, value in parameters.items() if name not in options}
-    other_optimizer = "optimizer" in fields and fields["optimizer"] != present["optimizer"]
-    if other_optimizer and "weight_decay" not in fields and config.weight_decay is None:
-        fields["weight_decay"] = WEIGHT_DECAY.get(fields["optimizer"], 0.0)
-    return replace(config, model_options={**config.model_options, **of_method}, **fields)
+    tried = replace(config, model_options={**config.model_options, **of_method}, **fields)
+    return with_its_decay(tried, present["optimizer"]) if "optimizer" in fields else tried
 
 
 def _command(config: RunConfig) -> str:

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from episodes.datasets.base import Dataset
+from episodes.datasets.base import Dataset, dataset_class
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.opening import DEFAULT_DATASET
 from episodes.errors import UserError
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.evaluate import evaluate_again
 from fewshot.experiments.measure import Outcome
-from fewshot.experiments.resolve import recipe_of
+from fewshot.experiments.resolve import recipe_of, with_options_of_recipe, within_budget
 from fewshot.experiments.run import run_readouts, run_without_test
 from fewshot.progress import LineReporter, Reporter
 from fewshot.records.record import TrainingLog
@@ -49,15 +49,26 @@ class Job:
     @cached_property
     def recipe(self) -> Recipe | None:
         """Of the training, way and shot filled in; None where there is none, or where the run itself will say why."""
-        config = self.config
         try:
-            recipe = recipe_of(config, config.dataset or DEFAULT_DATASET)[0]
+            config = self._config
+            recipe = recipe_of(config, self._dataset)[0]
+            if recipe is None:
+                return None
+            if recipe.batch_size is None:
+                way, shot = recipe.train_way or config.way, recipe.train_shot or config.shot
+                recipe = replace(recipe, train_way=way, train_shot=shot, val_way=recipe.val_way or config.way)
+            unread = dataset_class(self._dataset)(class_split=config.class_split)
+            return within_budget(recipe, config, unread.at_size(config.size) if config.size else unread)
         except UserError:
             return None
-        if recipe is None or recipe.batch_size is not None:
-            return recipe
-        way, shot = recipe.train_way or config.way, recipe.train_shot or config.shot
-        return replace(recipe, train_way=way, train_shot=shot, val_way=recipe.val_way or config.way)
+
+    @property
+    def _dataset(self) -> str:
+        return self.config.dataset or DEFAULT_DATASET
+
+    @cached_property
+    def _config(self) -> RunConfig:
+        return with_options_of_recipe(self.config, self._dataset)
 
     def training(self) -> str:
         """What names the training as far as is known without the images: jobs of one name share it."""
@@ -65,16 +76,15 @@ class Job:
 
     def images(self) -> int:
         """Images that the training sends through its encoder; 0 where nothing is trained."""
-        recipe, config = self.recipe, self.config
-        if recipe is None:
+        if self.recipe is None:
             return 0
-        return recipe.train_episodes * images_encoded(recipe, config.model, config.model_options)
+        return self.recipe.train_episodes * images_encoded(self.recipe, self.config.model, self._config.model_options)
 
     def work(self) -> float:
         """Numbers of these images, every pixel one for each channel."""
         if self.recipe is None:
             return 0.0
-        name, size = self.config.dataset or DEFAULT_DATASET, self.config.size
+        name, size = self._dataset, self.config.size
         channels, height, width = DATASETS.get(name if name in DATASETS else "folder").image_shape
         return self.images() * numbers_of(self.recipe, (channels, size or height, size or width))
 

@@ -108,8 +108,9 @@ class _Surveyor:
         if training in self._seen:
             return Surveyed(job, "shared")
         self._seen.add(training)
-        seconds = self._speeds.seconds(job, resolved) if self._speeds and job.recipe else None
-        return Surveyed(job, "to train", images=job.images(), seconds=seconds)
+        images, _ = _images_and_work(job, resolved)
+        seconds = self._speeds.seconds(job, resolved) if self._speeds and images else None
+        return Surveyed(job, "to train", images=images, seconds=seconds)
 
     def _opened(self, config: RunConfig) -> Dataset | None:
         """The data set of a run; None where it is not on this machine."""
@@ -173,11 +174,19 @@ class Speeds:
             self._add(model, encoder, measured_speed(job, resolved, resolved.training))
             self._measured += time.perf_counter() - start
         found = next((self._known[key] for key in _keys(model, encoder) if key in self._known), None)
-        return job.work() / statistics.median(found) if found else None
+        return _images_and_work(job, resolved)[1] / statistics.median(found) if found else None
 
     def _add(self, model: str, encoder: str, speed: float) -> None:
         for key in _keys(model, encoder):
             self._known[key].append(speed)
+
+
+def _images_and_work(job: Job, resolved: ResolvedRun | None) -> tuple[int, float]:
+    """Images that a training sends through its encoder, and their numbers; exactly so where the images are here."""
+    if resolved is None or resolved.training is None:
+        return job.images(), job.work()
+    images = resolved.images()
+    return images, images * numbers_of(resolved.training.recipe, resolved.dataset.image_shape)
 
 
 def _keys(model: str, encoder: str) -> tuple[tuple[str, ...], ...]:

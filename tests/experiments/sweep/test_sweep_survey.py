@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from episodes.datasets.strokes.dataset import Strokes
+from fewshot.experiments.comparison.terms import terms_named
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.sweep.jobs import Job, Place, perform
 from fewshot.experiments.sweep.survey import Speeds, survey
@@ -44,6 +46,21 @@ def test_a_job_is_finished_when_all_its_records_are_there(tmp_path: Path) -> Non
     assert [one.state for one in found] == ["trained", "trained"], "another test of the same weights"
     found = survey([replace(own, config=replace(PROTO, train_episodes=7))], place, [])
     assert [(one.state, one.images) for one in found] == [("to train", 7 * 5 * (1 + 5))]
+
+
+@pytest.mark.parametrize("model", ["proto", "maml", "softmax"])
+@pytest.mark.parametrize("here", [True, False])
+def test_within_terms_a_sweep_counts_the_images_of_their_budget(
+    model: str, here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the data set is on this machine or not; a share of the budget is a share of the images."""
+    monkeypatch.setattr(Strokes, "is_present", lambda self: here)
+    config = RunConfig(model=model, dataset="strokes", terms="comparison@v1")
+    budget = terms_named("comparison@v1").budgets["strokes-standard-28"].images
+    for share in (None, 0.25):
+        (found,) = survey([Job("it", replace(config, budget=share))], Place(tmp_path / "runs"), [])
+        assert found.images == pytest.approx(budget * (share or 1), rel=0.02)
+        assert found.job.images() == found.images
 
 
 def test_the_time_follows_the_records_of_this_machine() -> None:
