@@ -60,6 +60,30 @@ def test_a_distance_is_never_negative_even_where_digits_cancel() -> None:
     assert distances.diagonal().max() < distances.mean()
 
 
+def test_a_distance_does_not_depend_on_where_both_lie() -> None:
+    query, support = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.0], [3.0, 0.0]])
+    for offset in (0.0, 1e3, 1e5, 1e7):
+        left, right = query + offset, support + offset  # in single precision: 0.1 is 0.1016 at 1e5
+        exact = (left.double()[:, None] - right.double()).square().sum(-1)
+        torch.testing.assert_close(squared_euclidean(left, right).double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("exponent", range(16, 39))
+def test_of_distances_that_leave_single_precision_no_finite_one_is_wrong(exponent: int) -> None:
+    """The rest is infinite or no number, and an evaluation refuses a best score that is."""
+    left, right = (found.float() * 10.0**exponent for found in random_pair(50))
+    found = squared_euclidean(left, right).double()
+    lengths = left.double().square().sum(-1)[..., None] + right.double().square().sum(-1)[..., None, :]
+    exact = (left.double()[..., None, :] - right.double()[..., None, :, :]).square().sum(-1)
+    finite = found.isfinite()
+    assert ((found - exact).abs() < 1e-5 * lengths)[finite].all()
+    nearest = (-found).max(-1)
+    known = nearest.values.isfinite()
+    assert torch.equal(nearest.indices[known], exact.argmin(-1)[known])
+    assert bool(finite.all()) == (exponent < 19)
+    assert bool(known.any()) == (exponent < 20)
+
+
 @pytest.mark.parametrize("function", [squared_euclidean, cosine_similarity])
 @pytest.mark.parametrize("value", [0.0, 2.0])
 def test_equal_vectors_have_a_finite_gradient(function: Callable[[Tensor, Tensor], Tensor], value: float) -> None:
