@@ -119,8 +119,7 @@ def tune(**choices: Any) -> None:
     from fewshot.cli.output import print_tuning
     from fewshot.cli.progress import TerminalReporter
     from fewshot.experiments.comparison.tuning import tune as tuned
-    from fewshot.experiments.sweep.jobs import Job, Place
-    from fewshot.experiments.sweep.loop import results_of
+    from fewshot.experiments.sweep.jobs import Place
     from fewshot.experiments.sweep.workers import Workers
     from fewshot.models.hardware import keep_freed_memory
 
@@ -132,10 +131,8 @@ def tune(**choices: Any) -> None:
         if workers.in_this_process:
             tuning = act()
         else:
-            config.checked()
-            engine, perform_there = workers.engine([Job("", config.of_run())], place)
-            with engine:
-                tuning = act(make=lambda jobs: results_of(jobs, engine, perform_there, reporter.say))
+            with workers.making(place, reporter.say) as make:
+                tuning = act(make=make)
     print_tuning(tuning, choices["as_json"])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Any
 from episodes.errors import UserError
 from fewshot.experiments.sweep.executors import Engine, Processes
 from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
+from fewshot.experiments.sweep.loop import results_of
 
 _READS = {
     "local": ("jobs",),
@@ -72,3 +74,20 @@ class Workers:
         return Slurm(place.out, gpus_per_run=int(self.gpus_per_run or 0), **given), partial(
             perform_at_node, place=place
         )
+
+    @contextmanager
+    def making(self, place: Place, say: Callable[[str], None]) -> Iterator[Callable[[Sequence[Job]], list[Result]]]:
+        """Make several jobs at once, and then more on the same images; what came of each, in their order.
+
+        The engine is made for the first jobs: they say how many there are at most, and which images they need.
+        """
+        with ExitStack() as stack:
+            made: list[tuple[Engine, Callable[[Chain], list[Result]]]] = []
+
+            def make(jobs: Sequence[Job]) -> list[Result]:
+                if not made:
+                    engine, perform_there = self.engine(jobs, place)
+                    made.append((stack.enter_context(engine), perform_there))
+                return results_of(jobs, *made[0], say)
+
+            yield make

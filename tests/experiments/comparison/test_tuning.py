@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +17,10 @@ from fewshot.experiments.comparison.tuning import SEARCH, Tuning, read_trials, r
 from fewshot.experiments.config import RunConfig, TuneConfig
 from fewshot.experiments.run import run_without_test
 from fewshot.experiments.sweep import jobs as jobs_module
+from fewshot.experiments.sweep import workers
 from fewshot.experiments.sweep.executors import Processes
-from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
-from fewshot.experiments.sweep.loop import results_of
+from fewshot.experiments.sweep.jobs import Job, Place, Result
+from fewshot.experiments.sweep.workers import Workers
 from fewshot.models.methods import METHODS
 from fewshot.models.methods.prototypical import Prototypical
 from fewshot.models.options import Range, Search, options_of
@@ -111,18 +111,28 @@ def test_a_search_goes_on_after_the_last_row(tmp_path: Path) -> None:
     assert other.trials[1].parameters != whole.trials[1].parameters
 
 
-def test_a_search_through_processes_makes_the_random_trials_at_once_and_is_the_same(tmp_path: Path) -> None:
+def test_a_search_through_processes_makes_the_random_trials_at_once_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(CONFIG, trials=5)
     here = tune(config, None, tmp_path / "here", tmp_path / "here")
+    engines: list[int] = []
     batches: list[int] = []
-    with Processes(2) as engine:
 
-        def make(jobs: Sequence[Job]) -> list[Result]:
+    class Counted(Processes):
+        def __init__(self, count: int) -> None:
+            engines.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(workers, "Processes", Counted)
+    with Workers(jobs=2).making(Place(tmp_path / "there"), lambda _: None) as make:
+
+        def counted(jobs: Sequence[Job]) -> list[Result]:
             batches.append(len(jobs))
-            return results_of(jobs, engine, partial(perform, place=Place(tmp_path / "there")), lambda _: None)
+            return make(jobs)
 
-        there = tune(config, None, tmp_path / "there", tmp_path / "there", make=make)
-    assert batches == [4, 1]
+        there = tune(config, None, tmp_path / "there", tmp_path / "there", make=counted)
+    assert (engines, batches) == ([2], [4, 1])
     assert [trial.parameters for trial in there.trials[:4]] == [trial.parameters for trial in here.trials[:4]]
     assert all(trial.val_accuracy is not None for trial in there.trials)
     assert read_trials(there.path) == there.trials

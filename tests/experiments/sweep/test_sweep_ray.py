@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.datasets.strokes.dataset import Strokes
 from episodes.errors import Interrupted, UserError
-from fewshot.experiments.config import RunConfig
+from fewshot.experiments.comparison.tuning import read_trials, tune
+from fewshot.experiments.config import RunConfig, TuneConfig
 from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
 from fewshot.experiments.sweep.survey import survey
+from fewshot.experiments.sweep.workers import Workers
 from fewshot.models.tensor_files import load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
@@ -210,6 +214,23 @@ def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path
     assert failures == []
     assert len(read_records([out / "records"])) == 1
     assert same_weights(job, out, tmp_path / "undisturbed")
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("shared_disk", [True, False])
+def test_the_trials_of_a_search_are_made_on_the_cluster(tmp_path: Path, shared_disk: bool) -> None:
+    """Its images are those of the search, which the configuration need not name."""
+    performing = partialmethod(RayCluster.performing, shared_disk=shared_disk)
+    config, strokes = TuneConfig(model="nca", recipe="smoke", encoder_options={"width": 8}, trials=3), Strokes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RayCluster, "performing", performing)
+        with Workers("ray").making(Place(tmp_path / "there"), lambda _: None) as make:
+            there = tune(config, strokes, tmp_path / "there", tmp_path / "there", make=make)
+    assert read_trials(there.path) == there.trials
+    assert all(trial.val_accuracy is not None for trial in there.trials)
+    assert len([*(tmp_path / "there").glob("checkpoints/nca-strokes-*/training.json")]) == 3
+    here = tune(config, strokes, tmp_path / "here", tmp_path / "here")
+    assert [trial.parameters for trial in there.trials] == [trial.parameters for trial in here.trials]
 
 
 @pytest.mark.usefixtures("cluster")

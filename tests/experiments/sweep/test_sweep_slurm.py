@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.experiments.config import RunConfig
+from fewshot.experiments.comparison.tuning import read_trials, tune
+from fewshot.experiments.config import RunConfig, TuneConfig
 from fewshot.experiments.sweep import slurm
 from fewshot.experiments.sweep.jobs import Job, Place
 from fewshot.experiments.sweep.loop import sweep
 from fewshot.experiments.sweep.slurm import Slurm, perform_at_node
+from fewshot.experiments.sweep.workers import Workers
 from fewshot.records.record import read_records
 from running_processes import processes, wait_until
 
@@ -48,6 +50,20 @@ def test_a_killed_job_is_begun_again_and_a_node_without_the_images_is_named(tmp_
     assert failure.startswith(f"elsewhere: miniimagenet is not on {platform.node()} in {tmp_path}: put it on a disk")
     assert len(said) == 2
     assert len([*(out / "slurm").glob("*_submitted.pkl")]) == 3, "the killed one twice"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_trials_of_a_search_are_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, config = (
+        tmp_path / "runs",
+        TuneConfig(dataset="strokes", recipe="smoke", encoder_options={"width": 8}, trials=2),
+    )
+    monkeypatch.setattr(slurm, "Slurm", partial(Slurm, cluster="local"))
+    with Workers("slurm").making(Place(out), lambda _: None) as make:
+        tuning = tune(config, None, out, tmp_path, make=make)
+    assert read_trials(tuning.path) == tuning.trials
+    assert all(trial.val_accuracy is not None for trial in tuning.trials)
+    assert len([*(out / "slurm").glob("*_submitted.pkl")]) == 2
 
 
 def test_a_node_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
