@@ -34,7 +34,7 @@ from fewshot.bench.basics import (
 from fewshot.evaluation.evaluate import embed_all
 from fewshot.models.batches import episode_images
 from fewshot.models.encoders.base import Encoder
-from fewshot.models.hardware import Precision, choose_device, keep_freed_memory
+from fewshot.models.hardware import Precision, choose_device, has_fast_bf16, keep_freed_memory
 from fewshot.models.methods import Method
 from fewshot.progress import Reporter
 from fewshot.statistics.intervals import Interval
@@ -116,7 +116,8 @@ def measure_one(setting: Workload, root: Path, budget: float, rounds: int) -> di
 
     method.train()
     steps = max(3, round(budget / best_seconds(bare, 0.0)))
-    whole = partial(training_seconds, method, episodes, replace(recipe, train_episodes=steps, turns=None), precision)
+    as_bare = replace(recipe, train_episodes=steps, turns=None, half_size=None, augment=None)  # what a step does alike
+    whole = partial(training_seconds, method, episodes, as_bare, precision)
     bare_s, loop_s = _in_turns(
         rounds, lambda: seconds(lambda: [bare() for _ in range(steps)]) / steps, lambda: whole() / steps
     )
@@ -178,10 +179,14 @@ def shares_of_time(action: Action) -> dict[str, float]:
 
 
 def measure_peak(reporter: Reporter, *, quick: bool = False) -> dict[str, Any]:
-    """The most floating-point operations a second of a large matrix product here, in both precisions."""
+    """The most floating-point operations a second of a large matrix product here, in each precision of its hardware.
+
+    Emulated, one product in bf16 would take minutes.
+    """
     reporter.say("  the machine's peak: large matrix products")
     side, found = 1024 if quick else 4096, dict[str, Any]()
-    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for name in ("fp32", "bf16") if has_fast_bf16(choose_device()) else ("fp32",):
+        kind = torch.bfloat16 if name == "bf16" else torch.float32
         left, right = (torch.ones(side, side, dtype=kind, device=choose_device()) for _ in range(2))
         found[f"{name}_gflops"] = (
             2 * side**3 / best_seconds(partial(torch.matmul, left, right), 0.1 if quick else 3) / 1e9
@@ -207,4 +212,4 @@ def loop_figures(loops: list[dict[str, Any]], peak: dict[str, Any]) -> list[Figu
             figure(f"{name}: embedding rate", loop["embedding_gflops"], "GFLOP/s", rate),
         ]
     what = f"a matrix product of {peak['side']}x{peak['side']}, the best of several"
-    return figures + [figure(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in ("fp32", "bf16")]
+    return figures + [figure(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in ("fp32", "bf16") if f"{name}_gflops" in peak]

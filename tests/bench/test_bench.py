@@ -58,7 +58,8 @@ def test_every_figure_that_is_promised_is_measured(measured: Any) -> None:
         for layout in ("", ", channels-last"):
             assert figures[f"omniglot 3w1s1q: {what} against plain PyTorch{layout}"]["unit"] == "times faster"
     assert measured["precision"] in ("bf16", "fp32")
-    assert figures["peak in bf16"]["value"] > 0
+    assert figures["peak in fp32"]["value"] > 0
+    assert ("peak in bf16" in figures) == (measured["precision"] == "bf16")  # emulated, it would take minutes
     assert figures["peak memory"]["unit"] == "MB"
 
 
