@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
-import jaxtyping
 import pytest
+
+import shape_checks
 
 if TYPE_CHECKING:
     from command_line import Fewshot
@@ -19,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: one thread e
 # Shapes and types of every call are held to the annotations: here and not in production, where that would cost time.
 # Before the first import of our packages, because it rewrites them while they are imported.
 if "WITHOUT_TYPE_CHECKS" not in os.environ:  # for long runs of what is random
-    jaxtyping.install_import_hook(["episodes", "fewshot"], "shape_checks.check")
+    shape_checks.install("episodes", "fewshot")
 
 # Property tests: few examples and the same ones at every run, however slow the machine is.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)

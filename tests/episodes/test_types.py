@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -9,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import Float
+from torch import Tensor
 
+import shape_checks
 from episodes import errors, types
 from episodes.datasets.strokes.dataset import Strokes
 from episodes.sampler import ClassBatchSampler, EpisodeSampler
-from episodes.spec import EpisodeSpec
+from episodes.spec import EpisodeSpec, unit_of
 from episodes.types import SPLITS, Episode, EpisodeError, ImageSet, gather
 from numbered_sets import number_of, numbered_set
 
@@ -143,6 +148,29 @@ def test_wrong_shapes_and_types_are_caught_while_tests_run() -> None:
         gather(torch.zeros(4, 3), torch.zeros(2, dtype=torch.int32))
     with pytest.raises(jaxtyping.TypeCheckError):
         ImageSet(torch.zeros(1, 1, 2, 2), np.asarray([0, 1]), ("one",), "floats", "train")
+
+
+def test_wrong_types_are_caught_where_no_array_is_named() -> None:
+    """By the short way of shape_checks.py: arguments, what is returned, fields of a data class."""
+
+    def lying(number: int) -> Iterable[str]:
+        return [number]  # type: ignore[list-item]
+
+    def sized(rows: Float[Tensor, "rows dim"], *, dim: float) -> Float[Tensor, "rows rows"]:
+        return rows * dim
+
+    of_strings, of_arrays = (shape_checks.by_need(typechecker=shape_checks.check)(one) for one in (lying, sized))
+    wrong: list[Callable[[], Any]] = [
+        lambda: EpisodeSpec("5", 1, 1),  # type: ignore[arg-type]
+        lambda: unit_of(5),  # type: ignore[arg-type]
+        lambda: of_strings(1.5),
+        lambda: of_strings(1),
+        lambda: of_arrays(torch.zeros(2, 3), dim=1),
+    ]
+    for call in wrong:
+        with pytest.raises(jaxtyping.TypeCheckError):
+            call()
+    assert of_arrays(torch.zeros(3, 3), dim=1).shape == (3, 3), "a whole number where a float is asked for"
 
 
 def test_what_is_printed_says_in_one_line_what_it_is() -> None:

@@ -16,14 +16,12 @@ from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.measure import EvaluationPlan
 from fewshot.experiments.resolve import ResolvedRun, TrainingPlan
 from fewshot.records.provenance import short_hash
-from fewshot.records.record import read_record
 from fewshot.records.schema import Trained
 from fewshot.training.checkpoints import training_name
 from fewshot.training.recipes import Recipe
+from records import RUNS, committed
 from toy_classes import QUICK, FewStrokes, toy_set
 from toy_runs import CONFIG, changed_pixels, run
-
-ROOT = Path(__file__).parents[2]
 
 
 def identity_of(config: RunConfig = CONFIG, precision: str = "fp32", **replaced: Any) -> dict[str, Any]:
@@ -214,8 +212,8 @@ def as_stored(trained: Trained) -> ResolvedRun:
 def test_every_committed_training_still_has_its_hash() -> None:
     """The folder of its checkpoint is named for its identity, so `fewshot run` finds it and does not train it again."""
     found = 0
-    for path in sorted((ROOT / "results" / "runs").glob("*.json")):
-        trained = read_record(path).trained
+    for path, record in zip(sorted(RUNS.glob("*.json")), committed(), strict=True):
+        trained = record.trained
         if trained.checkpoint:
             name = training_name(Path(trained.checkpoint)).partition("-as-")[0]
             assert as_stored(trained).folder(Path("runs")).name == name, path.name

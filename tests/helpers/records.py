@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,19 @@ from msgspec.structs import replace
 
 from episodes.spec import unit_of
 from fewshot.records.protocols import ProtocolName
-from fewshot.records.record import RunRecord, pack_counts, write_record
+from fewshot.records.record import RunRecord, pack_counts, read_records, write_record
 from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, StoredRecipe, StoredValidation, Trained
 from fewshot.statistics.intervals import episode_interval, formula
 
+RUNS = Path(__file__).parents[2] / "results" / "runs"
 COUNTS = np.asarray([70, 75, 71, 75, 60], np.uint16)
 _OF_TRAINED = ("model", "seed", "shortened", "commit")
+
+
+@cache
+def committed() -> tuple[RunRecord, ...]:
+    """The records in results/runs in the order of their file names, read once: there are hundreds."""
+    return tuple(read_records([RUNS]))
 
 
 def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> RunRecord:

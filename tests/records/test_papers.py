@@ -22,10 +22,9 @@ from fewshot.records.published import (
     target_of,
     verdict,
 )
-from fewshot.records.record import read_record
 from omniglot_records import of_omniglot
+from records import RUNS, committed
 
-RUNS = Path(__file__).parents[2] / "results" / "runs"
 EXPECTED = Path(__file__).with_name("numbers_of_records.json")
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
 
@@ -79,8 +78,7 @@ def test_every_committed_record_is_held_against_the_number_it_was_held_against_b
         name: number for number, names in json.loads(EXPECTED.read_text(encoding="utf-8")).items() for name in names
     }
     found = {}
-    for path in sorted(RUNS.glob("*.json")):
-        record = read_record(path)
+    for path, record in zip(sorted(RUNS.glob("*.json")), committed(), strict=True):
         if path.stem not in wanted and record.date > "2026-11-26":
             continue  # made after the list
         if (number := target_of(record)) is not None:
@@ -106,7 +104,7 @@ def test_no_verdict_rests_on_a_number_from_memory(status: str, ci95: float | Non
 
 
 def test_a_number_read_in_a_later_document_alone_is_said_to_be_so_and_never_comparable() -> None:
-    held = [number for path in sorted(RUNS.glob("*.json")) if (number := target_of(read_record(path))) is not None]
+    held = [number for record in committed() if (number := target_of(record)) is not None]
     secondary = [number for number in held if number.status == "secondary"]
     assert {number.source.partition(" (read in a later table)")[0] for number in secondary} >= {
         "Vinyals et al. NeurIPS 2016",

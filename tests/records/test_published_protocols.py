@@ -6,7 +6,6 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,18 @@ from fewshot.records.numbers import INTERVALS, Published, published
 from fewshot.records.paper_tables import PaperTableError, paper_table, paper_table_names
 from fewshot.records.published import target_of, verdict
 from fewshot.records.ranking import ranked_rows
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.reports.frame import leaderboard_frame
 from fewshot.reports.pages.recipe_costs import costs
 from fewshot.reports.results import END, START
 from omniglot_records import of_omniglot
-from records import changed
+from records import changed, committed
 
 ROOT = Path(__file__).parents[2]
 BESIDE = re.compile(r"(\d+\.\d\d)(?: ± \d+\.\d\d){1,2} \((\d+\.\d\d)\)")
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
 
 JUDGED = ("matches", "above", "below")
-
-
-@cache
-def committed() -> list[RunRecord]:
-    return read_records([ROOT / "results" / "runs"])
 
 
 def in_parentheses() -> Iterator[tuple[str, str, str, str, str, str]]:

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.reports.pages.corruption import PAGE, corruption_curves, corruption_tables, draw
 from fewshot.reports.plots.style import save
-from records import changed
-
-COMMITTED = Path(__file__).parents[2] / "results" / "runs"
+from records import changed, committed
 
 
 def record_of(model: str, share: float, hits: int) -> RunRecord:
     """A record of 300 queries an episode, tested with a share of corrupted images after training with 75 %."""
-    base = next(record for record in read_records([COMMITTED]) if record.recipe == "fast" and not record.readout)
+    base = next(record for record in committed() if record.recipe == "fast" and not record.readout)
     counts = 60 * np.array([hits, hits, 5, 0])
     corrupted = f"-damaged-{100 * share:g}" if share else ""
     protocol = f"omniglot-vinyals-28{corrupted}/20w5s/q15@v1"
@@ -42,7 +40,7 @@ def test_a_training_is_a_row_and_a_share_a_column_in_order(records: list[RunReco
 
 
 def test_trainings_on_whole_images_and_smoke_tests_are_no_part_of_it(records: list[RunRecord]) -> None:
-    whole = [record for record in read_records([COMMITTED]) if not record.trained.corruption]
+    whole = [record for record in committed() if not record.trained.corruption]
     assert whole
     smoke = changed(records[0], recipe="smoke")
     assert corruption_curves([*whole, smoke]) == []

@@ -16,15 +16,13 @@ from rich.console import Console
 from command_line import Fewshot
 from fewshot.cli.output import stacked_tables
 from fewshot.records.ranking import missing, ranked_rows
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.records.schema import Cost
 from fewshot.reports import frame as frames
 from fewshot.reports.frame import Column, accuracy_words, leaderboard_frame
 from fewshot.reports.leaderboard import PAGE, front, headline, overview, unranked
 from fewshot.reports.rendering import render as filled
-from records import changed, measured, published
-
-ROOT = Path(__file__).parents[2]
+from records import changed, committed, measured, published
 
 
 def rows_of(table: str, word: str) -> list[list[str]]:
@@ -342,8 +340,7 @@ def _methods() -> dict[str, Any]:
 
 
 def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
-    committed = read_records([ROOT / "results" / "runs"])
-    text = filled("sections.md", sections=headline(leaderboard_frame(committed)))
+    text = filled("sections.md", sections=headline(leaderboard_frame(committed())))
     titles = [line for line in text.splitlines() if line.startswith("**")]
     assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
     assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
@@ -353,8 +350,7 @@ def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_im
 
 
 def test_the_front_table_holds_the_six_best_methods_with_all_their_cells_side_by_side() -> None:
-    committed = read_records([ROOT / "results" / "runs"])
-    table = front(leaderboard_frame(committed)).table
+    table = front(leaderboard_frame(committed())).table
     assert table is not None
     assert len(table) == 6
     assert list(table.columns[:3]) == ["method", "Omniglot trainings", "Omniglot 5-way 1-shot"]

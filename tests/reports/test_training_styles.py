@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.records.schema import StoredRecipe
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.pages.training_styles import (
@@ -22,9 +22,8 @@ from fewshot.reports.pages.training_styles import (
     verdicts,
 )
 from fewshot.reports.plots.style import save
-from records import changed
+from records import changed, committed
 
-COMMITTED = Path(__file__).parents[2] / "results" / "runs"
 BATCHES = {"name": "fast", "train_episodes": 2000, "batch_size": 256}
 EPISODES = {"name": "fast", "train_episodes": 3000, "train_way": 60, "train_shot": 1, "train_query": 5}
 NOTHING = {"name": "none", "train_episodes": 0}
@@ -53,7 +52,7 @@ def record_of(model: str, recipe: dict[str, Any], rate: float, readout: str = ""
 
 @cache
 def base() -> RunRecord:
-    return next(r for r in read_records([COMMITTED]) if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
+    return next(r for r in committed() if r.protocol == "omniglot-vinyals-28/5w1s/q15@v1")
 
 
 @pytest.fixture
@@ -197,6 +196,6 @@ def test_a_difference_is_claimed_only_where_it_is_beyond_other_seeds_as_well() -
 
 
 def test_the_largest_group_of_rows_comes_first_and_is_drawn() -> None:
-    groups = comparable(read_records([COMMITTED]))
+    groups = comparable(committed())
     assert len(groups) > 1
     assert [len(group) for group in groups] == sorted(map(len, groups), reverse=True)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,13 +10,11 @@ from episodes.draws import episode_classes
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.records.class_design import class_design, classes_of
-from fewshot.records.record import read_records
 from fewshot.statistics.class_interval import ClassDesign, class_interval
 from fewshot.statistics.intervals import episode_interval
-from records import a_record, changed
+from records import a_record, changed, committed
 from toy_classes import toy_set
 
-ROOT = Path(__file__).parents[2]
 TRUTH = 0.75
 
 
@@ -118,7 +114,7 @@ def test_the_known_numbers_of_classes_are_those_of_the_data_sets() -> None:
 
 
 def test_turned_copies_of_a_character_count_as_one_class() -> None:
-    (record, *_) = [r for r in read_records([ROOT / "results" / "runs"]) if r.pixels_way_shot[0].endswith("vinyals-28")]
+    (record, *_) = [r for r in committed() if r.pixels_way_shot[0].endswith("vinyals-28")]
     design = class_design(record)
     assert design is not None
     assert design.num_groups == 423
