@@ -212,4 +212,5 @@ def loop_figures(loops: list[dict[str, Any]], peak: dict[str, Any]) -> list[Figu
             figure(f"{name}: embedding rate", loop["embedding_gflops"], "GFLOP/s", rate),
         ]
     what = f"a matrix product of {peak['side']}x{peak['side']}, the best of several"
-    return figures + [figure(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in ("fp32", "bf16") if f"{name}_gflops" in peak]
+    measured = [name for name in ("fp32", "bf16") if f"{name}_gflops" in peak]
+    return figures + [figure(f"peak in {name}", peak[f"{name}_gflops"], "GFLOP/s", what) for name in measured]
