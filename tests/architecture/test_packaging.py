@@ -96,21 +96,41 @@ def bootstrap() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of the committed and uncommitted sources, built without isolation, hence without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
+def copied_sources(folder: Path) -> Path:
+    """All that a build reads."""
     for package in ("episodes", "fewshot"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "results" / "runs", folder / "results" / "runs")
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of the committed and uncommitted sources, built without isolation, hence without a network."""
+    folder = copied_sources(tmp_path_factory.mktemp("wheel"))
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", "dist", "."]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     (built,) = (folder / "dist").glob("*.whl")
     return zipfile.ZipFile(built)
+
+
+EDITABLE = "from setuptools import build_meta; print(build_meta.build_editable('.'))"
+
+
+def test_a_checkout_is_a_line_of_site_packages_and_no_code(tmp_path: Path) -> None:
+    """Code there runs before the program can answer Ctrl-C, and takes as long as all else of Python's start."""
+    folder = copied_sources(tmp_path)
+    command = [sys.executable, "-c", EDITABLE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(folder / done.stdout.split()[-1]) as built:
+        files = [name for name in built.namelist() if ".dist-info/" not in name]
+        assert files == ["__editable__.fewshot_bench-" + project()["version"] + ".pth"]
+        assert built.read(files[0]).decode() == f"{folder}\n"
 
 
 def test_dependencies_have_lower_bounds_only() -> None:
