@@ -66,7 +66,7 @@ def list_protocols() -> list[str]:
     """
     from fewshot.records.protocols import standard_protocols
 
-    return [protocol.name for protocol in standard_protocols()]
+    return [str(protocol) for protocol in standard_protocols()]
 
 
 def list_paper_tables() -> list[str]:

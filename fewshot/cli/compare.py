@@ -145,7 +145,7 @@ def _describe(found: Comparison) -> list[Section]:
             "chosen": how,
             "setting": setting if len(set(settings)) > 1 else "",
             "rank": str(rank),
-            "accuracy, %": (Bold if rank.best == 1 else str)(entry.interval.percent().removesuffix(" %")),
+            "accuracy, %": (Bold if rank.best == 1 else str)(entry.interval.points()),
             "seeds": str(len(entry.seeds)),
         }
         for name, how, entry, rank, setting in zip(

@@ -168,14 +168,15 @@ def list_(what: str) -> None:
 
 
 def _protocols() -> list[tuple[str, list[str]]]:
+    from fewshot.experiments.config import TEST_EPISODES
     from fewshot.records.protocols import standard_protocols
     from fewshot.records.published import published_target
 
     found = []
     for protocol in standard_protocols():
-        target = published_target("proto", protocol.dataset_id, protocol.spec.way, protocol.spec.shot)
+        target = published_target("proto", protocol.dataset_id, protocol.way, protocol.shot)
         published = f"; published: proto {target}" if target else ""
-        found.append((protocol.name, [f"{protocol.num_episodes:,} episodes{published}"]))
+        found.append((str(protocol), [f"{TEST_EPISODES:,} episodes{published}"]))
     return found
 
 

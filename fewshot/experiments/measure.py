@@ -29,7 +29,7 @@ from fewshot.models.hardware import Precision, describe_machine
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
-from fewshot.records.protocols import Protocol as TestProtocol
+from fewshot.records.protocols import ProtocolName
 from fewshot.records.provenance import short_hash, versions
 from fewshot.records.record import RunRecord, course_of, pack_counts, write_record
 from fewshot.records.schema import EpisodeSettings, Hardware, trained_of
@@ -77,12 +77,9 @@ class ScoredEpisodes:
     episodes_digest: str  # of all read-outs alike, so it is computed once
 
     @property
-    def protocol(self) -> TestProtocol:
+    def protocol(self) -> str:
         """What the leaderboard calls it."""
-        sampler = self.sampler
-        return TestProtocol(
-            self.dataset.protocol_name, sampler.spec, self.num_episodes, sampler.seed, sampler.published_as
-        )
+        return str(ProtocolName.of(self.dataset.protocol_name, self.sampler.spec, self.sampler.published_as))
 
     @property
     def ci_formula(self) -> str:
@@ -251,7 +248,7 @@ def new_record(
     }
     return RunRecord(
         **{**about, **changed},
-        protocol=cell.protocol.name,
+        protocol=cell.protocol,
         accuracy=evaluation.interval.mean,
         ci95=evaluation.interval.half_width,
         num_episodes=cell.num_episodes,

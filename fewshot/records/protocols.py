@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from episodes.datasets.cards import benchmarks
@@ -54,6 +54,12 @@ class ProtocolName:
         numbers = {key: int(value or 0) for key, value in found.groupdict().items() if key not in text}
         return cls(**text, **numbers)  # type: ignore[arg-type]  # the pattern's groups are the fields
 
+    @classmethod
+    def of(cls, dataset_id: str, spec: EpisodeSpec, published_as: str = "") -> ProtocolName:
+        """The name of such episodes as they are today; those that somebody published go by his word for them alone."""
+        counts = (0, 0, 0) if published_as else (spec.num_query, spec.num_unlabeled, spec.num_distractor)
+        return cls(dataset_id, spec.way, spec.shot, *counts, published_as, dirichlet=spec.dirichlet or 0)
+
     def __str__(self) -> str:
         return f"{self.dataset_id}/{self.way}w{self.shot}s/{self.episodes}@v{self.version}"
 
@@ -72,29 +78,10 @@ class ProtocolName:
         return self.version == VERSION
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What is measured: which images and classes, which episodes, how many."""
-
-    dataset_id: str  # Dataset.protocol_name, such as omniglot-vinyals-28
-    spec: EpisodeSpec
-    num_episodes: int
-    episode_seed: int
-    published_as: str = ""  # episodes that somebody published; empty: drawn here
-
-    @property
-    def name(self) -> str:
-        """``omniglot-vinyals-28/5w1s/q15@v1``; Lake's runs are ``omniglot-lake-105/20w1s/runs@v1``."""
-        spec, drawn = self.spec, not self.published_as
-        counts = (spec.num_query, spec.num_unlabeled, spec.num_distractor) if drawn else (0, 0, 0)
-        name = ProtocolName(self.dataset_id, spec.way, spec.shot, *counts, self.published_as)
-        return str(replace(name, dirichlet=spec.dirichlet or 0))
-
-
-def standard_protocols() -> list[Protocol]:
+def standard_protocols() -> list[ProtocolName]:
     """The cells of the field's tables, as the data sets' cards name them, with 15 queries per class."""
     return [
-        Protocol(name, EpisodeSpec(way, shot, 15), 10_000, 0)
+        ProtocolName(name, way, shot, 15)
         for name, benchmark in sorted(benchmarks().items())
         for way in benchmark.ways
         for shot in benchmark.shots

@@ -48,9 +48,13 @@ class Interval:
         """The upper bound, which may lie above 1."""
         return self.mean + self.half_width
 
+    def points(self) -> str:
+        """``98.81 ± 0.06``, in percent."""
+        return f"{100 * self.mean:.2f} ± {100 * self.half_width:.2f}"
+
     def percent(self) -> str:
         """``98.81 ± 0.06 %``."""
-        return f"{100 * self.mean:.2f} ± {100 * self.half_width:.2f} %"
+        return f"{self.points()} %"
 
 
 @dataclass(frozen=True)

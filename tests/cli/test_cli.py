@@ -215,7 +215,7 @@ def test_lists_name_everything_there_is(fewshot: Fewshot) -> None:
 
 def test_the_list_of_protocols_puts_the_published_number_beside_each(fewshot: Fewshot) -> None:
     lines = {line.split()[0]: line for line in fewshot("list", "protocols").out.splitlines() if "@v" in line}
-    assert lines.keys() == {protocol.name for protocol in standard_protocols()}
+    assert lines.keys() == {str(protocol) for protocol in standard_protocols()}
     assert "98.80 %" in lines["omniglot-vinyals-28/5w1s/q15@v1"]
     assert "49.42 ± 0.78 %" in lines["miniimagenet-ravi-84/5w1s/q15@v1"]
     assert "Snell" in lines["omniglot-vinyals-28/20w5s/q15@v1"]

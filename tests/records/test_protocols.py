@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from episodes.spec import EpisodeSpec
-from fewshot.records.protocols import VERSION, Protocol, ProtocolName, ProtocolNameError, standard_protocols
+from fewshot.records.protocols import VERSION, ProtocolName, ProtocolNameError, standard_protocols
 from fewshot.records.published import COMPARABLE_PIXELS
 
 
@@ -19,7 +19,7 @@ from fewshot.records.published import COMPARABLE_PIXELS
     ],
 )
 def test_the_name_says_what_is_measured(spec: EpisodeSpec, name: str) -> None:
-    assert Protocol("omniglot-vinyals-28", spec, 10_000, 0).name == name
+    assert str(ProtocolName.of("omniglot-vinyals-28", spec)) == name
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,6 @@ def test_what_is_no_name_is_said(text: str) -> None:
 
 
 def test_standard_protocols_have_distinct_names_and_cover_what_papers_report() -> None:
-    names = [protocol.name for protocol in standard_protocols()]
+    names = [str(protocol) for protocol in standard_protocols()]
     assert len(set(names)) == len(names)
     assert {name.split("/")[0] for name in names} >= set(COMPARABLE_PIXELS)

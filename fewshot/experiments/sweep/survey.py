@@ -140,7 +140,7 @@ class _Surveyor:
         plan, found = resolved.test, list[RunRecord | None]()
         assert plan is not None
         for sampler in plan.samplers:
-            protocol = ScoredEpisodes(plan.dataset, sampler, plan.num_episodes, "").protocol.name
+            protocol = ScoredEpisodes(plan.dataset, sampler, plan.num_episodes, "").protocol
             for readout in plan.readouts:
                 of = (protocol, plan.num_episodes, sampler.seed, readout)
                 found.append(self._of.get((folder.name, *of)) or self._of.get((plan.command, *of)))

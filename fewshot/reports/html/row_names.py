@@ -55,11 +55,6 @@ class NamedRow(Entry):
         return f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
 
     @property
-    def accuracy(self) -> str:
-        """``98.92 ± 0.05``, in %."""
-        return f"{100 * self.interval.mean:.2f} ± {100 * self.interval.half_width:.2f}"
-
-    @property
     def published(self) -> Published | None:
         """The number that a paper prints for this model on such episodes."""
         return target_of(self.first)

@@ -16,7 +16,7 @@ from fewshot.statistics.paired import Rank, ranks_with_ties
 
 
 def _accuracy(row: NamedRow, look: str = "", note: str = "") -> Value:
-    return number(row.interval.mean, row.accuracy, look, note)
+    return number(row.interval.mean, row.interval.points(), look, note)
 
 
 def leaderboards(boards: Sequence[Board], *, ranked: bool) -> list[SortableTable]:
@@ -151,7 +151,7 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
                     (
                         Value(row.name),
                         Value(record.protocol),
-                        number(record.accuracy, record.percent().removesuffix(" %")),
+                        number(record.accuracy, record.interval.points()),
                         number(record.seed, str(record.seed)),
                         Value(record.recipe),
                         number(record.trained.recipe.train_episodes, row.length),

@@ -92,13 +92,13 @@ def _table(found: Sequence[Pair]) -> pd.DataFrame:
     for pair, p in zip(found, map(float, corrected), strict=True):
         sure = p < 0.05 and not why_no_finding(pair.first, pair.second)
         row = {"method": pair.first.first.model, "part": pair.part}
-        row |= {"with it": _percent(pair.first), "without": _percent(pair.second)}
+        row |= {"with it": _words(pair.first), "without": _words(pair.second)}
         rows.append(row | {"difference": pair.difference.percent(), "verdict": (Bold if sure else str)(pair.words(p))})
     return table_of(rows)
 
 
-def _percent(entry: Entry) -> str:
-    return f"{entry.schedule}: {100 * entry.interval.mean:.2f} ± {100 * entry.interval.half_width:.2f}"
+def _words(entry: Entry) -> str:
+    return f"{entry.schedule}: {entry.interval.points()}"
 
 
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:

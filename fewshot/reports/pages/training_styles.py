@@ -147,8 +147,8 @@ def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.D
     return table_of(
         {
             "cell": verdict.cell,
-            "best episodic network": f"{_name(verdict.episodic)} {_percent(verdict.episodic)}",
-            "best baseline with labels": f"{_name(verdict.baseline)} {_percent(verdict.baseline)}",
+            "best episodic network": f"{_name(verdict.episodic)} {verdict.episodic.entry.interval.points()}",
+            "best baseline with labels": f"{_name(verdict.baseline)} {verdict.baseline.entry.interval.points()}",
             "difference": verdict.difference.percent(),
             "verdict": (Bold if _is_sure(verdict, p) else str)(verdict.words(p)),
         }
@@ -170,7 +170,7 @@ def _cost_table(group: Sequence[RankedRow]) -> pd.DataFrame:
             "images": "" if passed is None else f"{passed:,}",
             "minutes": "" if entry.train_seconds is None else f"{entry.train_seconds / 60:.1f}",
         }
-        rows.append(row | {head: "" if cell is None else _percent(cell) for head, cell in cells.items()})
+        rows.append(row | {head: "" if cell is None else cell.entry.interval.points() for head, cell in cells.items()})
     return table_of(rows)
 
 
@@ -209,7 +209,7 @@ def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
         there = [standing for standing in found.values() if standing is not None]
         most = max(standing.entry.interval.mean for standing in there)
         values = {
-            readout: "" if s is None else (Bold if s.entry.interval.mean == most else str)(_percent(s))
+            readout: "" if s is None else (Bold if s.entry.interval.mean == most else str)(s.entry.interval.points())
             for readout, s in found.items()
         }
         rows.append({"model": name, "style": _style(there[0])} | values)
@@ -223,11 +223,6 @@ def _head(way_shot: tuple[int, int]) -> str:
 def _name(standing: RankedRow) -> str:
     readout = readout_of(standing)
     return row_name(standing) + ("" if readout == OWN_RULE else f" + {readout}")
-
-
-def _percent(standing: RankedRow) -> str:
-    interval = standing.entry.interval
-    return f"{100 * interval.mean:.2f} ± {100 * interval.half_width:.2f}"
 
 
 def draw(group: Sequence[RankedRow]) -> Figure:
