@@ -56,8 +56,8 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
     return pd.DataFrame(
         {
             "protocol": found.cell.protocol,
-            "first": found.names[pair.first],
-            "second": found.names[pair.second],
+            "first": found.rows[pair.first].name,
+            "second": found.rows[pair.second].name,
             "difference": 100 * pair.difference.mean,
             "low": 100 * pair.difference.low,
             "high": 100 * pair.difference.high,
@@ -67,8 +67,8 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
             "effect_size": pair.difference.effect_size,
             "p_holm": pair.p_holm,
             "verdict": pair.verdict,
-            "how_first": found.how[pair.first],
-            "how_second": found.how[pair.second],
+            "how_first": found.rows[pair.first].how,
+            "how_second": found.rows[pair.second].how,
         }
         for found in compared(words, _published() if folder is None else Path(folder), recipe)
         for pair in found.pairs

@@ -11,7 +11,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from episodes.types import SPLITS
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.measure import Outcome
 from fewshot.experiments.sweep.executors import Engine, InThisProcess, Processes
-from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
+from fewshot.experiments.sweep.jobs import Chain, Job, Perform, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
 from fewshot.experiments.sweep.plan import jobs_of
 from fewshot.experiments.sweep.ray_cluster import DriverFolder, RayCluster
@@ -136,7 +136,7 @@ def trainings_with(workers: int) -> dict[str, float]:
     return {"images_per_second": round(images / seconds), "cpu_seconds": round(processor / len(jobs), 1)}
 
 
-def seconds_a_run(engine: Engine, perform: Callable[[Chain], list[Result]], jobs: Sequence[Job]) -> float:
+def seconds_a_run(engine: Engine, perform: Perform, jobs: Sequence[Job]) -> float:
     """What the engine and the driver take for each of many runs that are over at once, all being up."""
     sweep(jobs[:2], engine, perform, lambda _: None)
     start = time.perf_counter()

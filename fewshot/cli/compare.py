@@ -58,65 +58,55 @@ def compare(
     On every protocol that all were measured on, episode by episode: difference with its interval, win/tie/loss, effect
     size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
-    from fewshot.cli.output import published_runs
-    from fewshot.records.comparison import is_path
+    from fewshot.cli.output import print_json, print_problems, print_sections, published_runs
+    from fewshot.records.comparison import as_json as as_plain
+    from fewshot.records.comparison import NoRecordsError, compare, is_path, ranks_over_protocols
 
     if all(map(is_path, words)):
         refuse_unread("records named by their paths", "words", "picture", "as_json", "as_latex")
     if as_json and as_latex:
         raise UserError("--json and --latex are forms of one table: choose one of them")
-    form = "json" if as_json else "latex" if as_latex else ""
-    _compare(words, folder or published_runs(results), recipe, setting, picture, form)
-
-
-def _compare(
-    words: Sequence[str],
-    folder: Path,
-    recipe: str | None,
-    setting: Setting | None,
-    picture: Path | None,
-    form: str,
-) -> None:
-    from fewshot.cli.output import print_json, print_problems, print_sections
-    from fewshot.records.comparison import ComparisonError, NoRecordsError, as_json, compare, ranks_over_protocols
-
     problems: list[str] = []
     try:
-        comparisons = compare(words, folder, recipe, setting, problems)
+        comparisons = compare(words, folder or published_runs(results), recipe, setting, problems)
     except NoRecordsError as error:
         raise NoRecordsError(f"{error}{_unknown_model(words)}") from None
     print_problems(problems)
     table = ranks_over_protocols(comparisons) if len(comparisons) > 1 else None
     if picture is not None:
-        if table is None:
-            raise ComparisonError(
-                f"the critical-difference plot ranks over protocols, and all were measured on "
-                f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
-            )
-        if len(table.methods) < 3:
-            raise ComparisonError(
-                "the critical-difference plot ranks three methods or more: of two the paired differences say it all"
-            )
-        from fewshot.reports.names import method_and_readout
-        from fewshot.reports.plots.critical_difference import critical_difference_figure
-        from fewshot.reports.plots.style import save
-
-        names = [method_and_readout(*word.partition("+")[::2]) for word in table.methods]
-        title = f"Mean ranks over {len(comparisons)} protocols (1 is best)"
-        save(critical_difference_figure(replace(table, methods=tuple(names)), title), picture)
-    if form == "json":
-        print_json({"comparisons": [as_json(found) for found in comparisons], "ranks": _data(table)})
-        return
-    if form == "latex":
+        _draw(comparisons, table, picture)
+    if as_json:
+        print_json({"comparisons": [as_plain(found) for found in comparisons], "ranks": _data(table)})
+    elif as_latex:
         from fewshot.reports.latex import comparison_sections, latex
 
         click.echo(latex(comparison_sections(comparisons)), nl=False)
-        return
-    print_sections([section for found in comparisons for section in _describe(found)])
-    if table is not None:
-        print_sections([_describe_ranks(table)])
-    if picture is not None:
-        click.echo(f"picture: {picture}")
+    else:
+        sections = [section for found in comparisons for section in _describe(found)]
+        print_sections(sections if table is None else [*sections, _describe_ranks(table)])
+        if picture is not None:
+            click.echo(f"picture: {picture}")
+
+
+def _draw(comparisons: Sequence[Comparison], table: RankTable | None, picture: Path) -> None:
+    """The critical-difference plot."""
+    from fewshot.records.comparison import ComparisonError
+    from fewshot.reports.names import method_and_readout
+    from fewshot.reports.plots.critical_difference import critical_difference_figure
+    from fewshot.reports.plots.style import save
+
+    if table is None:
+        raise ComparisonError(
+            f"the critical-difference plot ranks over protocols, and all were measured on "
+            f"{comparisons[0].cell.protocol} alone: name models that share two protocols or more"
+        )
+    if len(table.methods) < 3:
+        raise ComparisonError(
+            "the critical-difference plot ranks three methods or more: of two the paired differences say it all"
+        )
+    names = [method_and_readout(*word.partition("+")[::2]) for word in table.methods]
+    title = f"Mean ranks over {len(comparisons)} protocols (1 is best)"
+    save(critical_difference_figure(replace(table, methods=tuple(names)), title), picture)
 
 
 def _unknown_model(words: Sequence[str]) -> str:
@@ -137,24 +127,22 @@ def _describe(found: Comparison) -> list[Section]:
     from fewshot.reports.rendering import Bold, Section, table_of
 
     cell = found.cell
-    settings = [setting_of(entry.first) for entry in found.entries]
+    settings = [setting_of(row.entry.first) for row in found.rows]
     rows = [
         {
-            "method": name,
-            "row": entry.label,
-            "chosen": how,
+            "method": row.name,
+            "row": row.entry.label,
+            "chosen": row.how,
             "setting": setting if len(set(settings)) > 1 else "",
-            "rank": str(rank),
-            "accuracy, %": (Bold if rank.best == 1 else str)(entry.interval.points()),
-            "seeds": str(len(entry.seeds)),
+            "rank": str(row.rank),
+            "accuracy, %": (Bold if row.rank.best == 1 else str)(row.entry.interval.points()),
+            "seeds": str(len(row.entry.seeds)),
         }
-        for name, how, entry, rank, setting in zip(
-            found.names, found.how, found.entries, found.ranks, settings, strict=True
-        )
+        for row, setting in zip(found.rows, settings, strict=True)
     ]
     pairs = [
         {
-            "pair": f"{found.names[pair.first]} - {found.names[pair.second]}",
+            "pair": f"{found.rows[pair.first].name} - {found.rows[pair.second].name}",
             "verdict": pair.verdict,
             "effect": f"d {pair.difference.effect_size:+.2f}",
             "detectable": f"detectable {100 * pair.difference.detectable:.2f}",
@@ -164,7 +152,7 @@ def _describe(found: Comparison) -> list[Section]:
         }
         for pair in found.pairs
     ]
-    several = any(len(entry.seeds) > 1 for entry in found.entries)
+    several = any(len(row.entry.seeds) > 1 for row in found.rows)
     over = "seeds and episodes together" if several else "episodes"
     told = (
         f"{' and '.join(dict.fromkeys(settings))}, the same {cell.num_episodes:,} episodes (digest {cell.digest[:12]})"
@@ -181,7 +169,7 @@ def _describe(found: Comparison) -> list[Section]:
 
 
 def _of_one_seed(found: Comparison, several: bool) -> str:
-    alone = ", ".join(name for name, entry in zip(found.names, found.entries, strict=True) if len(entry.seeds) == 1)
+    alone = ", ".join(row.name for row in found.rows if len(row.entry.seeds) == 1)
     if not alone:
         return ""
     if several:

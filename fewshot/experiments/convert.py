@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from episodes.errors import UserError
-from fewshot.models.factory import build_method
+from fewshot.models.factory import read_trained, rebuilt
 from fewshot.models.methods import METHODS
 from fewshot.models.options import non_default_options
-from fewshot.models.tensor_files import CheckpointError, load_tensors, save_tensors
+from fewshot.models.tensor_files import save_tensors
 from fewshot.records.provenance import short_hash
 from fewshot.training.checkpoints import training_name
 
@@ -26,17 +26,10 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
     inference", Ren et al. 2018, section 5.2), or a relation network with the statistics of the test batch. What the
     new rule does not need is left out. Raises ConversionError when it needs weights that were never trained.
     """
-    tensors, metadata = load_tensors(checkpoint)
-    if "image_shape" not in metadata:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
-    method_class = METHODS.get(model)
+    tensors, metadata = read_trained(checkpoint)
     kept = metadata["model_options"] if model == metadata["model"] else {}
-    chosen = non_default_options(method_class, {**kept, **options}, f"model {model}")
-    encoder, shape = metadata["encoder"], tuple(metadata["image_shape"])
-    method = build_method(
-        model, chosen, encoder, metadata["encoder_options"], shape, metadata["seed"], metadata.get("num_classes", 1)
-    )
-    wanted = method.state_dict()
+    chosen = non_default_options(METHODS.get(model), {**kept, **options}, f"model {model}")
+    wanted = rebuilt(metadata, model, chosen).state_dict()
     missing = sorted(name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape)
     if missing:
         raise ConversionError(

@@ -24,7 +24,7 @@ from fewshot.experiments.convert import convert_checkpoint
 from fewshot.experiments.external_embeddings import check_name, check_trained_on, measure_external
 from fewshot.experiments.measure import OWN_RULE, EvaluationPlan, Outcome, measure, readouts_named, refuse_unreadable
 from fewshot.experiments.resolve import DEFAULT_UNLABELED, check_hardware
-from fewshot.models.factory import load_trained, read_metadata
+from fewshot.models.factory import load_trained, read_trained
 from fewshot.models.hardware import choose_device, choose_precision
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError
@@ -63,7 +63,7 @@ def _of_checkpoint(
 ) -> list[Outcome]:
     """The weights of a checkpoint, under their own rule or another one."""
     command, config = config.to_command(), config.as_protocol()
-    readouts, metadata = readouts_named(config.readout), read_metadata(checkpoint)
+    readouts, metadata = readouts_named(config.readout), read_trained(checkpoint)[1]
     model = config.as_model or metadata["model"]
     refuse_unreadable(model, METHODS.get(model), readouts)
     if config.as_model or config.model_options:

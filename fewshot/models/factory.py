@@ -93,22 +93,14 @@ def load_trained(checkpoint: Path, device: torch.device) -> TrainedMethod:
     if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise CheckpointError(f"{checkpoint} holds NaN or infinite weights ({wrong[0]}): train again with --fresh")
     try:
-        method = build_method(
-            metadata["model"],
-            metadata["model_options"],
-            metadata["encoder"],
-            metadata["encoder_options"],
-            tuple(metadata["image_shape"]),
-            metadata["seed"],
-            metadata.get("num_classes", 1),
-        )
+        method = rebuilt(metadata, metadata["model"], metadata["model_options"])
         if method.trains_on == "images" and all(name.startswith("encoder.") for name in tensors):
             method.encoder.load_state_dict({name.removeprefix("encoder."): t for name, t in tensors.items()})
         else:
             method.load_state_dict(tensors)
         method.trained = True
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors") from error
+        raise _no_method(checkpoint) from error
     return TrainedMethod(place(method, device), checkpoint, metadata)
 
 
@@ -117,10 +109,10 @@ def initial_weights(checkpoint: Path) -> InitialWeights:
     if checkpoint.suffix == ".pth":
         model, encoder = checkpoint.name, released_weights(checkpoint)
     else:
-        tensors, metadata = load_tensors(checkpoint)
+        tensors, metadata = read_trained(checkpoint)
         encoder = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-        if "image_shape" not in metadata or not encoder:
-            raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
+        if not encoder:
+            raise _no_method(checkpoint)
         model = metadata["model"]
     sha = hashlib.sha256()
     for name in sorted(encoder):
@@ -139,9 +131,20 @@ def start_from(method: Method, initial: InitialWeights) -> None:
         ) from error
 
 
-def read_metadata(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says of its training. Raises CheckpointError when it is none of ours."""
-    metadata = load_tensors(checkpoint)[1]
+def read_trained(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of a checkpoint, and what it says of its training. Raises CheckpointError when it is none of ours."""
+    tensors, metadata = load_tensors(checkpoint)
     if "image_shape" not in metadata:
-        raise CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")
-    return metadata
+        raise _no_method(checkpoint)
+    return tensors, metadata
+
+
+def rebuilt(metadata: Mapping[str, Any], model: str, model_options: Mapping[str, Any]) -> Method:
+    """A fresh method for the images and with the encoder of a checkpoint, whose own ``model`` may be another."""
+    encoder, shape = metadata["encoder"], tuple(metadata["image_shape"])
+    options, num_classes = metadata["encoder_options"], metadata.get("num_classes", 1)
+    return build_method(model, model_options, encoder, options, shape, metadata["seed"], num_classes)
+
+
+def _no_method(checkpoint: Path) -> CheckpointError:
+    return CheckpointError(f"{checkpoint} does not hold a trained method: pass a checkpoint.safetensors")

@@ -51,14 +51,21 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """An entry of a comparison."""
+
+    name: str  # as the user called it
+    how: str  # by which rule it was chosen
+    entry: Entry
+    rank: Rank
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Entries on the same episodes, best first, and every pair of them."""
 
     cell: Cell
-    names: tuple[str, ...]  # as the user called them
-    how: tuple[str, ...]  # by which rule each was chosen
-    entries: tuple[Entry, ...]
-    ranks: tuple[Rank, ...]
+    rows: tuple[Compared, ...]
     pairs: tuple[Pair, ...]
 
 
@@ -67,21 +74,15 @@ def compare_entries(cell: Cell, named: Sequence[tuple[str, _Chosen]]) -> Compari
     if len(named) < 2 or cell.num_episodes < 2:
         raise ComparisonError("a comparison needs two records or more, of two episodes or more")
     ordered = sorted(named, key=lambda item: -float(np.mean(item[1].row.accuracies)))
-    rows = [chosen.row.by_seed for _, chosen in ordered]
+    accuracies = [chosen.row.by_seed for _, chosen in ordered]
     places = list(combinations(range(len(ordered)), 2))
-    differences = [paired_difference(rows, first, second) for first, second in places]
+    differences = [paired_difference(accuracies, first, second) for first, second in places]
     corrected = holm([difference.p for difference in differences])
-    return Comparison(
-        cell,
-        tuple(name for name, _ in ordered),
-        tuple(chosen.how for _, chosen in ordered),
-        tuple(chosen.row for _, chosen in ordered),
-        tuple(ranks_with_ties(rows)),
-        tuple(
-            Pair(first, second, difference, float(p))
-            for (first, second), difference, p in zip(places, differences, corrected, strict=True)
-        ),
-    )
+    ranked = zip(ordered, ranks_with_ties(accuracies), strict=True)
+    rows = [Compared(name, chosen.how, chosen.row, rank) for (name, chosen), rank in ranked]
+    tested = zip(places, differences, corrected, strict=True)
+    pairs = [Pair(first, second, difference, float(p)) for (first, second), difference, p in tested]
+    return Comparison(cell, tuple(rows), tuple(pairs))
 
 
 @dataclass(frozen=True)
@@ -216,14 +217,10 @@ def _nothing_shared(words: Sequence[str], found: Sequence[dict[Cell, _Chosen]]) 
 
 def ranks_over_protocols(comparisons: Sequence[Comparison]) -> RankTable:
     """The rank table of the entries that all comparisons share, by the user's names."""
-    names = sorted(comparisons[0].names)
-    accuracies = np.asarray(
-        [
-            [float(np.mean(dict(zip(found.names, found.entries, strict=True))[name].accuracies)) for name in names]
-            for found in comparisons
-        ]
-    )
-    datasets = {found.entries[0].first.test.dataset for found in comparisons}
+    names = sorted(row.name for row in comparisons[0].rows)
+    means = [{row.name: float(np.mean(row.entry.accuracies)) for row in found.rows} for found in comparisons]
+    accuracies = np.asarray([[of_name[name] for name in names] for of_name in means])
+    datasets = {found.rows[0].entry.first.test.dataset for found in comparisons}
     return rank_table(names, [found.cell.protocol for found in comparisons], accuracies, len(datasets))
 
 
@@ -235,25 +232,23 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "episodes_digest": comparison.cell.digest,
         "entries": [
             {
-                "name": name,
-                "chosen": how,
-                "setting": setting_of(entry.first),
-                "label": entry.label,
-                "accuracy": entry.interval.mean,
-                "low": entry.interval.low,
-                "high": entry.interval.high,
-                "seeds": list(entry.seeds),
-                "rank_best": rank.best,
-                "rank_worst": rank.worst,
+                "name": row.name,
+                "chosen": row.how,
+                "setting": setting_of(row.entry.first),
+                "label": row.entry.label,
+                "accuracy": row.entry.interval.mean,
+                "low": row.entry.interval.low,
+                "high": row.entry.interval.high,
+                "seeds": list(row.entry.seeds),
+                "rank_best": row.rank.best,
+                "rank_worst": row.rank.worst,
             }
-            for name, how, entry, rank in zip(
-                comparison.names, comparison.how, comparison.entries, comparison.ranks, strict=True
-            )
+            for row in comparison.rows
         ],
         "pairs": [
             {
-                "first": comparison.names[pair.first],
-                "second": comparison.names[pair.second],
+                "first": comparison.rows[pair.first].name,
+                "second": comparison.rows[pair.second].name,
                 **{name: getattr(pair.difference, name) for name in PairedDifference.__dataclass_fields__},
                 "p_holm": pair.p_holm,
                 "verdict": pair.verdict,

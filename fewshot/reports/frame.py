@@ -202,6 +202,12 @@ _PAPER: Any = ("paper", "page")
 _PAGE: Any = ("page",)
 _UNRANKED: Any = ("details", "unranked", "page")
 
+
+def _points(name: str, value: Callable[[RankedRow], float | None], heading: str = "", tables: Any = ()) -> Column:
+    """A column of percentage points: with four digits in leaderboard.csv, with two in tables."""
+    return Column(name, value, "float64", ".4f", heading, tables, lambda row: f"{getattr(row, name):.2f}", right=True)
+
+
 COLUMNS: list[Column] = [
     Column("dataset", lambda row: row.cell.pixels, heading="data set", tables=_PAGE),
     Column("protocol", lambda row: row.cell.protocol, heading="protocol", tables=("unranked",)),
@@ -242,7 +248,7 @@ COLUMNS: list[Column] = [
     Column("terms", lambda row: row.entry.first.trained.terms or None),
     Column("trained_on", lambda row: trained_on(row.entry.first)),
     Column("todays_recipe", lambda row: of_todays_recipe(row.entry.first), "boolean"),
-    Column("val_accuracy", _validated, "float64", ".4f"),
+    _points("val_accuracy", _validated),
     Column(
         "accuracy",
         lambda row: 100 * row.entry.interval.mean,
@@ -253,50 +259,23 @@ COLUMNS: list[Column] = [
         text=lambda row: (Bold if is_best(row) else str)(accuracy_words(row)),
         right=True,
     ),
-    Column("ci95", _of("interval", "half_width"), "float64", ".4f"),
-    Column("low", _of("interval", "low"), "float64", ".4f"),
-    Column("high", _of("interval", "high"), "float64", ".4f"),
+    _points("ci95", _of("interval", "half_width")),
+    _points("low", _of("interval", "low")),
+    _points("high", _of("interval", "high")),
     Column("interval", lambda row: row.entry.interval.method),
     Column("interval_covers", lambda row: row.entry.interval.covers),
-    Column("ci95_episodes", _of("over_episodes", "half_width"), "float64", ".4f"),
-    Column(
-        "ci95_classes",
-        _of("over_classes", "half_width"),
-        "float64",
-        ".4f",
-        heading="± classes",
-        tables=_DETAILS,
-        text=lambda row: f"{row.ci95_classes:.2f}",
-        right=True,
-    ),
-    Column("low_classes", _of("over_classes", "low"), "float64", ".4f"),
-    Column("high_classes", _of("over_classes", "high"), "float64", ".4f"),
+    _points("ci95_episodes", _of("over_episodes", "half_width")),
+    _points("ci95_classes", _of("over_classes", "half_width"), "± classes", _DETAILS),
+    _points("low_classes", _of("over_classes", "low")),
+    _points("high_classes", _of("over_classes", "high")),
     Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64"),
-    Column(
-        "ci95_seeds",
-        _of("over_seeds", "half_width"),
-        "float64",
-        ".4f",
-        heading="± seeds",
-        tables=_DETAILS,
-        text=lambda row: f"{row.ci95_seeds:.2f}",
-        right=True,
-    ),
+    _points("ci95_seeds", _of("over_seeds", "half_width"), "± seeds", _DETAILS),
     Column("seeds", lambda row: len(row.entry.seeds), "Int64", heading="seeds", tables=_UNRANKED, right=True),
-    Column(
-        "worst_decile",
-        _of_spread("worst_decile"),
-        "float64",
-        ".4f",
-        heading="worst decile",
-        tables=_DETAILS,
-        text=lambda row: f"{row.worst_decile:.2f}",
-        right=True,
-    ),
-    Column("percentile5", _of_spread("percentile5"), "float64", ".4f"),
-    Column("median", _of_spread("median"), "float64", ".4f"),
-    Column("percentile95", _of_spread("percentile95"), "float64", ".4f"),
-    Column("perfect_episodes", _of_spread("perfect"), "float64", ".4f"),
+    _points("worst_decile", _of_spread("worst_decile"), "worst decile", _DETAILS),
+    _points("percentile5", _of_spread("percentile5")),
+    _points("median", _of_spread("median")),
+    _points("percentile95", _of_spread("percentile95")),
+    _points("perfect_episodes", _of_spread("perfect")),
     Column("transductive", lambda row: row.entry.first.transductive, "boolean"),
     Column("unlabeled", lambda row: row.entry.first.uses_unlabeled, "boolean"),
     Column("self_supervised", lambda row: row.entry.first.self_supervised, "boolean"),

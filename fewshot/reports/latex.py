@@ -30,15 +30,14 @@ def comparison_sections(comparisons: Sequence[Comparison]) -> list[Section]:
     differences: dict[str, dict[str, str]] = {}
     heads = _heads(comparisons)
     for head, found in zip(heads, comparisons, strict=True):
-        names = [method_and_readout(entry.first.model, entry.first.readout) for entry in found.entries]
+        names = [method_and_readout(row.entry.first.model, row.entry.first.readout) for row in found.rows]
         if len(set(names)) < len(names):
-            names = list(found.names)
-        of_name = dict(zip(found.names, names, strict=True))
-        for name, entry, rank in zip(found.names, found.entries, found.ranks, strict=True):
-            word = _accuracy(100 * entry.interval.mean, 100 * entry.interval.half_width, best=rank.best == 1)
-            accuracies.setdefault(of_name[name], {})[head] = word
+            names = [row.name for row in found.rows]
+        for name, row in zip(names, found.rows, strict=True):
+            bold = Bold if row.rank.best == 1 else str
+            accuracies.setdefault(name, {})[head] = bold(row.entry.interval.points())
         for pair in found.pairs:
-            first, second = sorted((pair.first, pair.second), key=lambda place: found.names[place])
+            first, second = sorted((pair.first, pair.second), key=lambda place: found.rows[place].name)
             sign = 1 if first == pair.first else -1
             half_width = 50 * (pair.difference.high - pair.difference.low)
             difference = f"{100 * sign * pair.difference.mean:+.2f} ± {half_width:.2f}"
@@ -60,8 +59,9 @@ def reproduction_sections(table: PaperTable, cells: Sequence[PaperCell]) -> list
         best = _best_of(found)
         for cell in found:
             published = "" if cell.published is None else f"{cell.published.accuracy:.2f}"
-            ours = cell.ours and _accuracy(cell.ours.accuracy, cell.ours.ci95, best=cell in best)
-            words = {f"{column.title}, published": published, f"{column.title}, ours": ours or ""}
+            ours = "" if cell.ours is None else f"{cell.ours.accuracy:.2f} ± {cell.ours.ci95:.2f}"
+            bold = Bold if cell in best else str
+            words = {f"{column.title}, published": published, f"{column.title}, ours": bold(ours)}
             rows[cell.row.name] = rows.get(cell.row.name, {}) | words
     frame = _table("Method", rows)
     told = f"{table.title}: the numbers of {table.source}, and ours. {ACCURACY}; {BEST}."
@@ -78,15 +78,12 @@ def _best_of(cells: Sequence[PaperCell]) -> list[PaperCell]:
     return [cell for (cell, _), rank in zip(filled, ranks, strict=True) if rank.best == 1]
 
 
-def _accuracy(mean: float, half_width: float, *, best: bool) -> str:
-    return (Bold if best else str)(f"{mean:.2f} ± {half_width:.2f}")
-
-
 def _heads(comparisons: Sequence[Comparison]) -> list[str]:
     """``Omniglot, 5-way 1-shot``; the protocol's own name where two would be called the same."""
     known, heads = benchmarks(), []
     for found in comparisons:
-        name, test = found.entries[0].first.protocol_name, found.entries[0].first.test
+        first = found.rows[0].entry.first
+        name, test = first.protocol_name, first.test
         of_set = known[test.clean_id].display_name if test.clean_id in known else test.clean_id
         heads.append(f"{of_set}, {name.way}-way {name.shot}-shot")
     protocols = [found.cell.protocol for found in comparisons]

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial, reduce
@@ -282,16 +282,23 @@ def _stop_requested() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in _stop_signals()}
 
     def request(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored, as behind nohup
 
-    for number in before:
-        signal.signal(number, request)
-    try:
+    with signals_to(request, _stop_signals()):
         yield stop
+
+
+@contextmanager
+def signals_to(handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]) -> Iterator[None]:
+    """These signals go to ``handler`` within, and to whom they went before at the end."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

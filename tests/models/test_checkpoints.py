@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from fewshot.models.factory import load_trained, read_metadata
+from fewshot.models.factory import load_trained, read_trained
 from fewshot.models.tensor_files import CheckpointError, carries_digest, load_tensors, save_tensors
 from fewshot.training.checkpoints import BusyError, sole_trainer
 from toy_classes import toy_method
@@ -114,7 +114,7 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
     for save in (lambda content, path: path.write_bytes(pickle.dumps(content)), torch.save):
         witness, path = tmp_path / "witness", tmp_path / "model.pt"
         save(Explosive(witness), path)
-        for load in (load_tensors, read_metadata, lambda path: load_trained(path, CPU)):
+        for load in (load_tensors, read_trained, lambda path: load_trained(path, CPU)):
             with pytest.raises(CheckpointError) as error:
                 load(path)
             assert "holds weights as torch.save writes them" in one_line(error)
@@ -148,7 +148,7 @@ def test_garbage_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_safetensors_of_somebody_else_are_refused_in_one_line(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "theirs.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
-    for load in (read_metadata, lambda path: load_trained(path, CPU)):
+    for load in (read_trained, lambda path: load_trained(path, CPU)):
         with pytest.raises(CheckpointError) as error:
             load(path)
         assert "theirs.safetensors" in one_line(error)
@@ -167,7 +167,7 @@ def test_a_trained_method_comes_back_with_its_weights(tmp_path: Path) -> None:
     path = saved_method(tmp_path / "checkpoint.safetensors", seed=5)
     trained = load_trained(path, CPU)
     assert trained.checkpoint == path
-    assert read_metadata(path)["seed"] == 5
+    assert read_trained(path)[1]["seed"] == 5
     assert type(trained.method) is type(toy_method())
     for name, tensor in toy_method(seed=0).state_dict().items():
         assert torch.equal(trained.method.state_dict()[name], tensor)
@@ -200,7 +200,7 @@ def test_a_training_state_is_no_trained_method(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     save_tensors(path, {"weights.encoder.mean": torch.zeros(1)}, {"episode": 3})
     with pytest.raises(CheckpointError, match=r"pass a checkpoint\.safetensors"):
-        read_metadata(path)
+        read_trained(path)
     with pytest.raises(CheckpointError, match=r"pass a checkpoint\.safetensors"):
         load_trained(path, CPU)
 

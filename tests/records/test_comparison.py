@@ -28,13 +28,12 @@ def test_models_are_compared_on_every_protocol_that_all_were_measured_on(tmp_pat
     )
     both = compare(("a", "b"), results / "runs")
     assert [found.cell.protocol[20:24] for found in both] == ["5w1s", "5w5s"]
-    assert both[0].names == ("b", "a"), "best first"
-    assert both[0].ranks == (Rank(1, 1), Rank(2, 2))
+    assert [(row.name, row.rank) for row in both[0].rows] == [("b", Rank(1, 1)), ("a", Rank(2, 2))], "best first"
     (pair,) = both[0].pairs
     assert pair.verdict == "better"
     assert pair.difference.mean == pytest.approx(3 / 75, abs=0.005)
     (three,) = compare(("a", "b", "c"), results / "runs")
-    assert three.names == ("b", "c", "a")
+    assert [row.name for row in three.rows] == ["b", "c", "a"]
     assert [(pair.first, pair.second) for pair in three.pairs] == [(0, 1), (0, 2), (1, 2)]
     assert all(pair.p_holm >= pair.difference.p for pair in three.pairs)
 
@@ -77,19 +76,19 @@ def test_of_several_configurations_validation_chooses_and_never_the_test(tmp_pat
         measured("b", 3),
     )
     (found,) = compare(("a", "b"), results / "runs")
-    place = found.names.index("a")
-    assert (found.entries[place].seeds, found.entries[place].first.recipe) == ((3, 4), "fast")
-    assert found.how[place] == "of 2 configurations the best on the validation classes"
-    assert found.how[1 - place] == "the only configuration"
+    of = {row.name: row for row in found.rows}
+    assert (of["a"].entry.seeds, of["a"].entry.first.recipe) == ((3, 4), "fast")
+    assert of["a"].how == "of 2 configurations the best on the validation classes"
+    assert of["b"].how == "the only configuration"
 
 
 def test_without_a_shared_validation_the_latest_configuration_is_taken(tmp_path: Path) -> None:
     late = validated(measured("a", 0, recipe="paper", date="2026-02-01"), 0.1, images="others")
     results = published(tmp_path, validated(measured("a", 9), 0.9), late, measured("b", 3))
     (found,) = compare(("a", "b"), results / "runs")
-    place = found.names.index("a")
-    assert found.entries[place].first.recipe == "paper"
-    assert found.how[place].endswith("the latest: they share no validation")
+    (of_a,) = (row for row in found.rows if row.name == "a")
+    assert of_a.entry.first.recipe == "paper"
+    assert of_a.how.endswith("the latest: they share no validation")
 
 
 def test_models_are_compared_within_one_setting_by_their_own_rule(tmp_path: Path) -> None:
@@ -101,12 +100,12 @@ def test_models_are_compared_within_one_setting_by_their_own_rule(tmp_path: Path
         measured("seen", 2, transductive=True),
     )
     (found,) = compare(("proto", "relation"), results / "runs")
-    assert {setting_of(entry.first) for entry in found.entries} == {"inductive"}
-    assert {entry.first.readout for entry in found.entries} == {""}
+    assert {setting_of(row.entry.first) for row in found.rows} == {"inductive"}
+    assert {row.entry.first.readout for row in found.rows} == {""}
     (found,) = compare(("proto+simpleshot", "relation"), results / "runs")
-    assert found.entries[0].first.readout == "simpleshot"
+    assert found.rows[0].entry.first.readout == "simpleshot"
     (found,) = compare(("relation", "seen"), results / "runs")
-    assert {setting_of(entry.first) for entry in found.entries} == {"transductive"}
+    assert {setting_of(row.entry.first) for row in found.rows} == {"transductive"}
     with pytest.raises(ComparisonError, match="not all were measured in one setting: proto: inductive; seen: transd"):
         compare(("proto", "seen"), results / "runs")
     with pytest.raises(ComparisonError, match=r"of proto with read-out svm that is ranked: name proto\+simpleshot"):
@@ -117,7 +116,7 @@ def test_paths_of_one_configuration_are_its_seeds(tmp_path: Path) -> None:
     results = published(tmp_path, *(measured("a", seed, seed=seed) for seed in range(3)), measured("b", 9))
     paths = [str(results / "runs" / f"{place}.json") for place in range(4)]
     (found,) = compare(paths, results / "nowhere")
-    assert dict(zip(found.names, (entry.seeds for entry in found.entries), strict=True)) == {"a": (0, 1, 2), "b": (3,)}
+    assert {row.name: row.entry.seeds for row in found.rows} == {"a": (0, 1, 2), "b": (3,)}
 
 
 def test_a_difference_is_held_against_seeds_and_episodes_together(fewshot: Fewshot) -> None:
@@ -129,7 +128,7 @@ def test_a_difference_is_held_against_seeds_and_episodes_together(fewshot: Fewsh
     (found,) = compare(("a", "b"), results / "runs")
     (pair,) = found.pairs
     assert pair.verdict == "not separable"
-    assert found.ranks == (Rank(1, 2), Rank(1, 2))
+    assert [row.rank for row in found.rows] == [Rank(1, 2), Rank(1, 2)]
     assert pair.difference.low < 0 < pair.difference.high
     assert pair.difference.mean == pytest.approx(1 / 75, abs=0.002)
     alone = [compare([str(results / "runs" / f"{place}.json") for place in (n, n + 3)], results)[0] for n in range(3)]

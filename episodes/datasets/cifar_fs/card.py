@@ -5,6 +5,7 @@ from __future__ import annotations
 from episodes.datasets.cards import Benchmark, Card, Place
 
 PLACE = Place(("cifar-100-python", "cifar-100-binary", "cifar100/cifar-100-python"), ("train", "train.bin"))
+"""Of CIFAR-100; FC100 is another division of its classes."""
 
 CARD = Card(
     name="cifar-fs",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from episodes.datasets.cards import Benchmark, Card, Place
-
-PLACE = Place(("cifar-100-python", "cifar-100-binary", "cifar100/cifar-100-python"), ("train", "train.bin"))
+from episodes.datasets.cards import Benchmark, Card
+from episodes.datasets.cifar_fs.card import PLACE
 
 CARD = Card(
     name="fc100",

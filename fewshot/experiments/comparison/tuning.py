@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from episodes.files import write_atomically
 from fewshot.experiments.comparison.terms import all_terms, terms_named
 from fewshot.experiments.config import RunConfig, TuneConfig, option_fields
 from fewshot.experiments.resolve import refuse_options_of_test, with_its_decay
-from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
+from fewshot.experiments.sweep.jobs import Job, Perform, Place, Result, perform
 from fewshot.models.methods import METHODS
 from fewshot.models.options import Range, Search, options_of
 from fewshot.progress import Reporter
@@ -89,7 +89,7 @@ def tune(
     reporter: Reporter | None = None,
     *,
     root: Path | None = None,
-    make: Callable[[Sequence[Job]], list[Result]] | None = None,
+    make: Perform | None = None,
 ) -> Tuning:
     """Make the trials that are missing in results/tuning/<data set>_<model>.csv. The test classes are never read.
 

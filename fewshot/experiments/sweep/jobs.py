@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +97,8 @@ def numbers_of(recipe: Recipe | StoredRecipe, image_shape: tuple[int, int, int])
 Chain = Sequence[Job]
 Result = list[Outcome] | TrainingLog | UserError
 """What came of a job: its records, the log of one that is not tested, or why there is nothing."""
+Perform = Callable[[Chain], list[Result]]
+"""Makes a chain; what came of each of its jobs."""
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,23 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from types import FrameType
-from typing import Any
 
 from episodes.errors import Interrupted, UserError
 from fewshot.experiments.measure import Outcome
 from fewshot.experiments.sweep.executors import Engine
-from fewshot.experiments.sweep.jobs import Chain, Job, Result, chains_of
+from fewshot.experiments.sweep.jobs import Chain, Job, Perform, Result, chains_of
 from fewshot.progress import duration
+from fewshot.training.loop import signals_to
 
 ATTEMPTS = 3
 """How often a run is begun whose worker ends without an answer; it goes on from its last state."""
 
 
 def sweep(
-    jobs: Sequence[Job], engine: Engine, perform: Callable[[Chain], list[Result]], say: Callable[[str], None]
+    jobs: Sequence[Job], engine: Engine, perform: Perform, say: Callable[[str], None]
 ) -> tuple[list[Outcome], list[str]]:
     """Make all runs; what came of them, in the order of the jobs, and why others failed. See ``results_of``."""
     outcomes, failures = list[Outcome](), list[str]()
@@ -36,16 +34,14 @@ def sweep(
     return outcomes, failures
 
 
-def results_of(
-    jobs: Sequence[Job], engine: Engine, perform: Callable[[Chain], list[Result]], say: Callable[[str], None]
-) -> list[Result]:
+def results_of(jobs: Sequence[Job], engine: Engine, perform: Perform, say: Callable[[str], None]) -> list[Result]:
     """Make all runs; what came of each, in the order of the jobs.
 
     Jobs that share a training are made one after another: the second finds it finished. One that fails does not keep
     the others from being made. Raises Interrupted on Ctrl-C, with every training saved.
     """
     sweeping = _Sweep(chains_of(jobs), engine, perform, say)
-    with _stopping(sweeping.stop):
+    with signals_to(lambda *_: sweeping.stop(), (signal.SIGINT, signal.SIGTERM)):  # the runs stop, not this process
         sweeping.make_all()
     if sweeping.stopped:
         raise Interrupted("stopped; the same command goes on from there")
@@ -60,13 +56,7 @@ def results_of(
 class _Sweep:
     """What is submitted, what came back, and the time that is left at the pace so far."""
 
-    def __init__(
-        self,
-        chains: Sequence[Chain],
-        engine: Engine,
-        perform: Callable[[Chain], list[Result]],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, chains: Sequence[Chain], engine: Engine, perform: Perform, say: Callable[[str], None]) -> None:
         self.chains, self.engine, self.perform, self.say = chains, engine, perform, say
         self.works = [chain[0].work() for chain in chains]
         self.results: dict[int, list[Result]] = {}
@@ -132,20 +122,3 @@ def _reason(error: BaseException) -> UserError:
         return UserError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     traceback.print_exception(error)
     return UserError(f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def _stopping(stop_runs: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C or a termination signal stops the runs, instead of this process alone."""
-    before: Mapping[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        stop_runs()
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from typing import Any
 
 from episodes.errors import UserError
 from fewshot.experiments.sweep.executors import Engine, Processes
-from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
+from fewshot.experiments.sweep.jobs import Job, Perform, Place, Result, perform
 from fewshot.experiments.sweep.loop import results_of
 
 _READS = {
@@ -54,7 +54,7 @@ class Workers:
         """Runs at a time, as far as that is known before."""
         return self.jobs or 1
 
-    def engine(self, jobs: Sequence[Job], place: Place) -> tuple[Engine, Callable[[Chain], list[Result]]]:
+    def engine(self, jobs: Sequence[Job], place: Place) -> tuple[Engine, Perform]:
         """The engine, and what it is to call for each chain of these jobs. Raises UserError where it is missing."""
         if self.executor == "local":
             return Processes(max(1, min(self.jobs or 1, len(jobs)))), partial(perform, place=place)
@@ -76,13 +76,13 @@ class Workers:
         )
 
     @contextmanager
-    def making(self, place: Place, say: Callable[[str], None]) -> Iterator[Callable[[Sequence[Job]], list[Result]]]:
+    def making(self, place: Place, say: Callable[[str], None]) -> Iterator[Perform]:
         """Make several jobs at once, and then more on the same images; what came of each, in their order.
 
         The engine is made for the first jobs: they say how many there are at most, and which images they need.
         """
         with ExitStack() as stack:
-            made: list[tuple[Engine, Callable[[Chain], list[Result]]]] = []
+            made: list[tuple[Engine, Perform]] = []
 
             def make(jobs: Sequence[Job]) -> list[Result]:
                 if not made:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.errors import UserError
+from episodes.images.decoding import first_few
 from fewshot.models.encoders.base import ENCODERS, Encoder
 from fewshot.models.encoders.library import LibraryEncoder, Preparation, find_encoder, import_timm
 
@@ -159,7 +160,7 @@ def load_weights(encoder: Encoder, weights: PretrainedWeights) -> None:
     shapes = [f"{name} {(*given[name].shape,)} instead of {(*wanted[name].shape,)}" for name in _in_both(wanted, given)]
     missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
     problems = [("is missing", missing), ("is too much", [*(given.keys() - wanted)]), ("does not fit", shapes)]
-    if said := [f"{_first(sorted(names))} {what}" for what, names in problems if names]:
+    if said := [f"{first_few(sorted(names), 3)} {what}" for what, names in problems if names]:
         raise WeightsError(f"{weights.file} holds the weights of another network: {'; '.join(said)}")
     if bad := [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise WeightsError(f"{weights.file} holds NaN or infinite weights ({bad[0]})")
@@ -169,8 +170,3 @@ def load_weights(encoder: Encoder, weights: PretrainedWeights) -> None:
 def _in_both(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
     """The names of weights that both have in different shapes."""
     return (name for name in wanted if name in given and given[name].shape != wanted[name].shape)
-
-
-def _first(names: list[str]) -> str:
-    rest = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")
