@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fewshot.training.loop import Progress as TrainingProgress
 
 
-_SECONDS_MEASURED, _SECONDS_UNTOLD = 1.0, 10.0
+_SECONDS_MEASURED, _SECONDS_UNTOLD, _SECONDS_BETWEEN_LINES = 1.0, 10.0, 10.0
 
 
 class Reporter(Listener):
@@ -42,9 +42,9 @@ class Reporter(Listener):
 class LineReporter(Reporter):
     """Lines on standard error, at most one every few seconds of how far it is; behind the name of the run, if any."""
 
-    def __init__(self, seconds_between_lines: float = 10.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.name, self._seconds_between_lines, self._last_line = "", seconds_between_lines, time.monotonic()
+        self.name, self._last_line = "", time.monotonic()
         self._first: dict[str, tuple[float, int] | None] = {}  # when what was first seen, and how far; None: it is told
 
     def begin(self, name: str) -> None:
@@ -88,7 +88,7 @@ class LineReporter(Reporter):
     def show(self, what: str, done: int, total: int, detail: str = "", speed: float = 0.0) -> None:
         """How far something is; ``speed`` in units a second, where it is known, tells when it will be finished."""
         now = time.monotonic()
-        if now - self._last_line < self._seconds_between_lines and not (done == total and detail):
+        if now - self._last_line < _SECONDS_BETWEEN_LINES and not (done == total and detail):
             return
         self._last_line = now
         left = f"  {speed:.1f} a second, {(total - done) / speed:.0f} s left" if speed else ""

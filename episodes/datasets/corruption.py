@@ -23,14 +23,14 @@ _AT_ONCE = 4096  # images
 class Corrupted(Dataset):
     """A data set of which ``share`` of the images were down-sampled four times and brought back to their size.
 
-    Which ones is decided once, by the row of the image and ``seed``: a larger share corrupts the same images and more.
+    Which ones is decided once, by the row of the image: a larger share corrupts the same images and more.
     Train, val and test are corrupted alike.
     """
 
-    def __init__(self, inner: Dataset, share: float, seed: int = 0) -> None:
+    def __init__(self, inner: Dataset, share: float) -> None:
         if not 0 < share <= 1:
             raise DataError(f"the share of damaged images lies between 0 and 1, not at {share:g}")
-        self.inner, self.share, self.seed = inner, share, seed
+        self.inner, self.share = inner, share
         self.card, self.root = inner.card, inner.root
         self.class_split, self.image_shape = inner.class_split, inner.image_shape
 
@@ -47,7 +47,7 @@ class Corrupted(Dataset):
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
         """The images of a split, some corrupted; the fingerprint is that of the pixels as they are now."""
-        return corrupt_images(self.inner.load(split, progress), self.share, self.seed)
+        return corrupt_images(self.inner.load(split, progress), self.share)
 
     def what_fits(self, image_set: ImageSet) -> str:
         return self.inner.what_fits(image_set)
@@ -56,9 +56,9 @@ class Corrupted(Dataset):
         return self.inner.check(progress)
 
 
-def corrupted(dataset: Dataset, share: float | None, seed: int = 0) -> Dataset:
+def corrupted(dataset: Dataset, share: float | None) -> Dataset:
     """The data set with a share of its images corrupted; the data set itself where that share is none or 0."""
-    return Corrupted(dataset, share, seed) if share else dataset
+    return Corrupted(dataset, share) if share else dataset
 
 
 def corrupted_share(dataset: Dataset) -> float:
@@ -66,18 +66,18 @@ def corrupted_share(dataset: Dataset) -> float:
     return dataset.share if isinstance(dataset, Corrupted) else 0.0
 
 
-def corrupted_rows(num_images: int, share: float, seed: int = 0) -> Tensor:
+def corrupted_rows(num_images: int, share: float) -> Tensor:
     """Rows of the corrupted images, int64, ascending; each row is one of them with probability ``share``."""
-    words = random_words(seed, _STREAM, np.arange(num_images, dtype=np.int64), 1)[:, 0]
+    words = random_words(0, _STREAM, np.arange(num_images, dtype=np.int64), 1)[:, 0]
     return torch.from_numpy(np.flatnonzero(words < share * 2.0**32))
 
 
-def corrupt_images(image_set: ImageSet, share: float, seed: int = 0) -> ImageSet:
+def corrupt_images(image_set: ImageSet, share: float) -> ImageSet:
     """A copy of the set, its corrupted images block means of 4x4 pixels, spread again by bilinear interpolation."""
     images = image_set.images.clone()
     height, width = images.shape[-2:]
     small = (max(1, height // SHRINK), max(1, width // SHRINK))
-    for rows in torch.split(corrupted_rows(len(images), share, seed), _AT_ONCE):
+    for rows in torch.split(corrupted_rows(len(images), share), _AT_ONCE):
         shrunk = functional.adaptive_avg_pool2d(images[rows].float(), small)
         spread = functional.interpolate(shrunk, (height, width), mode="bilinear", align_corners=False)
         images[rows] = spread.round().to(torch.uint8)

@@ -19,12 +19,12 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from io import FileIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -58,16 +58,12 @@ class _UnreachableError(_InterruptedError):
     """No connection could be made."""
 
 
-class _Checksum(NamedTuple):
-    algorithm: str
-    digits: str
-
-    def of(self, path: Path) -> str:
-        if self.digits == UNCHECKED:
-            return UNCHECKED
-        with path.open("rb") as file:
-            # not for security: that the published checksum is an MD5 is not ours to choose
-            return hashlib.file_digest(file, lambda: hashlib.new(self.algorithm, usedforsecurity=False)).hexdigest()
+def _md5_of(path: Path, wanted: str) -> str:
+    if wanted == UNCHECKED:
+        return UNCHECKED
+    with path.open("rb") as file:
+        # not for security: that the published checksum is an MD5 is not ours to choose
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _disk_error(error: OSError, folder: Path, needed: int) -> DataError:
@@ -102,43 +98,35 @@ def only_one(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def fetch(
-    urls: str | Sequence[str], target: Path, *, md5: str = "", sha256: str = "", progress: Progress = silent
-) -> Path:
-    """The file at ``target``, fetched from the first address that gives it unless it is already there.
+def fetch(url: str, target: Path, *, md5: str, progress: Progress = silent) -> Path:
+    """The file at ``target``, fetched unless it is already there.
 
-    Exactly one of ``md5`` and ``sha256`` is given, in hexadecimal digits; the file takes its name only once it has
-    that checksum. With ``md5=UNCHECKED`` it is the caller who must see whether the file is the right one.
+    The file takes its name only once it has the checksum ``md5``, in hexadecimal digits. With ``md5=UNCHECKED`` it is
+    the caller who must see whether the file is the right one.
     A cut transfer goes on where it broke off, now or in the next call; ``progress`` counts bytes.
-    Raises DataError when no address gives the file, the disk is full, or another file lies at ``target``.
+    Raises DataError when the address does not give the file, the disk is full, or another file lies at ``target``.
     """
-    if bool(md5) == bool(sha256):
-        raise ValueError("give either md5 or sha256")
-    wanted = _Checksum("md5", md5.lower()) if md5 else _Checksum("sha256", sha256.lower())
-    if _already_there(target, wanted):
+    if _already_there(target, md5):
         return target
-    failures: list[str] = []
     with only_one(target):
-        if _already_there(target, wanted):  # whoever held the lock has fetched it
+        if _already_there(target, md5):  # whoever held the lock has fetched it
             return target
         part = target.with_name(f"{target.name}.part")
-        for url in [urls] if isinstance(urls, str) else urls:
-            try:
-                _fetch_from(url, part, wanted, progress)
-                put_in_place(part, target)
-                return target
-            except _UnusableError as error:
-                failures.append(f"{url} {error}")
-    raise DataError(
-        f"cannot fetch {target.name}: {'; '.join(failures)}. Try again later, or put the file at {target} by hand"
-    )
+        try:
+            _fetch_from(url, part, md5, progress)
+        except _UnusableError as error:
+            raise DataError(
+                f"cannot fetch {target.name}: {url} {error}. Try again later, or put the file at {target} by hand"
+            ) from error
+        put_in_place(part, target)
+    return target
 
 
-def _already_there(target: Path, wanted: _Checksum) -> bool:
+def _already_there(target: Path, md5: str) -> bool:
     if not target.exists():
         return False
-    if (found := wanted.of(target)) != wanted.digits:
-        raise DataError(f"{target} has the {wanted.algorithm} {found}, not {wanted.digits}: delete it and try again")
+    if (found := _md5_of(target, md5)) != md5:
+        raise DataError(f"{target} has the md5 {found}, not {md5}: delete it and try again")
     return True
 
 
@@ -146,7 +134,7 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _fetch_from(url: str, part: Path, wanted: _Checksum, progress: Progress) -> None:
+def _fetch_from(url: str, part: Path, md5: str, progress: Progress) -> None:
     """Fill ``part`` with the whole file, checked; raises _UnusableError when this address does not give it."""
     before = most = _size(part)
     idle, from_the_start = 0, False
@@ -162,12 +150,12 @@ def _fetch_from(url: str, part: Path, wanted: _Checksum, progress: Progress) -> 
                 raise _UnusableError(f"{error}{kept}") from error
             time.sleep(_FIRST_PAUSE * 2**idle)
             continue
-        found = wanted.of(part)
-        if found == wanted.digits:
+        found = _md5_of(part, md5)
+        if found == md5:
             return
         part.unlink()
         if not resumed or from_the_start:
-            raise _UnusableError(f"gives a file with the {wanted.algorithm} {found}, not {wanted.digits}")
+            raise _UnusableError(f"gives a file with the md5 {found}, not {md5}")
         from_the_start = True  # the part may have been of another file; once more without it
 
 

@@ -38,8 +38,8 @@ def is_terminal(stream: Any) -> bool:
 class TerminalReporter(LineReporter, AbstractContextManager["TerminalReporter"]):
     """Bars on standard error, each until it is full; where none can be drawn, a plain line every few seconds."""
 
-    def __init__(self, seconds_between_lines: float = 10.0) -> None:
-        super().__init__(seconds_between_lines)
+    def __init__(self) -> None:
+        super().__init__()
         # Notebooks set FORCE_COLOR for their kernels, which is a wish for colors and makes no terminal of a pipe; and a
         # path may hold [brackets].
         self.console = Console(
@@ -86,8 +86,8 @@ class SweepReporter(TerminalReporter):
     ``works`` has the work of each run by its name, in any unit; speed is measured in this very process.
     """
 
-    def __init__(self, works: Mapping[str, float], seconds_between_lines: float = 10.0) -> None:
-        super().__init__(seconds_between_lines)
+    def __init__(self, works: Mapping[str, float]) -> None:
+        super().__init__()
         self._works, self._number = works, -1
         self._measured_work, self._measured_seconds = 0.0, 0.0
         self._last: tuple[float, float] | None = None  # when this run's training was last seen, and its share done

@@ -99,11 +99,10 @@ def score_episodes(
     sampler: EpisodeSampler,
     num_episodes: int,
     precision: Precision = "fp32",
-    progress: Progress = silent,
 ) -> npt.NDArray[np.uint16]:
     """Correctly classified queries of episodes 0 to num_episodes - 1, scored many at a time on the table."""
     scored = _scored_on_table(method, table, sampler, num_episodes, precision)
-    return _counted(scored, sampler, num_episodes, progress).correct
+    return _counted(scored, sampler, num_episodes).correct
 
 
 def _scored_on_table(
@@ -170,7 +169,7 @@ def _counted(
     scored: Iterable[Scored],
     sampler: EpisodeSampler,
     num_episodes: int,
-    progress: Progress,
+    progress: Progress = silent,
     seconds: float = 0.0,
     keep_predictions: bool = False,
 ) -> Evaluation:

@@ -161,10 +161,10 @@ def _over_seeds(row: Entry) -> OurNumber:
     return OurNumber(100 * row.interval.mean, half_width, f"{unit}{seeds}", row.records)
 
 
-def commands(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> list[str]:
+def commands(cell: PaperCell, recipe: str = "fast") -> list[str]:
     """What fills a cell, as typed: a training with its test, and a second test where that has another rule."""
     tests = [replace(test, checkpoint=Path("CHECKPOINT")) for test in tests_of(cell)]
-    return [config.to_command() for config in (run_of(cell, recipe, seed), *tests)]
+    return [config.to_command() for config in (run_of(cell, recipe), *tests)]
 
 
 def run_of(cell: PaperCell, recipe: str = "fast", seed: int = 0) -> RunConfig:

@@ -58,21 +58,18 @@ class Column:
         return f"'{word}" if isinstance(value, str) and word.startswith(("=", "+", "-", "@", "\t", "\r")) else word
 
 
-def leaderboard_frame(
-    records: Iterable[RunRecord], columns: Sequence[Column] | None = None, *, smoke: bool = False
-) -> pd.DataFrame:
+def leaderboard_frame(records: Iterable[RunRecord], *, smoke: bool = False) -> pd.DataFrame:
     """The leaderboard of some records: all that is ranked, best first in each cell, then what is not, with the reason.
 
-    Accuracies and half widths of 95 % intervals are percentages. ``columns`` are those of ``COLUMNS`` by default.
-    Smoke tests are left out, or with ``smoke`` ranked alone.
+    Accuracies and half widths of 95 % intervals are percentages. Smoke tests are left out, or with ``smoke`` ranked
+    alone.
     """
-    return frame_of(ranked_rows(records, smoke=smoke), columns)
+    return frame_of(ranked_rows(records, smoke=smoke))
 
 
-def frame_of(rows: Sequence[RankedRow], columns: Sequence[Column] | None = None) -> pd.DataFrame:
+def frame_of(rows: Sequence[RankedRow]) -> pd.DataFrame:
     """The frame of rows that are ranked already."""
-    chosen = COLUMNS if columns is None else columns
-    return pd.DataFrame({c.name: pd.array([c.value(row) for row in rows], dtype=c.dtype) for c in chosen})
+    return pd.DataFrame({c.name: pd.array([c.value(row) for row in rows], dtype=c.dtype) for c in COLUMNS})
 
 
 def csv_text(frame: pd.DataFrame) -> str:

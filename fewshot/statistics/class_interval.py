@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from fewshot.statistics.intervals import OVER_CLASSES, Accuracies, Interval
+from fewshot.statistics.intervals import LEVEL, OVER_CLASSES, Accuracies, Interval
 
 Groups = npt.NDArray[np.int64]
 
@@ -73,7 +73,7 @@ class ClassDesign:
         return VarianceComponents(max(0.0, float(of_classes)), max(0.0, float(rest)))
 
 
-def class_interval(accuracies: Accuracies, design: ClassDesign, level: float = 0.95) -> Interval:
+def class_interval(accuracies: Accuracies, design: ClassDesign) -> Interval:
     """Student's t interval over classes and episodes, from variance components; ``n`` counts the classes.
 
     Raises ValueError where the accuracies are not those of the design's episodes, or come from a single class.
@@ -88,6 +88,6 @@ def class_interval(accuracies: Accuracies, design: ClassDesign, level: float = 0
     weights = design.drawn / n  # of each class's effect in the mean
     variance = found.classes * float(weights @ weights) + found.rest / n
     df = design.num_groups - 1
-    half_width = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
+    half_width = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
     method = f"Student t, {df} df, from variance components of classes (with their images) and episodes"
     return Interval(mean, half_width, design.num_groups, "classes", OVER_CLASSES, method)

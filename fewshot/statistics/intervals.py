@@ -17,6 +17,8 @@ from episodes.spec import EPISODE, Unit
 Accuracies = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
+LEVEL = 0.95
+"""Of every interval."""
 OVER_EPISODES = "another draw of episodes from these test classes and images; not other classes, not another training"
 OVER_CLASSES = "other classes and images of the same kind, and another draw of episodes; not another training"
 OVER_IMAGES = "other images of these classes; not other classes"
@@ -84,37 +86,37 @@ def unit_means(accuracies: Accuracies, unit: Unit = EPISODE) -> Accuracies:
     return np.asarray(sums / np.diff(starts, append=accuracies.shape[-1]), np.float64)
 
 
-def episode_interval(accuracies: Accuracies, unit: Unit = EPISODE, level: float = 0.95) -> Interval:
+def episode_interval(accuracies: Accuracies, unit: Unit = EPISODE) -> Interval:
     """Student's t interval of the mean over episodes, or over what ``unit`` says; infinitely wide for a single one.
 
     Raises ValueError where there is no episode.
     """
-    return _student(unit_means(accuracies, unit), level, unit.name, OVER_EPISODES)
+    return _student(unit_means(accuracies, unit), unit.name, OVER_EPISODES)
 
 
-def seed_interval(means: Accuracies, level: float = 0.95) -> Interval:
+def seed_interval(means: Accuracies) -> Interval:
     """Student's t interval over the mean accuracies of trainings that differ in their seed alone."""
-    return _student(means, level, "training seeds", OVER_SEEDS)
+    return _student(means, "training seeds", OVER_SEEDS)
 
 
-def image_interval(shares: Accuracies, level: float = 0.95) -> Interval:
+def image_interval(shares: Accuracies) -> Interval:
     """Student's t interval of the mean over images, from the share of its splits in which each was correct."""
-    return _student(shares, level, "images", OVER_IMAGES)
+    return _student(shares, "images", OVER_IMAGES)
 
 
-def share_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+def share_interval(successes: int, trials: int) -> tuple[float, float]:
     """Low and high of the share of successes in the long run (Wilson 1927), where trials are independent."""
-    found = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
+    found = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
     return float(found.low), float(found.high)
 
 
-def _student(values: Accuracies, level: float, unit: str, covers: str) -> Interval:
+def _student(values: Accuracies, unit: str, covers: str) -> Interval:
     n = len(values)
     if n == 0:
         raise ValueError(f"no {unit}, no interval")
     half_width = math.inf
     if n > 1:
-        half_width = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+        half_width = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(float(np.mean(values)), half_width, n, unit, covers, f"Student t, {n - 1} df")
 
 

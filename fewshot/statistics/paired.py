@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import special, stats
 from scipy.optimize import elementwise
 
-from fewshot.statistics.intervals import Matrix
+from fewshot.statistics.intervals import LEVEL, Matrix
 from fewshot.statistics.seed_spread import seed_spread
 
 
@@ -56,7 +56,7 @@ class _Variances:
         return np.asarray(np.sqrt(of_seeds + self.episodes * special.stdtrit(self.episodes_df, p / 2) ** 2))
 
 
-def paired_difference(rows: Sequence[Matrix], first: int = 0, second: int = 1, level: float = 0.95) -> PairedDifference:
+def paired_difference(rows: Sequence[Matrix], first: int = 0, second: int = 1) -> PairedDifference:
     """The difference of two of some rows, with its interval over episodes, and over seeds where there are several.
 
     Raises ValueError unless both hold the accuracies of the same two or more episodes.
@@ -69,7 +69,7 @@ def paired_difference(rows: Sequence[Matrix], first: int = 0, second: int = 1, l
     mean, deviation = float(np.mean(differences)), float(np.std(differences, ddof=1))
     wins, losses = int(np.sum(differences > 0)), int(np.sum(differences < 0))
     variances = _variances(rows, np.array([first]), np.array([second]), np.array([deviation**2 / n]))
-    half_width = float(variances.half_width(np.array([1 - level]))[0])
+    half_width = float(variances.half_width(np.array([1 - LEVEL]))[0])
     error = math.sqrt(float(variances.seeds[0] + variances.episodes[0]))
     return PairedDifference(
         mean=mean,
@@ -157,12 +157,12 @@ class Rank:
         return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
 
-def ranks_with_ties(rows: Sequence[Matrix], alpha: float = 0.05) -> list[Rank]:
+def ranks_with_ties(rows: Sequence[Matrix]) -> list[Rank]:
     """Ranks of rows on the same episodes, shared by those that no test over seeds and episodes separates."""
     num_rows = len(rows)
     if rows[0].shape[1] < 2:
         return [Rank(1, num_rows)] * num_rows
-    separate = pairwise_p(rows) < alpha
+    separate = pairwise_p(rows) < 0.05
     means = np.array([row.mean() for row in rows])
     better = separate & (means[None, :] > means[:, None])  # [i, j]: j is surely better than i
     worse = separate & (means[None, :] < means[:, None])

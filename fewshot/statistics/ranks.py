@@ -42,9 +42,9 @@ class RankTable:
         return found
 
 
-def nemenyi_difference(num_methods: int, num_protocols: int, alpha: float = 0.05) -> float:
+def nemenyi_difference(num_methods: int, num_protocols: int) -> float:
     """q sqrt(k (k + 1) / 6 N); q is the studentized range quantile over the root of 2 (Demšar 2006, section 3.2.2)."""
-    quantile = float(stats.studentized_range.ppf(1 - alpha, num_methods, np.inf)) / math.sqrt(2)
+    quantile = float(stats.studentized_range.ppf(0.95, num_methods, np.inf)) / math.sqrt(2)
     return quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_protocols))
 
 

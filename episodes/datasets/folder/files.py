@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from episodes.images.decoding import PICTURE_SUFFIXES, Problem
@@ -102,9 +102,9 @@ def left_out_lines(left_out: LeftOut) -> list[Problem]:
     return [Problem(f"{len(names)} left out ({reason})", names) for reason, names in told]
 
 
-def left_out_sentence(left_out: LeftOut, quiet: Iterable[str] = ("hidden",)) -> str:
-    """All of it in one sentence; empty where nothing was left out."""
-    told = {reason: names for reason, names in left_out.items() if names and reason not in quiet}
+def left_out_sentence(left_out: LeftOut) -> str:
+    """All of it but hidden files in one sentence; empty where nothing was left out."""
+    told = {reason: names for reason, names in left_out.items() if names and reason != "hidden"}
     if not told:
         return ""
     parts = ", ".join(f"{len(names)} {reason}" for reason, names in sorted(told.items()))
