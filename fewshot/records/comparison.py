@@ -115,10 +115,9 @@ def compare(
     if len(named) + len(ranked) < 2:
         raise ComparisonError("a comparison needs two records or more: fewshot compare A B [C ...]")
     shared = _setting_of_all(ranked, setting)
-    named |= {
-        word: _chosen_rows([record for record in records if setting_of(record) == shared])
-        for word, records in ranked.items()
-    }
+    for word, records in ranked.items():
+        of_setting = entries_by_cell(record for record in records if setting_of(record) == shared)
+        named[word] = {cell: _choose(rows) for cell, rows in of_setting.items()}
     cells = sorted(set.intersection(*(set(rows) for rows in named.values())))
     if not cells:
         raise ComparisonError(_nothing_shared(list(named), [*named.values()]))
@@ -176,10 +175,6 @@ def _setting_of_all(ranked: Mapping[str, Sequence[RunRecord]], wanted: Setting |
         return wanted or shared[0]
     said = "; ".join(f"{word}: {', '.join(sorted(blocks))}" for word, blocks in of_words.items())
     raise ComparisonError(f"not all were measured in {f'the setting {wanted}' if wanted else 'one setting'}: {said}")
-
-
-def _chosen_rows(records: Sequence[RunRecord]) -> dict[Cell, _Chosen]:
-    return {cell: _choose(rows) for cell, rows in entries_by_cell(records).items()}
 
 
 def _choose(rows: Sequence[Entry]) -> _Chosen:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -354,18 +354,15 @@ def read_records(
     one raises RecordError. Records that are ``coming`` are taken as if their files were there already.
     """
     records, coming = [record for packed in folders if packed.is_file() for record in _unpacked(packed)], coming or {}
-    for path in (path for folder in folders for path in sorted({*folder.glob("*.json"), *_in(folder, coming)})):
-        try:
-            records.append(coming.get(path) or read_record(path))
-        except RecordError as error:
-            if problems is None:
-                raise
-            problems.append(str(error))
+    for folder in folders:
+        for path in sorted({*folder.glob("*.json"), *(path for path in coming if path.parent == folder)}):
+            try:
+                records.append(coming.get(path) or read_record(path))
+            except RecordError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
     return records
-
-
-def _in(folder: Path, paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.parent == folder]
 
 
 def published_runs(results: Path) -> Path:

@@ -116,11 +116,6 @@ def why_not_ranked(record: RunRecord) -> str:
     return ", ".join(reasons)
 
 
-def trained_on(record: RunRecord) -> str:
-    """The data set id of the training, such as ``omniglot-vinyals-28``."""
-    return record.trained.dataset_id
-
-
 @dataclass(frozen=True)
 class Entry:
     """The records of one configuration on one cell, one for each training seed, by seed."""
@@ -225,7 +220,7 @@ class Entry:
             only = "only " if self.first.shortened else ""
             words.append(f"{only}{episodes:,} {'batches' if batches else 'episodes'}")
         if setting_of(self.first) == "cross-domain":
-            words.append(f"on {trained_on(self.first)}")
+            words.append(f"on {self.first.trained.dataset_id}")
         known = ", ".join(word for word in words if word)
         return f"{self.first.recipe}: {known}" if known else self.first.recipe
 

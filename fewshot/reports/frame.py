@@ -15,7 +15,6 @@ from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import trained_on
 from fewshot.reports.names import method_and_readout, method_name
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
@@ -243,7 +242,7 @@ COLUMNS: list[Column] = [
     Column("recipe_details", lambda row: row.entry.training, heading="recipe", tables=("overview",)),
     Column("training", lambda row: row.entry.schedule, heading="recipe", tables=_UNRANKED, text=_training_words),
     Column("terms", lambda row: row.entry.first.trained.terms or None),
-    Column("trained_on", lambda row: trained_on(row.entry.first)),
+    Column("trained_on", lambda row: row.entry.first.trained.dataset_id),
     Column("todays_recipe", lambda row: of_todays_recipe(row.entry.first), "boolean"),
     _points("val_accuracy", _validated),
     Column(

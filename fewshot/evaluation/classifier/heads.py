@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fewshot.models.readouts.linear import LinearScores, LinearSVM, Logistic
+from fewshot.models.readouts.linear import LinearReadout, LinearSVM, Logistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +42,9 @@ def _cosine(rows: Tensor, labels: Tensor, way: int) -> Head:
     return Head(means, means.new_zeros(way), unit_length=True)
 
 
-def _logistic(rows: Tensor, labels: Tensor, way: int) -> Head:
-    return _linear(Logistic().fit(normalize(rows.double())[None], labels, way))
-
-
-def _svm(rows: Tensor, labels: Tensor, way: int) -> Head:
-    return _linear(LinearSVM().fit(normalize(rows.double())[None], labels, way))
-
-
-def _linear(found: LinearScores) -> Head:
+def _linear(readout: LinearReadout, rows: Tensor, labels: Tensor, way: int) -> Head:
     """The center, which is subtracted from embeddings, moves into the bias."""
+    found = readout.fit(normalize(rows.double())[None], labels, way)
     weights, bias = found.weights[0], found.bias[0, 0]
     if found.center is not None:
         bias = bias - found.center[0, 0] @ weights
@@ -65,5 +59,10 @@ def class_means(
     return sums / torch.bincount(labels, minlength=way).unsqueeze(-1)
 
 
-HEADS: Mapping[str, Fit] = {"prototype": _prototype, "cosine": _cosine, "logistic": _logistic, "svm": _svm}
+HEADS: Mapping[str, Fit] = {
+    "prototype": _prototype,
+    "cosine": _cosine,
+    "logistic": partial(_linear, Logistic()),
+    "svm": partial(_linear, LinearSVM()),
+}
 """By the name of the read-out whose answers they give."""

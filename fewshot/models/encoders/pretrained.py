@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -157,7 +157,8 @@ def load_weights(encoder: Encoder, weights: PretrainedWeights) -> None:
     wanted = encoder.network.state_dict()
     heads = tuple(f"{name}." for name in encoder.classifier)
     given = {name: value for name, value in weights.tensors.items() if not name.startswith(heads)}
-    shapes = [f"{name} {(*given[name].shape,)} instead of {(*wanted[name].shape,)}" for name in _in_both(wanted, given)]
+    unlike = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    shapes = [f"{name} {(*given[name].shape,)} instead of {(*wanted[name].shape,)}" for name in unlike]
     missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
     problems = [("is missing", missing), ("is too much", [*(given.keys() - wanted)]), ("does not fit", shapes)]
     if said := [f"{first_few(sorted(names), 3)} {what}" for what, names in problems if names]:
@@ -165,8 +166,3 @@ def load_weights(encoder: Encoder, weights: PretrainedWeights) -> None:
     if bad := [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise WeightsError(f"{weights.file} holds NaN or infinite weights ({bad[0]})")
     encoder.network.load_state_dict(given, strict=False)
-
-
-def _in_both(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
-    """The names of weights that both have in different shapes."""
-    return (name for name in wanted if name in given and given[name].shape != wanted[name].shape)
