@@ -14,8 +14,8 @@ from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, cell_of, entries_by_cell, is_ranked
 from fewshot.records.schema import StoredRecipe
 from fewshot.reports.pages.base import Content, Page
-from fewshot.reports.pages.comparison import why_no_finding
-from fewshot.reports.rendering import Bold, render, table_of
+from fewshot.reports.pages.comparison import finding
+from fewshot.reports.rendering import render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
 from fewshot.training.optimizers import MUON
 
@@ -49,11 +49,7 @@ class Pair:
 
     def words(self, p: float) -> str:
         """What the difference says at the Holm-corrected ``p``."""
-        if why := why_no_finding(self.first, self.second):
-            return f"{why}: no finding"
-        if p >= 0.05:
-            return "not separable"
-        return "helps" if self.difference.mean > 0 else "does harm"
+        return finding(self.first, self.second, self.difference, p, "helps", "does harm")
 
 
 def part_between(first: StoredRecipe, second: StoredRecipe) -> str | None:
@@ -90,10 +86,9 @@ def _table(found: Sequence[Pair]) -> pd.DataFrame:
     corrected = holm([pair.difference.p for pair in found])
     rows = []
     for pair, p in zip(found, map(float, corrected), strict=True):
-        sure = p < 0.05 and not why_no_finding(pair.first, pair.second)
         row = {"method": pair.first.first.model, "part": pair.part}
         row |= {"with it": _words(pair.first), "without": _words(pair.second)}
-        rows.append(row | {"difference": pair.difference.percent(), "verdict": (Bold if sure else str)(pair.words(p))})
+        rows.append(row | {"difference": pair.difference.percent(), "verdict": pair.words(p)})
     return table_of(rows)
 
 

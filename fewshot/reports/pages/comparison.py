@@ -14,7 +14,8 @@ from fewshot.records.numbers import published
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell, is_ranked
 from fewshot.reports.pages.base import Content, Page
-from fewshot.reports.rendering import render, table_of
+from fewshot.reports.rendering import Bold, render, table_of
+from fewshot.statistics.paired import PairedDifference
 
 ENOUGH_SEEDS = 3
 
@@ -24,6 +25,13 @@ def why_no_finding(first: Entry, second: Entry) -> str:
     seeds, terms = min(len(first.seeds), len(second.seeds)), {entry.first.trained.terms for entry in (first, second)}
     lacking = [] if seeds >= ENOUGH_SEEDS else ["one seed each" if seeds == 1 else f"{seeds} seeds each"]
     return ", ".join(lacking + (["not of the same terms"] if len(terms) > 1 or "" in terms else []))
+
+
+def finding(first: Entry, second: Entry, difference: PairedDifference, p: float, better: str, worse: str) -> str:
+    """What the difference of two rows says at the Holm-corrected ``p``; bold where it is a finding."""
+    if why := why_no_finding(first, second):
+        return f"{why}: no finding"
+    return "not separable" if p >= 0.05 else Bold(better if difference.mean > 0 else worse)
 
 
 def standing(entries: Sequence[Entry], dataset_id: str, terms: Terms) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.reports.names import method_name
 from fewshot.reports.pages.base import Content, Page
-from fewshot.reports.pages.comparison import ENOUGH_SEEDS, why_no_finding
+from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
@@ -57,11 +57,8 @@ class Verdict:
 
     def words(self, p: float) -> str:
         """What the difference says at the Holm-corrected ``p``."""
-        if self.why_no_finding:
-            return f"{self.why_no_finding}: no finding"
-        if p >= 0.05:
-            return "not separable"
-        return "episodic training pays" if self.difference.mean > 0 else "episodic training does not pay"
+        pays, does_not = "episodic training pays", "episodic training does not pay"
+        return finding(self.episodic.entry, self.baseline.entry, self.difference, p, pays, does_not)
 
 
 def style_of(record: RunRecord) -> Style | None:
@@ -125,7 +122,7 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     pixels, queries, episodes, seed = settings(group[0])
     found = [*verdicts(group), *verdicts(group, _FIXED)]
     corrected = [float(p) for p in holm([verdict.difference.p for verdict in found])]
-    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if _is_sure(verdict, p)]
+    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if isinstance(verdict.words(p), Bold)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
         "title": f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})",
@@ -139,10 +136,6 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     }
 
 
-def _is_sure(verdict: Verdict, p: float) -> bool:
-    return p < 0.05 and not verdict.why_no_finding
-
-
 def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.DataFrame:
     return table_of(
         {
@@ -150,7 +143,7 @@ def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.D
             "best episodic network": f"{_name(verdict.episodic)} {verdict.episodic.entry.interval.points()}",
             "best baseline with labels": f"{_name(verdict.baseline)} {verdict.baseline.entry.interval.points()}",
             "difference": verdict.difference.percent(),
-            "verdict": (Bold if _is_sure(verdict, p) else str)(verdict.words(p)),
+            "verdict": verdict.words(p),
         }
         for verdict, p in zip(found, corrected, strict=True)
     )
