@@ -59,8 +59,8 @@ def compare(
     size, Holm-corrected p, and the smallest difference that so many would find. Over protocols: mean ranks.
     """
     from fewshot.cli.output import print_json, print_problems, print_sections, published_runs
-    from fewshot.records.comparison import as_json as as_plain
     from fewshot.records.comparison import NoRecordsError, compare, is_path, ranks_over_protocols
+    from fewshot.records.comparison import as_json as as_plain
 
     if all(map(is_path, words)):
         refuse_unread("records named by their paths", "words", "picture", "as_json", "as_latex")
