@@ -60,7 +60,8 @@ def test_a_notebook_that_asks_for_colors_gets_lines_and_no_bars(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wish: str
 ) -> None:
     monkeypatch.setenv(wish, "1")
-    with TerminalReporter(seconds_between_lines=0) as reporter:
+    monkeypatch.setattr("fewshot.progress._SECONDS_BETWEEN_LINES", 0)
+    with TerminalReporter() as reporter:
         for done in (1, 50, 100):
             reporter.data_progress("reading", done, 100)
         reporter.say("a path [with] brackets")
