@@ -155,10 +155,11 @@ def list_(what: str) -> None:
 
     check_choice("list", what, ("models", "datasets", "protocols", "encoders", "readouts"))
     if what == "models":
-        indent = max(len(name) for name in catalog.paper_names()) + 2
+        models = catalog.models()  # once: it reads the source of each
+        indent = max(len(model.name) for model in models) + 2
         for number, (kind, heading) in enumerate(catalog.KINDS.items()):
             click.echo("\n" * (number > 0) + bold(heading))
-            print_listed(((m.name, [m.title, *m.options]) for m in catalog.models() if m.kind == kind), indent)
+            print_listed(((m.name, [m.title, *m.options]) for m in models if m.kind == kind), indent)
         return
     entries = {
         "encoders": lambda: [(found.name, [found.title, *found.options]) for found in catalog.encoders()],
