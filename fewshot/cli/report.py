@@ -78,7 +78,7 @@ def _look(records: Sequence[RunRecord], weights: Sequence[Path], data: Path | No
 
     with TerminalReporter() as reporter:
         found = look(boards_of(records), weights, data, reporter, own=own)
-    click.echo(f"written: {write_gallery(found, path)} ({len(found.episodes)} episodes, {len(found.maps)} maps)")
+    click.echo(f"written: {write_gallery(found, path)} (episodes: {len(found.episodes)}, maps: {len(found.maps)})")
 
 
 @click.command(short_help="Accuracy against the share of damaged images.")

@@ -85,6 +85,11 @@ def test_confused_pairs_are_shown_with_their_images_and_how_often() -> None:
     shown = [tuple((255 * np.asarray(image.get_array())[0, 0]).round()) for image in figure.axes[0].images]
     assert [color[0] for color in shown] == [155, 250, 60, 155]  # of b, c, a, b
     assert words_of(fs.plot_confused(an_evaluation(TRUE, TRUE, ("a", "b", "c")), images)) == ["no mistakes"]
+    names = ("striped-square", "striped-triangle", "a" * 40)
+    renamed = fs.ImageSet(images.images, images.class_starts, names, "toy", "test")
+    words = words_of(fs.plot_confused(an_evaluation(TRUE, TAKEN, names), renamed))
+    assert words[2] == "striped-square / striped-triangle", "there is room"
+    assert "…" in words[0]
     with pytest.raises(UserError, match="other images"):
         fs.plot_confused(found, images_of(4))
 

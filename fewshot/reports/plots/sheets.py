@@ -77,8 +77,10 @@ def image_sheet(seen: Sequence[SeenClass], columns: int, title: str, *, named: b
             x = middle + side * (number - len(of.images) / 2)
             picture(axes, png, x, y, side, GRID, 1, of.names[number])
         if named:
-            names = [cut(name, (step - 8) / len(of.names) - 14, 9.5) for name in of.names]
-            word(axes, middle, y + side + 10, " / ".join(names), INK, 9.5)
+            together = " / ".join(of.names)
+            if cut(together, step, 9) != together:
+                together = " / ".join(cut(name, step / len(of.names) - 9, 9) for name in of.names)
+            word(axes, middle, y + side + 10, together, INK, 9)
         word(axes, middle, y + line_height - 18, f"{of.wrong} of {of.queries}", MUTED, 10.5)
     return figure
 
