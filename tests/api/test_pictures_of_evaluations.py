@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 
 import fewshot as fs
@@ -22,13 +23,13 @@ TRUE = [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 TAKEN = [0, 0, 1, 1, 1, 0, 2, 2, 1, 1]
 
 
-def an_evaluation(true: Sequence[int], taken: Sequence[int], names: tuple[str, ...]) -> fs.Evaluation:
+def an_evaluation(true: npt.ArrayLike, taken: npt.ArrayLike, names: tuple[str, ...]) -> fs.Evaluation:
     """One episode of these queries, the first half of them half sure and the others surer."""
     classes, predicted = (np.array([numbers], np.int32) for numbers in (true, taken))
-    half = len(true) // 2
-    sure = np.array([[0.5] * half + [0.9] * (len(true) - half)], np.float32)
-    kept = Predictions(names, np.zeros_like(classes), classes, predicted, sure, len(true))
-    return fs.Evaluation(np.array([(classes == predicted).sum()], np.uint16), len(true), 0.0, kept)
+    total = classes.shape[1]
+    sure = np.array([[0.5] * (total // 2) + [0.9] * (total - total // 2)], np.float32)
+    kept = Predictions(names, np.zeros_like(classes), classes, predicted, sure, total)
+    return fs.Evaluation(np.array([(classes == predicted).sum()], np.uint16), total, 0.0, kept)
 
 
 def images_of(count: int, of_each: int = 2) -> fs.ImageSet:
@@ -39,6 +40,10 @@ def images_of(count: int, of_each: int = 2) -> fs.ImageSet:
     )
     names = tuple("abcdefghijklmnopqrstuvwxyz"[:count])
     return fs.ImageSet(pixels.contiguous(), np.arange(count + 1) * of_each, names, "toy", "test")
+
+
+def places_of(dots: Collection) -> npt.NDArray[np.float64]:
+    return np.asarray(dots.get_offsets(), np.float64)
 
 
 def words_of(figure: Figure) -> list[str]:
@@ -74,8 +79,8 @@ def test_of_many_classes_those_with_most_mistakes_are_in_the_matrix() -> None:
 
 def test_calibration_has_a_dot_for_each_bin_that_holds_a_query() -> None:
     figure = fs.plot_calibration(an_evaluation(TRUE, TAKEN, ("a", "b", "c")))
-    dots = next(found for found in figure.axes[0].collections if len(found.get_offsets()) == 2)
-    np.testing.assert_allclose(dots.get_offsets(), [[0.5, 1.0], [0.9, 0.4]], atol=1e-6)
+    (dots,) = [found for collection in figure.axes[0].collections if len(found := places_of(collection)) == 2]
+    np.testing.assert_allclose(dots, np.array([[0.5, 1.0], [0.9, 0.4]]), atol=1e-6)
 
 
 def test_confused_pairs_are_shown_with_their_images_and_how_often() -> None:
@@ -105,7 +110,7 @@ def test_the_map_is_the_same_each_time_and_keeps_classes_together() -> None:
     first, again = fs.plot_embeddings(rows, images), fs.plot_embeddings(rows, images)
     assert encode(first, Path("a.png")) == encode(again, Path("a.png"))
     (dots,) = first.axes[0].collections
-    places = torch.tensor(np.asarray(dots.get_offsets()))
+    places = torch.tensor(places_of(dots))
     apart, same = torch.cdist(places, places), images.class_ids[:, None] == images.class_ids
     assert apart[~same].min() > apart[same].max()
     assert len(first.axes[0].images) == 4  # one of each class
@@ -114,20 +119,20 @@ def test_the_map_is_the_same_each_time_and_keeps_classes_together() -> None:
 def test_a_map_of_a_method_or_of_rows_that_do_not_fit() -> None:
     data = fs.Data(FewStrokes())
     method = fs.build("proto", data=data, encoder_options={"width": 8})
-    assert len(fs.plot_embeddings(method, data.test, most=30).axes[0].collections[0].get_offsets()) <= 30
+    assert len(places_of(fs.plot_embeddings(method, data.test, most=30).axes[0].collections[0])) <= 30
     with pytest.raises(UserError, match="a row for each image"):
         fs.plot_embeddings(np.ones((3, 2)), data.test)
     with pytest.raises(UserError, match="4 images or more"):
         fs.plot_embeddings(np.ones((2, 2)), images_of(1))
     same = fs.plot_embeddings(np.ones((8, 3)), images_of(4))  # every image at one place
-    assert len(same.axes[0].collections[0].get_offsets()) == 8
+    assert len(places_of(same.axes[0].collections[0])) == 8
 
 
 def test_a_notebook_shows_a_figure_on_white_with_its_title() -> None:
     figure = fs.plot_confusion(an_evaluation(TRUE, TAKEN, ("a", "b", "c")), title="Mine")
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     assert figure.get_suptitle() == "Mine"
-    assert figure.get_facecolor()[3] == 1
+    assert [*figure.get_facecolor()][-1] == 1
 
 
 def test_thumbnails_of_photographs_keep_their_colors_and_are_small() -> None:

@@ -24,7 +24,7 @@ DRAWN = runpy.run_path(str(DOCS / "formulas.py"))["drawn"]
 def entries() -> dict[str, Any]:
     """Every method with a rule of its own, every loss, every read-out of this project."""
     losses = {*LOSSES}
-    found = {f"method {name}": METHODS.get(name) for name in METHODS if name not in losses}
+    found: dict[str, Any] = {f"method {name}": METHODS.get(name) for name in METHODS if name not in losses}
     found |= {f"loss {name}": LOSSES.get(name) for name in LOSSES}
     found |= {f"read-out {name}": READOUTS.get(name) for name in READOUTS}
     return {name: entry for name, entry in found.items() if entry.__module__.startswith("fewshot.")}

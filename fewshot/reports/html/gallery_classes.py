@@ -47,7 +47,7 @@ def _figures_of(found: ClassResults, row: NamedRow, board: Board) -> list[Figure
             "Reliability diagram",
             calibration_chart(found.calibration, f"Reliability diagram, {title}"),
             f"Expected calibration error {100 * found.calibration_error:.2f} points. On the dashed line confidence "
-            "(the largest probability of a prediction) and accuracy agree; below it the model is too sure.",
+            "(the largest probability of a prediction) and accuracy agree; below it the model is too sure, above it not sure enough.",
         ),
         "hard-classes": (
             "Hardest classes",
@@ -57,8 +57,9 @@ def _figures_of(found: ClassResults, row: NamedRow, board: Board) -> list[Figure
     }
     if found.confusion:
         chart = confusion_chart(names, np.array(found.confusion), f"Confusion matrix, {title}")
-        reading = "Rows: the true class. Columns: what its queries were taken for, in %. Blue is right, orange wrong."
-        drawn["confusion-matrix"] = ("Confusion matrix", chart, reading)
+        note = "Rows: the true class. Columns: what its queries were taken for, in %. Blue is right, orange wrong."
+        first, *others = drawn.items()
+        drawn = dict([first, ("confusion-matrix", ("Confusion matrix", chart, note)), *others])
     reading = f"The best model of {board.name} with its weights here: {row.name}, every prediction counted."
     return [
         Figure(f"{key}-{board.key}", heading, reading, drawing, note, found.photos)
@@ -74,7 +75,7 @@ def map_figures(board: Board, gallery: Gallery) -> list[Figure]:
         "between groups, and how large a group looks, mean little."
     )
     names = {training_of(row): row.training_name for row in board.rows}
-    figures = []
+    figures: list[Figure] = []
     for found in gallery.maps:
         if found.digest == board.digest and found.training in names:
             title = f"{names[found.training]}, {board.dataset}"

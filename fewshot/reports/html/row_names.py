@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
@@ -13,7 +14,7 @@ from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
 from fewshot.reports.frame import USUAL_EPISODES
-from fewshot.reports.names import method_and_readout, method_name
+from fewshot.reports.names import method_and_readout, method_name, typed_dataset
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Board:
     def dataset(self) -> str:
         """What people call it: Omniglot."""
         test = self.rows[0].first.test
+        if self.is_own and (folder := Path(typed_dataset(self.rows[0].first.command)).name):
+            return f"Your images in {folder}"
         known = benchmarks().get(test.clean_id)
         corrupted = f", {100 * test.corruption:g} % of the images corrupted" if test.corruption else ""
         return (known.display_name if known else test.clean_id) + corrupted

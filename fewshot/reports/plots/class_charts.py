@@ -58,7 +58,7 @@ def confusion_chart(names: Sequence[str], confusion: npt.NDArray[np.int64], titl
     rows_of(axes, [f"{number}. {names[of]}" for number, of in enumerate(chosen, 1)], pitch=side)
     colors, told = [], []
     for row, column in np.ndindex(count, count):
-        true, taken = chosen[row], chosen[column]
+        true, taken = int(chosen[row]), int(chosen[column])
         number = int(confusion[true, taken])
         share = number / of_row[true]
         base = SERIES[0] if row == column else SERIES[1]
