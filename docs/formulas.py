@@ -38,6 +38,12 @@ def _flipped(vertices: Any) -> Any:
     return [1, -1] * (len(vertices) // 2)
 
 
+def parts(tex: str) -> str:
+    """A drawing for each equation, so that a narrow screen sets them below each other and shrinks none."""
+    equations = tex.split(r",\quad")
+    return " ".join(drawn(equation + "," * (equation is not equations[-1]), "block") for equation in equations)
+
+
 def inline(translator: Any, node: nodes.math) -> None:
     """Within a line."""
     translator.body.append(drawn(node.astext(), "inline"))
@@ -45,8 +51,8 @@ def inline(translator: Any, node: nodes.math) -> None:
 
 
 def block(translator: Any, node: nodes.math_block) -> None:
-    """On a line of its own."""
-    translator.body.append(f'<div class="formula">{drawn(node.astext(), "block")}</div>')
+    """On lines of its own."""
+    translator.body.append(f'<div class="formula">{parts(node.astext())}</div>')
     raise nodes.SkipNode
 
 

@@ -18,7 +18,8 @@ from structure import MODULES
 
 pytest.importorskip("sphinx", reason="the site needs sphinx: pip install fewshot-bench[docs]")
 DOCS = Path(__file__).parents[2] / "docs"
-DRAWN = runpy.run_path(str(DOCS / "formulas.py"))["drawn"]
+FORMULAS = runpy.run_path(str(DOCS / "formulas.py"))
+DRAWN = FORMULAS["drawn"]
 
 
 def entries() -> dict[str, Any]:
@@ -44,6 +45,11 @@ def test_the_formulas_of_the_pages_can_be_drawn() -> None:
     found = re.findall(r"\$([^$\n]+)\$", (DOCS / "reference" / "methods.md").read_text(encoding="utf-8"))
     assert len(found) > 10
     assert all("<svg" in DRAWN(tex, "inline") for tex in found)
+
+
+def test_equations_behind_each_other_may_stand_below_each_other() -> None:
+    page = FORMULAS["parts"](r"a=b,\quad c=d")
+    assert re.findall('aria-label="(.*?)"', page) == ["a=b,", " c=d"]
 
 
 def test_what_is_no_formula_fails() -> None:

@@ -47,7 +47,8 @@ def _figures_of(found: ClassResults, row: NamedRow, board: Board) -> list[Figure
             "Reliability diagram",
             calibration_chart(found.calibration, f"Reliability diagram, {title}"),
             f"Expected calibration error {100 * found.calibration_error:.2f} points. On the dashed line confidence "
-            "(the largest probability of a prediction) and accuracy agree; below it the model is too sure, above it not sure enough.",
+            "(the largest probability of a prediction) and accuracy agree; below it the model is too sure, "
+            "above it not sure enough.",
         ),
         "hard-classes": (
             "Hardest classes",
