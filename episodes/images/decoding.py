@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from episodes.errors import DataError, visible
+from episodes.errors import DataError, first_few
 from episodes.images.zip_files import UNREADABLE, read_member
 from episodes.progress import Progress
 
@@ -200,12 +200,6 @@ class UnreadableImage:
     name: str
     kind: Literal["missing", "empty", "undecodable"]
     reason: str
-
-
-def first_few(names: Sequence[str], limit: int = 5) -> str:
-    """``a, b, c and 17 more``."""
-    rest = len(names) - limit
-    return visible(", ".join(names[:limit])) + (f" and {rest} more" if rest > 0 else "")
 
 
 class Problem(str):

@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from episodes.errors import UserError, visible
-from episodes.images.decoding import first_few
+from episodes.errors import UserError, first_few, visible
 from episodes.images.zip_files import UNREADABLE, open_member
 from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from episodes.errors import DataError
+from episodes.errors import DataError, first_few
 from episodes.files import write_atomically
-from episodes.images.decoding import Images, Picture, Problem, first_few
+from episodes.images.decoding import Images, Picture, Problem
 from episodes.images.near_copies import near_pairs, thumbnail
 from episodes.types import ImageSet, Split
 

@@ -17,6 +17,7 @@ from episodes.datasets.folder.copies import Seen, near_copies_sentence
 from episodes.datasets.folder.files import left_out_lines, left_out_sentence
 from episodes.datasets.folder.identity import content_digest
 from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
+from episodes.errors import first_few
 from episodes.files import cache_root, data_root
 from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import (
@@ -27,7 +28,6 @@ from episodes.images.decoding import (
     Problem,
     decode_pictures,
     fill_or_raise,
-    first_few,
     unreadable_lines,
 )
 from episodes.progress import Progress, silent

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from episodes.datasets.folder.files import LeftOut, Walk
-from episodes.errors import DataError
-from episodes.images.decoding import PICTURE_SUFFIXES, first_few
+from episodes.errors import DataError, first_few
+from episodes.images.decoding import PICTURE_SUFFIXES
 from episodes.spec import Split
 
 ClassFiles = dict[str, list[str]]

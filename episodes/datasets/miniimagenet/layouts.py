@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from episodes.datasets.layouts import SPLIT_NAMES, Classes, ClassFolders, Layout, subfolders
-from episodes.errors import DataError
-from episodes.images.decoding import ArrayPicture, FilePicture, MissingPicture, Picture, PictureArchive, first_few
+from episodes.errors import DataError, first_few
+from episodes.images.decoding import ArrayPicture, FilePicture, MissingPicture, Picture, PictureArchive
 from episodes.images.restricted_pickle import load_arrays
 from episodes.spec import Split
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from episodes.errors import UserError
+from episodes.errors import UserError, first_few
 from episodes.images.decoding import (
     PICTURE_SUFFIXES,
     FilePicture,
     Preparation,
     decode_pictures,
-    first_few,
     unreadable_lines,
 )
 from episodes.progress import silent

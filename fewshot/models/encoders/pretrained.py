@@ -14,8 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from episodes.errors import UserError
-from episodes.images.decoding import first_few
+from episodes.errors import UserError, first_few
 from fewshot.models.encoders.base import ENCODERS, Encoder
 from fewshot.models.encoders.library import LibraryEncoder, Preparation, find_encoder, import_timm
 
