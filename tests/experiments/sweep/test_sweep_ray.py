@@ -62,6 +62,12 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the trainings lie that nothing disturbed, each made once for all tests."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
 def states(out: Path) -> list[Path]:
     return [*out.glob("checkpoints/*/state.safetensors")]
 
@@ -71,11 +77,11 @@ def same_weights(job: Job, out: Path, folder: Path) -> bool:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as Ray's workers have
     try:
-        (undisturbed,) = perform([job], Place(folder), Reporter())
+        (made,) = perform([job], Place(folder), Reporter())
     finally:
         torch.set_num_threads(threads)
-    assert isinstance(undisturbed, list)
-    name = Path(undisturbed[0][0].trained.checkpoint).relative_to(folder)
+    assert isinstance(made, list)
+    name = Path(made[0][0].trained.checkpoint).relative_to(folder)
     one, other = (load_tensors(place / name)[0] for place in (out, folder))
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -94,7 +100,9 @@ def ended(future: Future[list[Result]], out: Path) -> Result:
     return result
 
 
-def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(
+    cluster: Any, tmp_path: Path, undisturbed: Path
+) -> None:
     out = tmp_path / "runs"
     jobs = [Job("first", TINY), Job("second", replace(TINY, seed=1))]
     engine = RayCluster()
@@ -134,7 +142,7 @@ def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(cluster: Any, t
     assert all(Path(record.trained.checkpoint).is_relative_to(out) for record in records)
     assert all(Path(record.trained.checkpoint).is_file() for record in records)
     assert states(out) == []
-    assert all(same_weights(job, out, tmp_path / "undisturbed") for job in jobs)
+    assert all(same_weights(job, out, undisturbed) for job in jobs)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -160,7 +168,9 @@ def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp
     assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
 
 
-def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(
+    cluster: Any, tmp_path: Path, undisturbed: Path
+) -> None:
     """The command itself; begun again here, where the cluster is open already."""
     out = tmp_path / "runs"
     jobs = [Job(f"seed {seed}", replace(TINY, seed=seed)) for seed in (0, 1)]
@@ -190,11 +200,11 @@ def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(cluster: An
     assert failures == []
     assert sorted(record.seed for record in read_records([out / "records"])) == [0, 1]
     assert states(out) == []
-    assert all(same_weights(job, out, tmp_path / "undisturbed") for job in jobs)
+    assert all(same_weights(job, out, undisturbed) for job in jobs)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path: Path) -> None:
+def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path: Path, undisturbed: Path) -> None:
     class Full(DriverFolder):
         """Takes the first state, and then has no room."""
 
@@ -213,7 +223,7 @@ def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path
     engine.shutdown()
     assert failures == []
     assert len(read_records([out / "records"])) == 1
-    assert same_weights(job, out, tmp_path / "undisturbed")
+    assert same_weights(job, out, undisturbed)
 
 
 @pytest.mark.usefixtures("cluster")
