@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.experiments.config import EvaluateConfig, RunConfig
+from fewshot.models.methods import METHODS
+from fewshot.models.options import non_default_options
 from fewshot.records.paper_tables import Ours, PaperColumn, PaperRow, PaperTable
 from fewshot.records.published import Published, Verdict, verdict
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
-from fewshot.training.recipes import find_recipe
+from fewshot.training.recipes import find_recipe, recipe_fields
 
 FEWEST_EPISODES = 600
 
@@ -132,11 +134,13 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) 
     """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
     trained, test, protocol = record.trained, record.test, record.protocol_name
     model, options = ours.tested_at(column.shot)
+    of_recipe = _options_of_recipe(record, table, column) if "as" not in ours.test else {}
     facts = (
         (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
         (protocol.published_as == column.protocol, True),
         (record.num_episodes >= FEWEST_EPISODES or bool(column.protocol), True),
-        ((record.model, trained.model_options), (model, options)),
+        (record.model, model),
+        (trained.model_options in (options, {**of_recipe, **options}), True),
         (record.readout, ours.readout),
         (test.query, ours.query(column) if "query" in ours.test else test.query),
     )
@@ -152,6 +156,14 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) 
         and trained.corruption == ours.damage
         and (trained.trained_as.model if trained.trained_as else record.model) == ours.model
     )
+
+
+def _options_of_recipe(record: RunRecord, table: PaperTable, column: PaperColumn) -> dict[str, Any]:
+    """The options of a method that its recipe brings (they were tuned with it), where the row says nothing of them."""
+    if record.recipe != "fast" or record.model not in METHODS:
+        return {}
+    fields, _ = recipe_fields("fast", table.dataset, column.shot, record.model, column.way, None, None)
+    return non_default_options(METHODS.get(record.model), fields.get("options", {}), f"model {record.model}")
 
 
 def _over_seeds(row: Entry) -> OurNumber:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from scipy import stats
 from episodes.datasets.cards import DATASETS
 from fewshot.cli.run import config_of, evaluate, evaluate_config, run
 from fewshot.experiments.config import RunConfig
-from fewshot.experiments.paper_plan import OurNumber, PaperCell, commands, fill
-from fewshot.experiments.resolve import recipe_of
+from fewshot.experiments.paper_plan import OurNumber, PaperCell, commands, fill, run_of
+from fewshot.experiments.resolve import recipe_of, with_options_of_recipe
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
 from fewshot.models.options import checked_options, non_default_options
@@ -30,13 +31,14 @@ from fewshot.records.paper_tables import (
     paper_table,
     paper_table_names,
 )
-from fewshot.records.record import RunRecord
+from fewshot.records.record import RunRecord, read_records
 from fewshot.records.schema import Rule
 from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
 from records import changed
 
 NAMES = paper_table_names()
+RESULTS = Path(__file__).parents[2] / "results"
 every_table = pytest.mark.parametrize("name", NAMES)
 
 
@@ -144,6 +146,19 @@ def test_a_record_fills_its_own_cell_and_no_other() -> None:
 )
 def test_what_was_trained_or_tested_otherwise_fills_no_cell(changes: dict[str, Any]) -> None:
     assert ours_in([of_omniglot(**changes)]) is None
+
+
+def test_options_that_were_tuned_with_our_recipe_fill_a_row_that_names_none() -> None:
+    table = paper_table("chen2019-table2")
+    cell = next(cell for cell in cells_of_ours(table.name) if cell.row.name == "Baseline++")
+    options = with_options_of_recipe(run_of(cell), "miniimagenet").model_options
+    filled = {
+        found.column: found.ours for found in fill(table, read_records([RESULTS / "runs"])) if found.row == cell.row
+    }
+    record = filled[cell.column].records[0]  # type: ignore[union-attr]
+    assert record.trained.model_options == options != {}
+    other = replace(record, trained=replace(record.trained, model_options={"scale": 2 * options["scale"]}))
+    assert not any(found.ours for found in fill(table, [other]))
 
 
 def test_the_papers_recipe_comes_first_then_more_seeds_whatever_the_accuracy() -> None:
