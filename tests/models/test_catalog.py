@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -61,7 +62,12 @@ def test_help_and_lists_are_there_at_once(words: list[str], times: float) -> Non
 def test_a_list_of_models_reads_their_source_once(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     written = catalog._written
-    monkeypatch.setattr(catalog, "_written", lambda folder: read.append(folder) or written(folder))
+
+    def noted(folder: str) -> Iterator[catalog.Described]:
+        read.append(folder)
+        return written(folder)
+
+    monkeypatch.setattr(catalog, "_written", noted)
     assert "relation" in fewshot("list", "models").out
     assert read == ["methods", "losses"]
 
