@@ -58,7 +58,7 @@ class StoredRecipe(Part, frozen=True, kw_only=True):
     batch_size: Positive | None = None
     per_class: Positive | None = None
     support_rotation: bool | None = None  # stored as turns before schema 2
-    half_size: float | None = None
+    half_size: Share | None = None
     optimizer: str | None = None
     augment: str | None = None
 
