@@ -105,7 +105,7 @@ def datasets() -> Iterator[str]:
             yield from listed(columns, [benchmark_row(benchmark) for benchmark in card.benchmarks])
     yield from heading("Protocols of the field's tables")
     for protocol in standard_protocols():
-        yield f"* ``{protocol.name}``"
+        yield f"* ``{protocol}``"
 
 
 def shape_of(card: Card) -> str:

@@ -308,7 +308,7 @@ def test_the_real_folder_has_every_class_and_every_file(real_data_root: Path) ->
     for split in SPLITS:
         layout = dataset._find(split)
         assert layout is not None
-        assert dataset._miscounts(layout, layout.classes(split), split) == []
+        assert dataset._miscounts(layout.classes(split), split) == []
 
 
 def test_who_fetches_by_hand_is_told_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
