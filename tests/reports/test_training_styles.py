@@ -130,6 +130,12 @@ def test_episodic_training_pays_only_where_several_seeds_on_the_same_terms_say_s
     assert row[-1] == (f"**{words}**" if words == "episodic training pays" else words)
 
 
+def test_several_seeds_of_one_row_alone_are_no_finding() -> None:
+    one_of_softmax = [record for record in of_seeds(3, TERMS) if record.model == "proto" or record.seed == 0]
+    (verdict,) = verdicts(comparable(one_of_softmax)[0])
+    assert verdict.words(0.01) == "one seed of one row: no finding"
+
+
 def test_where_the_seeds_agree_and_the_episodes_do_not_there_is_no_claim() -> None:
     (verdict,) = verdicts(comparable(of_seeds(3, TERMS))[0])
     assert verdict.words(0.2) == "not separable"

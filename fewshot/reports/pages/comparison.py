@@ -22,8 +22,10 @@ ENOUGH_SEEDS = 3
 
 def why_no_finding(first: Entry, second: Entry) -> str:
     """What two rows lack for a difference to be a finding: several seeds, the same terms; empty where it is nothing."""
-    seeds, terms = min(len(first.seeds), len(second.seeds)), {entry.first.trained.terms for entry in (first, second)}
-    lacking = [] if seeds >= ENOUGH_SEEDS else ["one seed each" if seeds == 1 else f"{seeds} seeds each"]
+    seeds = sorted(len(entry.seeds) for entry in (first, second))
+    terms = {entry.first.trained.terms for entry in (first, second)}
+    fewest = "one seed" if seeds[0] == 1 else f"{seeds[0]} seeds"
+    lacking = [] if seeds[0] >= ENOUGH_SEEDS else [f"{fewest} {'each' if seeds[0] == seeds[1] else 'of one row'}"]
     return ", ".join(lacking + (["not of the same terms"] if len(terms) > 1 or "" in terms else []))
 
 
