@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 import fewshot as fs
 from episodes.errors import UserError
 from fewshot.evaluation.result import Predictions
-from fewshot.reports.html.class_results import thumbnail
+from fewshot.reports.html.class_results import class_results, thumbnail
+from fewshot.reports.html.row_names import boards_of
 from fewshot.reports.plots.style import encode
+from report_records import a_record
 from toy_classes import FewStrokes
 
 # One query of a class in a line, and what it was taken for: b is taken for a once in four times, c for b twice in four.
@@ -97,6 +99,21 @@ def test_confused_pairs_are_shown_with_their_images_and_how_often() -> None:
     assert "…" in words[0]
     with pytest.raises(UserError, match="other images"):
         fs.plot_confused(found, images_of(4))
+
+
+def test_dollars_in_the_name_of_a_class_are_no_formula() -> None:
+    images, names = images_of(3), ("$a_$", r"$\b$", "c")
+    renamed = fs.ImageSet(images.images, images.class_starts, names, "toy", "test")
+    found = an_evaluation(TRUE, TAKEN, names)
+    for figure in (fs.plot_classes(found), fs.plot_confusion(found), fs.plot_confused(found, renamed)):
+        assert encode(figure, Path("a.png"))
+
+
+def test_of_a_class_that_was_never_drawn_nothing_is_kept_and_the_others_keep_their_names() -> None:
+    (board,) = boards_of([a_record()])
+    found = class_results(board.rows[0], "digest", an_evaluation(TRUE, TAKEN, ("a", "b", "c", "d")), images_of(4))
+    assert found.names == ("a", "b", "c")
+    assert found.confusion == ((2, 0, 0), (1, 3, 0), (0, 2, 2))
 
 
 def test_counts_alone_cannot_be_drawn() -> None:

@@ -30,7 +30,7 @@ def class_results(row: NamedRow, digest: str, found: Evaluation, image_set: Imag
     hardest = drawn.sort_values("accuracy", kind="stable")[:_SHOWN_CLASSES]
     of_class = zip(hardest["class_id"], hardest["queries"], hardest["correct"], strict=True)
     bins = zip(calibration.confidence, calibration.accuracy, calibration.counts, strict=True)
-    few = len(drawn) == image_set.num_classes <= MOST_CLASSES
+    shown = drawn["class_id"].to_numpy() if len(drawn) <= MOST_CLASSES else np.empty(0, np.int64)
     return ClassResults(
         training_of(row),
         digest,
@@ -42,8 +42,8 @@ def class_results(row: NamedRow, digest: str, found: Evaluation, image_set: Imag
         tuple((round(float(sure), 5), round(float(right), 5), int(count)) for sure, right, count in bins if count),
         round(calibration.expected_error, 5),
         row.first.readout,
-        image_set.class_names if few else (),
-        tuple(tuple(line) for line in found.confusion().tolist()) if few else (),
+        tuple(image_set.class_names[number] for number in shown),
+        tuple(tuple(line) for line in found.confusion()[np.ix_(shown, shown)].tolist()),
         not is_ink(image_set),
     )
 

@@ -45,8 +45,8 @@ def paper(height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def word(axes: Axes, x: float, y: float, text: str, color: str, size: float, weight: str = "normal") -> None:
-    """A text around (x, y)."""
-    axes.text(x, y, text, color=color, fontsize=size, weight=weight, ha="center", va="center")
+    """A text around (x, y), taken at its word: names of classes may have dollars in them."""
+    axes.text(x, y, text, color=color, fontsize=size, weight=weight, ha="center", va="center", parse_math=False)
 
 
 def picture(axes: Axes, png: bytes, x: float, y: float, side: float, frame: str, width: float, tip: str) -> None:
