@@ -75,6 +75,19 @@ def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot) -> None:
     assert outcome.status == 2
 
 
+def test_closeups_of_photos_that_were_damaged_for_the_test_are_of_damaged_ones(fewshot: Fewshot) -> None:
+    photos = plain_photos(Path("photos"), 6)
+    words = ("run", "--dataset", photos, "--encoder", "lite0", "--readout", "svm", "--damage", "0.5")
+    assert fewshot(*words, "--shot", "3", "--query", "2", "--episodes", "50").status == 0
+    outcome = fewshot("report", "--closeups")
+    assert "left out" not in outcome.err
+    (board,) = boards_of(read_records([Path("runs/records")]))
+    (classes,) = read_gallery(Path("runs/closeups.json")).classes
+    right = sum(line[number] for number, line in enumerate(classes.confusion))
+    assert right == pytest.approx(sum(board.rows[0].first.counts), abs=3)
+    assert board.dataset == "Your images in photos, 50 % of the images corrupted"
+
+
 def test_what_was_not_looked_at_is_said() -> None:
     page = render([a_record("proto")])
     assert "not shown for Prototypical Networks" in page

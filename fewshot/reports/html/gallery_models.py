@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from episodes.datasets.cards import DATASETS
+from episodes.datasets.corruption import corrupted
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
@@ -123,7 +124,7 @@ def look_at_own(board: Board, weights: Sequence[Path], data: Path | None, report
         reporter.say(f"{board.name}: {'no weights' if path is None else 'no images'} here; left out")
         return Gallery()
     split, shape = record.test.class_split, record.trained.image_shape
-    dataset = open_dataset(images, data, split, reporter=reporter, image_shape=shape)
+    dataset = corrupted(open_dataset(images, data, split, reporter=reporter, image_shape=shape), record.test.corruption)
     image_set = dataset.load("test", reporter.data_progress)
     sampler = EpisodeSampler(image_set, spec_of(record), record.episode_seed)
     if sampler.digest(record.num_episodes) != board.digest:

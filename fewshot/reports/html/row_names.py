@@ -73,11 +73,12 @@ class Board:
     def dataset(self) -> str:
         """What people call it: Omniglot."""
         test = self.rows[0].first.test
-        if self.is_own and (folder := Path(typed_dataset(self.rows[0].first.command)).name):
-            return f"Your images in {folder}"
         known = benchmarks().get(test.clean_id)
+        name = known.display_name if known else test.clean_id
+        if self.is_own and (folder := Path(typed_dataset(self.rows[0].first.command)).name):
+            name = f"Your images in {folder}"
         corrupted = f", {100 * test.corruption:g} % of the images corrupted" if test.corruption else ""
-        return (known.display_name if known else test.clean_id) + corrupted
+        return name + corrupted
 
     @property
     def is_usual(self) -> bool:
