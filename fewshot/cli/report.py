@@ -53,7 +53,8 @@ def report(
     )
     records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
     page = file or out / PAGE
-    check_writable(page if file or not write else results / PAGE)  # not after a minute of drawing
+    for wanted in [results / PAGE] * write + [page] * (file is not None or not write):
+        check_writable(wanted)  # not after a minute of drawing
     kept = results / FILE if write or not (out / FILE).is_file() else out / FILE
     if closeups:
         kept = (results if write else out) / FILE

@@ -232,7 +232,7 @@ def test_single_plots_are_written_as_svg_and_png(fewshot: Fewshot) -> None:
     assert matplotlib.image.imread(pictures[0]).std() > 0.01  # something is drawn
 
 
-@pytest.mark.parametrize("words", [[], ["--write"], ["--file", "taken"]])
+@pytest.mark.parametrize("words", [[], ["--write"], ["--file", "taken"], ["--write", "--file", "free.html"]])
 def test_a_page_that_cannot_be_written_is_told_before_anything_is_drawn(fewshot: Fewshot, words: list[str]) -> None:
     write_record(a_record(), Path("results/runs/0.json"))
     if "--write" in words:
