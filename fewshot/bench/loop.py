@@ -116,7 +116,7 @@ def measure_one(setting: Workload, root: Path, budget: float, rounds: int) -> di
 
     method.train()
     steps = max(3, round(budget / best_seconds(bare, 0.0)))
-    as_bare = replace(recipe, train_episodes=steps, turns=None, half_size=None, augment=None)  # what a step does alike
+    as_bare = replace(recipe, train_episodes=steps, turns=None, half_size=None, augment=None)  # as in the bare step
     whole = partial(training_seconds, method, episodes, as_bare, precision)
     bare_s, loop_s = _in_turns(
         rounds, lambda: seconds(lambda: [bare() for _ in range(steps)]) / steps, lambda: whole() / steps

@@ -1,4 +1,4 @@
-"""The colors and the font of pages, and of every picture: none is typed elsewhere."""
+"""The colors and the font of pages and pictures: no other module types a color."""
 
 LIGHT = {"ink": "#1b2027", "muted": "#5a6370", "grid": "#e0e3e8", "paper": "#ffffff", "accent": "#b33f00"}
 DARK = {"ink": "#e9ecf0", "muted": "#a6b0bd", "grid": "#333b46", "paper": "#191e25", "accent": "#ff9a5c"}

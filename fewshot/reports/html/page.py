@@ -237,7 +237,7 @@ def _maps(boards: Sequence[Board], seen: Gallery) -> PageSection:
     own = [board for board in boards if board.is_own]
     charts = [figure for board in (*own, *_looked_at(boards)) for figure in gallery_classes.map_figures(board, seen)]
     missing = tuple(
-        f"{board.name}: `fewshot report --closeups` draws your images, which are taken for which and where they lie. "
+        f"{board.name}: `fewshot report --closeups` draws your images: which classes are taken for which, and a map. "
         "The page then holds small copies of them."
         for board in own
         if board.digest not in {found.digest for found in seen.classes}
