@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fewshot.experiments.config import RunConfig as RunConfig
     from fewshot.models.encoders.base import Encoder as Encoder
     from fewshot.models.methods.base import Method as Method
+    from fewshot.models.options import Range as Range
     from fewshot.records.record import RunRecord as RunRecord
     from fewshot.training.recipes import Recipe as Recipe
 
@@ -75,6 +76,7 @@ _HOMES = {
     "fewshot.experiments.config": ("RunConfig",),
     "fewshot.models.encoders.base": ("Encoder",),
     "fewshot.models.methods.base": ("Method",),
+    "fewshot.models.options": ("Range",),
     "fewshot.records.record": ("RunRecord",),
     "fewshot.training.recipes": ("Recipe",),
 }

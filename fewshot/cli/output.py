@@ -33,8 +33,10 @@ _LEAST_TEXT = 30  # columns of text beside a label; on a narrower terminal it st
 
 
 def terminal() -> Console:
-    """Standard output; wide where it is no terminal, so that a pipe gets whole lines."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    """Standard output; wide where it is no terminal, so that a pipe gets whole lines, or as COLUMNS says."""
+    asked = os.environ.get("COLUMNS", "")
+    wide = int(asked) if asked.isdecimal() and int(asked) else 160
+    return Console(highlight=False, width=None if sys.stdout.isatty() else wide)
 
 
 def bold(text: str, stand_out: bool = True) -> str:
@@ -189,8 +191,10 @@ def print_leaderboard(records: Iterable[RunRecord], form: str | None = None, *, 
 
 
 def print_tuning(tuning: Tuning, as_json: bool) -> None:
-    """All trials, the best one, and how to train in full as it did."""
+    """All trials, the best one, and how to train in full as it did; a method of ours may have it as its recipe."""
+    from episodes.registry import origin_of
     from fewshot.experiments.comparison.tuning import recipe_entry, words
+    from fewshot.models.methods import METHODS
 
     command = None if tuning.best is None else tuning.config.to_command()
     if as_json:
@@ -202,7 +206,7 @@ def print_tuning(tuning: Tuning, as_json: bool) -> None:
         mark = "best" if trial is tuning.best else ""
         click.echo(f"{trial.number:>3}  {trial.percent():<16} {mark:<5} {words(trial.parameters)}")
     _print_lines([("trials", str(tuning.path)), *([] if command is None else [("in full", command)])])
-    if command is not None:
+    if command is not None and not origin_of(METHODS.get(tuning.config.model)):
         click.echo(f"\nAs a recipe, in fewshot/training/recipes/{tuning.path.name.partition('_')[0]}.tuned.toml:\n")
         click.echo(recipe_entry(tuning))
 

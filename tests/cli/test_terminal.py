@@ -47,6 +47,16 @@ def test_no_line_is_broken_by_the_terminal_and_no_markdown_is_shown(folder: Path
     assert not re.search(r"\*\*|^#|^\|", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("0", 160), ("wide", 160)])
+def test_in_a_notebook_tables_are_as_wide_as_columns_says(
+    folder: Path, fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch, columns: str, widest: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as the kernel of a notebook has it
+    printed = fewshot("compare", "proto", "relation", "nca", "--results", folder / "results").out
+    assert widest // 2 < max(map(len, without_escapes(printed).splitlines())) <= widest
+
+
 @pytest.mark.parametrize("words", WORDS[::2])
 def test_who_wants_no_color_gets_none_and_a_dumb_terminal_no_escape(folder: Path, words: str) -> None:
     plain, dumb = (

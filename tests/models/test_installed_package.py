@@ -17,6 +17,7 @@ from installed_package import install
 
 SOURCE = '''
 from torch import nn
+from fewshot import Range
 from fewshot.models.encoders import Encoder
 from fewshot.models.losses import Loss
 from fewshot.models.methods import Method
@@ -30,6 +31,7 @@ class Nearest(Method):
     """The class of the support image that is nearest by the city-block distance."""
     title = "nearest support image, city-block distance"
     source = "a test of entry points, 2026"
+    search = {"power": Range(1.0, 3.0)}
     def __init__(self, encoder, power: float = 1.0):
         super().__init__(encoder)
         self.power = power
@@ -107,7 +109,8 @@ def told(folder: Path) -> tuple[dict[str, str], str]:
         [*SMOKE, "--model", "pull", "--width", "8", "--train-episodes", "2"],
     ]
     records = "runs/records/*_5w1s_*_smoke_*.json"
-    return fewshot(folder, *lists, *runs, ["compare", records], ["verify", records])
+    tune = ["tune", *SMOKE[1:5], "--model", "city-block", "--encoder", "rows", "--budget", "0.5", "--trials", "2"]
+    return fewshot(folder, *lists, *runs, ["compare", records], ["verify", records], tune)
 
 
 def records_in(folder: Path) -> dict[str, RunRecord]:
@@ -126,6 +129,10 @@ def test_it_is_listed_run_compared_and_verified(told: tuple[dict[str, str], str]
     assert "pull" in compared
     (verified,) = (text for words, text in printed.items() if words.startswith("verify"))
     assert "city-block" in verified
+    (tuned,) = (text for words, text in printed.items() if words.startswith("tune"))
+    assert "power=" in tuned
+    assert "in full " in tuned
+    assert "[[entry]]" not in tuned  # a recipe of this project cannot name a method that lies elsewhere
     (warning,) = (line for line in errors.splitlines() if "warning" in line)
     assert warning.startswith("warning: model 'bad' of broken cannot be used: ModuleNotFoundError: No module named")
 
