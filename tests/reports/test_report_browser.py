@@ -172,6 +172,8 @@ def test_the_leaderboard_is_filtered_sorted_and_shows_accuracy_on_a_phone(browse
     for height, right in rows.locator("td.score-cell").evaluate_all(f"all => all.map({size})"):
         assert height > 18
         assert right <= 390
+    page.evaluate("document.querySelectorAll('select').forEach(all => all.append(new Option('long '.repeat(40))))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_label("data set").select_option("miniimagenet-ravi-84")
     assert rows.count() == 2
     page.get_by_label("data set").select_option("")
