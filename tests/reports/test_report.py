@@ -73,6 +73,12 @@ def test_smoke_tests_are_left_out() -> None:
     assert [row.name for row in board.rows] == ["Prototypical Networks"]
 
 
+def test_the_same_question_on_other_episodes_has_another_name() -> None:
+    boards = boards_of([a_record(), changed(a_record(), episode_seed=7, episodes_digest="7" * 64)])
+    names = {"Omniglot, 5-way 1-shot (200 episodes)", "Omniglot, 5-way 1-shot (episode seed 7, 200 episodes)"}
+    assert {board.name for board in boards} == names
+
+
 def test_only_inductive_models_compete_for_the_short_answer() -> None:
     (board, *_) = boards_of([a_record("proto", 0.9), a_record("soft-kmeans-proto", 0.99, uses_unlabeled=True)])
     assert [row.name for row in board.ranked] == ["Prototypical Networks"]

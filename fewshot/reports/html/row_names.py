@@ -96,6 +96,8 @@ class Board:
             queries = "query a class" if name.query == 1 else "queries a class"
             said = [f"{count} {words}" for words, count in {**counts, queries: name.query}.items() if count]
             said += [f"unbalanced by Dirichlet({name.dirichlet})"] if name.dirichlet else []
+        if seed := self.rows[0].first.episode_seed:
+            said.append(f"episode seed {seed}")
         if self.num_episodes != USUAL_EPISODES:
             said.append(f"{self.num_episodes:,} episodes")
         return f" ({', '.join(said)})" if said else ""
