@@ -72,7 +72,7 @@ os.environ |= {
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs" / "howto"), str(INSTALLED)]),
     "PIP_TARGET": str(INSTALLED),
     "FEWSHOT_DATA": str(ROOT / "build" / "site-data"),
-    "COLUMNS": "100",
+    "COLUMNS": "88",  # so many characters fit beside the menu
     "NO_COLOR": "1",
     "MATPLOTLIBRC": str(ROOT / "docs" / "matplotlibrc"),
     "HF_HUB_OFFLINE": "1",
