@@ -27,6 +27,10 @@ hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, der
 hypothesis.settings.load_profile("fast")
 
 
+# pytest-xdist tells its workers of a terminal of 80 columns, and the commands that tests start would write lines as short.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
+
 # A shell tells what runs in the background to ignore Ctrl-C, and nohup a lost terminal: the commands that tests start
 # and interrupt would inherit that.
 for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
