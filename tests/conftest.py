@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, der
 hypothesis.settings.load_profile("fast")
 
 
-# pytest-xdist tells its workers of a terminal of 80 columns, and the commands that tests start would write lines as short.
+# pytest-xdist tells its workers of a terminal of 80 columns: commands that tests start would write lines as short.
 for _size in ("COLUMNS", "LINES"):
     os.environ.pop(_size, None)
 
