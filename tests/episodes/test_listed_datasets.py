@@ -192,18 +192,28 @@ def test_the_caches_of_ren_et_al_give_the_pictures_of_the_folders_in_their_order
         assert folders.load(split).class_names == from_caches.load(split).class_names == tuple(REN[split])
 
 
-def test_each_of_the_608_classes_is_known_by_the_first_of_its_words() -> None:
-    """As WordNet has them, which timm brings along."""
-    words = json.loads((Path(layouts.__file__).parent / "words.json").read_text())
+def first_words() -> dict[str, str]:
+    words: dict[str, str] = json.loads((Path(layouts.__file__).parent / "words.json").read_text(encoding="utf-8"))
+    return words
+
+
+def test_each_of_the_608_classes_is_known_by_words_of_its_own() -> None:
+    words = first_words()
     (lists,) = class_lists(DATASETS.get("tieredimagenet")).values()
+    assert len(words) == 608
     assert sorted(words) == sorted(name for names in lists.values() for name in names)
     assert len({word.lower() for word in words.values()}) == len(words)
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="needs timm")
+def test_these_words_are_the_first_that_wordnet_has_of_a_class() -> None:
+    """As timm brings WordNet's table along."""
     timm = find_spec("timm")
-    if timm is None or timm.origin is None:
-        pytest.skip("needs timm")
-    lemmas = (Path(timm.origin).parent / "data/_info/imagenet_synset_to_lemma.txt").read_text().splitlines()
-    theirs = {wordnet_id: lemma.split(",")[0] for wordnet_id, lemma in (line.split("\t") for line in lemmas)}
-    assert words == {wordnet_id: theirs[wordnet_id] for wordnet_id in words}
+    assert timm is not None
+    assert timm.origin is not None
+    lemmas = Path(timm.origin).parent / "data/_info/imagenet_synset_to_lemma.txt"
+    table = dict(line.split("\t") for line in lemmas.read_text(encoding="utf-8").splitlines())
+    assert first_words() == {wordnet_id: table[wordnet_id].split(",")[0] for wordnet_id in first_words()}
 
 
 def test_what_is_wrong_with_a_cache_is_one_line(tmp_path: Path) -> None:
