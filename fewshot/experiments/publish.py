@@ -86,9 +86,18 @@ def _contents(
         missing = "" if kept or not record.trained.checkpoint else f"{WITHOUT_WEIGHTS}."
         new = [said for said in (note, missing) if said and said not in record.notes]
         path = results / "runs" / candidate.source.name
-        published[path] = replace(record, notes=[*record.notes, *new])
+        published[path] = replace(_of_no_machine(record), notes=[*record.notes, *new])
         contents[path] = record_bytes(published[path])
     return contents, published
+
+
+def _of_no_machine(record: RunRecord) -> RunRecord:
+    """The record with its checkpoint named as under the default --out: a whole path tells of one machine alone."""
+    stated = Path(record.trained.checkpoint)
+    if not stated.is_absolute():
+        return record
+    named = Path("runs", "checkpoints", training_name(stated), CHECKPOINT)
+    return replace(record, trained=replace(record.trained, checkpoint=named.as_posix()))
 
 
 def weights_bytes(checkpoint: Path) -> bytes:

@@ -145,6 +145,8 @@ def checked(config: RunConfig) -> RunConfig:
     refuse_unreadable(config.model, method_class, readouts_named(config.readout))
     check_hardware(config)
     check_logs(config.log)
+    if config.optimizer is not None:
+        check_choice("optimizer", config.optimizer, OPTIMIZERS)
     model_options = non_default_options(method_class, config.model_options, f"model {config.model}")
     encoder_options = non_default_options(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
     if both := encoder_options.keys() & options_of(method_class).keys():

@@ -282,6 +282,10 @@ def test_the_packed_records_are_the_committed_ones(
     assert tuple(read_records([records_of_disk.published_runs(tmp_path)])) == committed()
 
 
+def test_no_committed_record_names_a_folder_of_one_machine() -> None:
+    assert [record.trained.checkpoint for record in committed() if record.trained.checkpoint.startswith("/")] == []
+
+
 def test_wheel_installs_the_command_and_names_no_upper_bound(wheel: zipfile.ZipFile) -> None:
     (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     entry_points = configparser.ConfigParser()
