@@ -147,6 +147,8 @@ def checked(config: RunConfig) -> RunConfig:
     check_logs(config.log)
     if config.optimizer is not None:
         check_choice("optimizer", config.optimizer, OPTIMIZERS)
+    if config.augment is not None:
+        check_choice("augmentation", config.augment, ("none", *AUGMENTATIONS))
     model_options = non_default_options(method_class, config.model_options, f"model {config.model}")
     encoder_options = non_default_options(find_encoder(encoder), config.encoder_options, f"encoder {encoder}")
     if both := encoder_options.keys() & options_of(method_class).keys():

@@ -17,6 +17,8 @@ from fewshot.experiments import run as experiment
 from fewshot.training.checkpoints import sole_trainer
 
 WRONG_WORDS = [
+    (("run", "--optimizer", "nesterv"), "unknown optimizer 'nesterv'. Did you mean 'nesterov'"),
+    (("run", "--augment", "photoo"), "unknown augmentation 'photoo'. Did you mean 'photo'"),
     (("rnu",), r"unknown command 'rnu'\. Did you mean 'run'\? Valid: bench, .* show"),
     (("run", "--model", "porto"), r"unknown model 'porto'\. Did you mean 'proto'\? Valid: .*matching"),
     (("run", "--encoder", "conv5"), r"unknown encoder 'conv5'\. Did you mean 'conv4'\? Valid: "),
