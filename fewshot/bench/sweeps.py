@@ -149,7 +149,8 @@ def rewritten(page: str, figures: dict[str, Any]) -> str:
     rate, megabyte = figures["driver_runs_per_second"], 2**20
     weights, state = figures["weights_bytes"] / megabyte, 4 * figures["weights_bytes"] / megabyte
     sizes = figures.get("images_bytes", {})
-    images = ", ".join(f"{name} {size / megabyte:,.0f}" for name, size in sizes.items() if size)
+    found = {name: size for name, size in sizes.items() if size}
+    images = ", ".join(f"{name} {found[name] / megabyte:,.0f}" for name in sorted(found, key=found.__getitem__))
     per_run = figures["record_bytes"] + figures["weights_bytes"]
     lines = [
         "| What | Figure |",
@@ -160,8 +161,8 @@ def rewritten(page: str, figures: dict[str, Any]) -> str:
         f"| what Ray adds to a run, once it is up | {figures['ray_seconds_a_run']} s |",
     ]
     for name, workers in (("one_worker", "one worker"), ("two_workers", "two workers")):
-        if found := figures.get(name):
-            said = f"{found['images_per_second']:,} images a second, {found['cpu_seconds']} CPU-seconds a training"
+        if rate_of := figures.get(name):
+            said = f"{rate_of['images_per_second']:,} images a second, {rate_of['cpu_seconds']} CPU-seconds a training"
             lines.append(f"| four short trainings of a Conv-4 with {workers} | {said} |")
     if images:
         lines.append(f"| images, once to each node, MiB | {images} |")
