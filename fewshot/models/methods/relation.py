@@ -148,7 +148,12 @@ def _window_places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 4 h2 w2 c
 
 
 class _SmallConvolution:
-    """A convolution and 2x2 max pooling; on maps of 2x2, where all see all, one matrix does it."""
+    """A convolution and 2x2 max pooling; on maps of 2x2, where all see all, one matrix does it.
+
+    A cheaper product of lower rank would not be exact. Tried on trained weights (Omniglot, 20-way, validation classes):
+    the matrix has its full rank of 256, no input is always zero, and 244 directions hold 99.9 % of what enters it. Rank
+    64 halves the multiplications and costs 0.06 points of accuracy, so it is left as it is.
+    """
 
     def __init__(self, weight: Tensor, padding: Any, size: Any) -> None:
         self.weight, self.padding = weight, padding
