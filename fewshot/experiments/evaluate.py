@@ -18,7 +18,6 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import Split
 from fewshot.evaluation.embedding_cache import Embeddings
-from fewshot.evaluation.open_set import evaluate_open_set
 from fewshot.experiments.config import EvaluateConfig
 from fewshot.experiments.convert import convert_checkpoint
 from fewshot.experiments.external_embeddings import check_name, check_trained_on, measure_external
@@ -139,6 +138,8 @@ def open_set_again(
     ``shape`` holds way, shot, query, unknown, episodes and seed. Raises UserError for a model without an embedding of
     each image alone.
     """
+    from fewshot.evaluation.open_set import evaluate_open_set  # here: few starts need pandas and scikit-learn
+
     assert config.checkpoint is not None
     trained = load_trained(config.checkpoint, choose_device())
     refuse_unreadable(trained.metadata["model"], trained.method, ("prototype",))

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from fewshot.statistics.intervals import LEVEL, OVER_CLASSES, Accuracies, Interval
 
@@ -88,6 +88,6 @@ def class_interval(accuracies: Accuracies, design: ClassDesign) -> Interval:
     weights = design.drawn / n  # of each class's effect in the mean
     variance = found.classes * float(weights @ weights) + found.rest / n
     df = design.num_groups - 1
-    half_width = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
+    half_width = float(special.stdtrit(df, (1 + LEVEL) / 2)) * math.sqrt(variance)
     method = f"Student t, {df} df, from variance components of classes (with their images) and episodes"
     return Interval(mean, half_width, design.num_groups, "classes", OVER_CLASSES, method)

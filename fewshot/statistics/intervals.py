@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from episodes.spec import EPISODE, Unit
 
@@ -106,6 +106,8 @@ def image_interval(shares: Accuracies) -> Interval:
 
 def share_interval(successes: int, trials: int) -> tuple[float, float]:
     """Low and high of the share of successes in the long run (Wilson 1927), where trials are independent."""
+    from scipy import stats  # here: it takes longer to import than all else but PyTorch
+
     found = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
     return float(found.low), float(found.high)
 
@@ -116,7 +118,7 @@ def _student(values: Accuracies, unit: str, covers: str) -> Interval:
         raise ValueError(f"no {unit}, no interval")
     half_width = math.inf
     if n > 1:
-        half_width = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+        half_width = float(special.stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(float(np.mean(values)), half_width, n, unit, covers, f"Student t, {n - 1} df")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 from scipy.optimize import elementwise
 
 from fewshot.statistics.intervals import LEVEL, Matrix
@@ -81,7 +81,7 @@ def paired_difference(rows: Sequence[Matrix], first: int = 0, second: int = 1) -
         losses=losses,
         effect_size=mean / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0,
         p=float(_p(np.array([mean]), variances)[0]),
-        detectable=half_width + float(stats.norm.ppf(0.8)) * error,
+        detectable=half_width + float(special.ndtri(0.8)) * error,
     )
 
 
@@ -102,7 +102,7 @@ def _p(differences: Matrix, variances: _Variances) -> Matrix:
     size = np.abs(differences)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.where(size == 0, 0, size / np.sqrt(variances.episodes))
-    p = np.asarray(2 * stats.t.sf(scores, variances.episodes_df))
+    p = np.asarray(2 * special.stdtr(variances.episodes_df, -scores), np.float64)
     open_ = (variances.seeds > 0) & (size > 0)
     if open_.any():
         parts = (variances.seeds[open_], variances.seeds_df[open_], variances.episodes[open_])

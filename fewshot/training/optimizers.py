@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from inspect import unwrap
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,24 @@ ADAM, MUON, NESTEROV = "adam", "muon", "nesterov"
 OPTIMIZERS = (ADAM, MUON, NESTEROV)
 WEIGHT_DECAY = {ADAM: 0.0, MUON: 1.0, NESTEROV: 5e-4}
 """What goes with each where a recipe of another one, or nobody, says it: that of our recipes, and of ResNet-12's."""
+
+
+AnyTorch = TypeVar("AnyTorch", bound=torch.optim.Optimizer)
+
+
+def _without_compiler(kind: type[AnyTorch]) -> type[AnyTorch]:
+    """An optimizer of PyTorch without what is around its functions for ``torch.compile``, which we keep it out of.
+
+    Their first call imports the whole compiler: every training would begin 2 seconds later.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    plain = {name: unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(unwrap(kind.step))})
+
+
+_Adam = _without_compiler(torch.optim.Adam)
+_Muon = _without_compiler(torch.optim.Muon)
+_SGD = _without_compiler(torch.optim.SGD)
 
 
 class MuonAndAdam:
@@ -36,10 +55,8 @@ class MuonAndAdam:
         self._matrices = [nn.Parameter(_as_matrix(weight.detach())) for weight in convolutions]
         taken = {id(weight) for weight in convolutions}
         others = [parameter for parameter in method.parameters() if id(parameter) not in taken]
-        self._muon = torch.optim.Muon(
-            self._matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        self._adam = torch.optim.Adam(others, lr=learning_rate, betas=betas)
+        self._muon = _Muon(self._matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self._adam = _Adam(others, lr=learning_rate, betas=betas)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -95,9 +112,9 @@ def optimizer_for(method: nn.Module, recipe: Recipe) -> AnyOptimizer:
     if recipe.optimizer == MUON:
         return MuonAndAdam(method, rate, (momentum, 0.999), decay)
     if recipe.optimizer == NESTEROV:
-        return torch.optim.SGD(method.parameters(), lr=rate, momentum=momentum, weight_decay=decay, nesterov=True)
+        return _SGD(method.parameters(), lr=rate, momentum=momentum, weight_decay=decay, nesterov=True)
     betas = (momentum, 0.999)
-    return torch.optim.Adam(method.parameters(), lr=rate, betas=betas, weight_decay=decay)
+    return _Adam(method.parameters(), lr=rate, betas=betas, weight_decay=decay)
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

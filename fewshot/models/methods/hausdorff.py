@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from episodes.errors import UserError
@@ -15,6 +14,9 @@ from fewshot.models.encoders.base import Encoder
 from fewshot.models.encoders.pixels import Pixels
 from fewshot.models.methods.base import METHODS, Method
 from fewshot.models.shapes import Query, Scores, Support, Unlabeled
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 _INK = 0.5  # of 1; the published drawings are black and white
 
@@ -57,6 +59,8 @@ class Hausdorff(Method):
         return queries * way * shot * self.encoder.dim * 8
 
     def _drawings(self, rows: Float[Tensor, "drawings dim"]) -> list[KDTree]:
+        from scipy.spatial import KDTree  # here: few starts need it
+
         height, width = self.encoder.image_shape[1:]
         images = rows.reshape(-1, height, width).float().cpu().numpy()
         return [KDTree(ink_points(image)) for image in images]
