@@ -98,9 +98,9 @@ def plot_embeddings(
 ) -> Figure:
     """A map (t-SNE) of up to ``most`` images of 20 classes, which ``seed`` draws; the same map each time.
 
-    ``embeddings`` is a method, or a row for each image, (num_images, dim). A dot is an image in the color of its class;
-    of each class one image is drawn. Who lies near is alike; distances between groups mean little. Raises UserError
-    where the rows are not one for each image, or hold something else than finite numbers.
+    ``embeddings`` is a method, or a row for each image, (num_images, dim). A mark is an image, its color and
+    shape are its class; of each class one image is drawn. Who lies near is alike; distances between groups mean little.
+    Raises UserError where the rows are not one for each image, or hold something else than finite numbers.
 
     >>> strokes = fs.load_dataset("strokes").test
     >>> fs.plot_embeddings(strokes.images.flatten(1), strokes, most=40).get_label()

@@ -16,6 +16,7 @@ VERSION = 1
 by Lanczos."""
 
 
+_USUAL_QUERIES = 15  # of a class, in the field's tables
 _NAME = re.compile(
     r"(?P<dataset_id>[\w.@+-]+)/(?P<way>[1-9]\d*)w(?P<shot>[1-9]\d*)s/"
     r"(?:q(?P<query>[1-9]\d*)(?:dirichlet(?P<dirichlet>[1-9]\d*))?(?:u(?P<unlabeled>\d+))?(?:d(?P<distractors>\d+))?|(?P<published_as>[a-z]+))@v(?P<version>\d+)"
@@ -73,6 +74,17 @@ class ProtocolName:
         return self.published_as or f"q{self.query}{dirichlet}{unlabeled}{distractors}"
 
     @property
+    def details(self) -> list[str]:
+        """The same in words, without what is usual: ``14 queries a class``, ``5 unlabeled a class``."""
+        if self.published_as:
+            return ["published episodes"]
+        counts = {"unlabeled a class": self.unlabeled, "distractor classes": self.distractors}
+        said = [f"{count} {words}" for words, count in counts.items() if count]
+        if said or self.dirichlet or self.query != _USUAL_QUERIES:
+            said.append(f"{self.query} {'query' if self.query == 1 else 'queries'} a class")
+        return said + ([f"unbalanced by Dirichlet({self.dirichlet})"] if self.dirichlet else [])
+
+    @property
     def is_current(self) -> bool:
         """Whether records under this protocol stand beside those that are made today."""
         return self.version == VERSION
@@ -81,7 +93,7 @@ class ProtocolName:
 def standard_protocols() -> list[ProtocolName]:
     """The cells of the field's tables, as the data sets' cards name them, with 15 queries per class."""
     return [
-        ProtocolName(name, way, shot, 15)
+        ProtocolName(name, way, shot, _USUAL_QUERIES)
         for name, benchmark in sorted(benchmarks().items())
         for way in benchmark.ways
         for shot in benchmark.shots

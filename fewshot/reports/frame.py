@@ -15,7 +15,7 @@ from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.reports.names import method_and_readout, method_name
+from fewshot.reports.names import images_name, method_and_readout, method_name, seed_words
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
 from fewshot.training.recipes import RECIPES, find_recipe
@@ -113,10 +113,9 @@ def rank_words(row: Row) -> str:
 def test_words(row: RankedRow) -> str:
     """``5-way 1-shot``, and how its episodes depart from the usual ones."""
     name, cell = row.entry.first.protocol_name, row.cell
-    said = [f"{name.way}-way {name.shot}-shot"]
-    said += [name.episodes] if name.episodes != "q15" else []
+    said = [f"{name.way}-way {name.shot}-shot", *name.details]
     said += [f"{cell.num_episodes:,} episodes"] if cell.num_episodes != USUAL_EPISODES else []
-    return ", ".join([*said, *([f"episode seed {cell.episode_seed}"] if cell.episode_seed else [])])
+    return ", ".join([*said, *([seed_words(cell.episode_seed)] if cell.episode_seed else [])])
 
 
 def setting_words(row: Row) -> str:
@@ -205,7 +204,13 @@ def _points(name: str, value: Callable[[RankedRow], float | None], heading: str 
 
 
 COLUMNS: list[Column] = [
-    Column("dataset", lambda row: row.cell.pixels, heading="data set", tables=_PAGE),
+    Column(
+        "dataset",
+        lambda row: row.cell.pixels,
+        heading="data set",
+        tables=_PAGE,
+        text=lambda row: images_name(row.dataset),
+    ),
     Column("protocol", lambda row: row.cell.protocol, heading="protocol", tables=("unranked",)),
     Column("version", lambda row: row.entry.first.protocol_name.version, "Int64"),
     Column("way", lambda row: row.way_shot[0], "Int64"),

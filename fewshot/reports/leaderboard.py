@@ -301,10 +301,13 @@ def _page(frame: pd.DataFrame) -> str:
         ["sets", "dataset", "odd", "way", "shot"], kind="stable"
     )
     rows = tuple(tuple(_value(column, row) for column in columns) for row in ordered.itertuples())
-    told = f"{len(frame):,} rows: accuracy in percent with its 95 % interval; bold is not surely below the best."
-    table = SortableTable(
-        "All rows", "", heads, rows, ("data set", "test", "setting", "encoder"), ("data set", "test", "setting")
+    told = (
+        f"{len(frame):,} rows: accuracy in percent with its 95 % interval; bold is not surely below the best. On final "
+        "episodes nothing was ever chosen, neither a recipe nor an option."
     )
+    filters, extra = ("data set", "test", "setting", "encoder"), ("encoder", "seeds", "parameters", "training")
+    extra += "published", "gap"
+    table = SortableTable("All rows", "", heads, rows, filters, filters[:3], extra)
     return render("leaderboard.html", lead=told if rows else "No records yet: `fewshot run` makes one.", found=table)
 
 
@@ -315,6 +318,7 @@ def _value(column: Column, row: Row) -> Value:
     if column.name == "published" and word:
         return Value(str(row.published_printed), key, note=word)
     shown = str(word).replace("-", "\u2011") if column.name == "test" else str(word)
+    shown = shown.replace("\u2013", "\u2060\u2013\u2060") if column.name == "rank" else shown  # on one line
     return Value(shown, key, f"{look} best" if isinstance(word, Bold) else look)
 
 

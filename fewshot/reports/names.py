@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
+from episodes.datasets.cards import benchmarks
+from fewshot.experiments.comparison.terms import all_terms
 from fewshot.models.catalog import paper_names, readout_names
 
 
@@ -15,6 +18,19 @@ def method_name(model: str) -> str:
 def method_and_readout(model: str, readout: str | None) -> str:
     """``Prototypical Networks + SimpleShot``; the name of the method alone where it classifies by its own rule."""
     return method_name(model) + (f" + {readout_names().get(readout, readout)}" if readout else "")
+
+
+def images_name(dataset_id: str) -> str:
+    """``Omniglot, 25 % of the images corrupted`` for omniglot-vinyals-28-damaged-25; without a card the id."""
+    clean, _, share = re.fullmatch(r"(.+?)(-damaged-([\d.]+))?", dataset_id).groups()  # type: ignore[union-attr]
+    known = benchmarks().get(clean)
+    return (known.display_name if known else clean) + (f", {share} % of the images corrupted" if share else "")
+
+
+def seed_words(episode_seed: int) -> str:
+    """``episode seed 7``; those of a comparison, on which nothing was ever chosen, are the final episodes."""
+    final = any(terms.episode_seed == episode_seed for terms in all_terms().values())
+    return f"final episodes, seed {episode_seed}" if final else f"episode seed {episode_seed}"
 
 
 def typed_dataset(command: str) -> str:

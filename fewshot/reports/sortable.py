@@ -34,6 +34,7 @@ class SortableTable:
     rows: tuple[tuple[Value, ...], ...]
     filters: tuple[str, ...] = ()  # headings by whose values a reader chooses rows
     first: tuple[str, ...] = ()  # of these the ones that begin at the value of the first row
+    extra: tuple[str, ...] = ()  # headings that a narrow page shows on demand
 
     def choices(self, column: int) -> list[str]:
         """The values of a column, each once, as they come."""

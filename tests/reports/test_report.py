@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,13 +14,13 @@ from command_line import Fewshot
 from fewshot.records.published import Published
 from fewshot.records.record import write_record
 from fewshot.records.schema import PretrainedEncoder
-from fewshot.reports.colors import DARK, LIGHT, SERIES
+from fewshot.reports.colors import DARK, LIGHT, MUTED, SERIES, series
 from fewshot.reports.html.figures import intervals, learning_curves
 from fewshot.reports.html.page import all_figures, render, sections_of
 from fewshot.reports.html.row_names import boards_of
 from fewshot.reports.html.summary import answers_for, bar_of, verdict
 from fewshot.reports.html.tables import leaderboards
-from fewshot.reports.plots.charts import Estimate, interval_chart
+from fewshot.reports.plots.charts import Estimate, Numbers, fitted, interval_chart
 from fewshot.reports.plots.inline_svg import inline_svg, svg_file
 from fewshot.statistics.intervals import episode_interval
 from records import changed
@@ -264,15 +265,68 @@ def test_text_and_colors_stand_out_from_the_paper(theme: dict[str, str]) -> None
         assert contrast(color, theme["paper"]) >= 3
 
 
+def test_series_are_told_from_each_other_by_everyone() -> None:
+    """With any color vision: five that stand in one figure, and the gray of what is left; the others by their mark."""
+    for view in VISION.values():
+        seen = [np.asarray(view) @ linear(color) for color in SERIES]
+        for group in (seen[:5], seen[5:]):
+            assert min(apart(one, other) for one, other in combinations(group, 2)) >= 10
+        gray = np.asarray(view) @ linear(MUTED)
+        assert min(apart(seen[place], gray) for place in (0, 1, 3)) >= 7.5  # the styles of training
+    looks = [series(number) for number in range(30)]
+    assert len({*looks}) == 30
+    assert all(len({mark for _, mark in looks[first : first + 5]}) == 1 for first in range(0, 30, 5))
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
+VISION = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def apart(one: Numbers, other: Numbers) -> float:
+    """Distance of two colors, in linear light, as they are seen: in OKLab, in percent (1 to 2 is just seen)."""
+    cones = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566]]
+    cones += [[0.0883024619, 0.2817188376, 0.6299787005]]
+    lab = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099]]
+    lab += [[0.0259040371, 0.7827717662, -0.8086757660]]
+    first, second = (np.asarray(lab) @ np.cbrt(np.asarray(cones) @ color.clip(0, 1)) for color in (one, other))
+    return 100 * float(np.linalg.norm(first - second))
+
+
 def contrast(one: str, other: str) -> float:
     lights = sorted(luminance(color) for color in (one, other))
     return (lights[1] + 0.05) / (lights[0] + 0.05)
 
 
 def luminance(color: str) -> float:
+    return float(np.dot(linear(color), (0.2126, 0.7152, 0.0722)))
+
+
+def linear(color: str) -> Numbers:
     parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return np.array([part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts])
+
+
+def test_a_name_gets_smaller_before_it_is_cut() -> None:
+    long = "Relation Networks, batch-norm=train, Muon (trans)"
+    for name in ("Gaussian Prototypical Networks, 120-way", long, f"{long} (not ranked)"):
+        text, size = fitted(name, 162, 30)
+        assert text.replace("\n", " ") == name
+        assert size >= 8
+        assert len(text.split("\n")) * size <= 30
+    assert "…" in fitted(3 * long, 162, 30)[0]
+    assert "…" in fitted(long, 162, 14)[0]
+
+
+def test_a_figure_says_what_its_colors_mean() -> None:
+    plain = a_record("proto", 0.9)
+    (board,) = boards_of([plain, changed(a_record("relation", 0.8), transductive=True)])
+    assert intervals(board).legend == ((SERIES[0], "inductive"), (SERIES[3], "transductive"))
+    assert intervals(boards_of([plain])[0]).legend == ()
 
 
 def test_the_axis_of_accuracies_gives_equal_room_to_halved_errors() -> None:

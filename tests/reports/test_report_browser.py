@@ -15,7 +15,7 @@ from fewshot.reports.html.gallery import read_gallery
 from fewshot.reports.html.page import render
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from made_once import made_once
-from report_records import several
+from report_records import a_record, several
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -174,7 +174,7 @@ def test_the_leaderboard_is_filtered_sorted_and_shows_accuracy_on_a_phone(browse
         assert right <= 390
     page.evaluate("document.querySelectorAll('select').forEach(all => all.append(new Option('long '.repeat(40))))")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_label("data set").select_option("miniimagenet-ravi-84")
+    page.get_by_label("data set").select_option("miniImageNet")
     assert rows.count() == 2
     page.get_by_label("data set").select_option("")
     page.get_by_label("test").select_option("")
@@ -185,6 +185,56 @@ def test_the_leaderboard_is_filtered_sorted_and_shows_accuracy_on_a_phone(browse
     assert accuracies == sorted(accuracies, reverse=True)
     assert seen.complaints == []
     assert seen.requests == [path.as_uri()]
+    page.close()
+
+
+def test_a_long_leaderboard_begins_short_and_is_whole_on_demand(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.html"
+    records = [a_record("proto", 0.9 + number / 1000, train_episodes=3000 + number) for number in range(60)]
+    path.write_text(str(LEADERBOARD.render(records)["leaderboard.html"]), encoding="utf-8")
+    page = opened(browser, path, width=390).page
+    rows, height = page.locator("tbody tr:visible"), "document.documentElement.scrollHeight"
+    assert page.locator("output").inner_text() == "60 of 60 rows"
+    assert rows.count() == 25
+    assert page.evaluate(height) < 5000
+    assert rows.first.locator("td:visible").count() == 3  # accuracy, rank, recipe
+    page.get_by_label("every column").check()
+    assert rows.first.locator("td:visible").count() > 6
+    page.get_by_role("button", name="25 more").click()
+    assert rows.count() == 50
+    page.get_by_role("button", name="accuracy").click()
+    assert rows.count() == 50
+    page.get_by_role("button", name="all 60").click()
+    assert rows.count() == 60
+    page.get_by_label("setting").select_option("")
+    assert rows.count() == 25
+    page.close()
+
+
+def test_a_choice_that_goes_with_no_other_choice_holds(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.html"
+    path.write_text(str(LEADERBOARD.render(several())["leaderboard.html"]), encoding="utf-8")
+    page = opened(browser, path).page
+    choices = page.get_by_label("test").locator("option")
+    twenty = next(text for text in choices.all_inner_texts() if text.startswith("20"))
+    page.get_by_label("test").select_option(twenty)
+    page.get_by_label("data set").select_option("miniImageNet")  # where nothing is 20-way
+    assert page.get_by_label("data set").input_value() == "miniImageNet"
+    assert page.get_by_label("test").input_value() == ""
+    assert page.locator("tbody tr:visible").count() > 0
+    labels = choices.evaluate_all("all => all.map(option => option.label)")
+    assert f"{twenty} (0)" in labels
+    page.close()
+
+
+def test_without_javascript_the_leaderboard_is_a_whole_table(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.html"
+    path.write_text(str(LEADERBOARD.render(several())["leaderboard.html"]), encoding="utf-8")
+    page = browser.new_page(java_script_enabled=False, viewport={"width": 390, "height": 900})
+    page.goto(path.as_uri())
+    assert page.locator("tbody tr:visible").count() == 19
+    assert page.locator("select:visible").count() == page.locator(".more:visible").count() == 0
+    assert page.locator("tbody tr").first.locator("td:visible").count() > 8
     page.close()
 
 

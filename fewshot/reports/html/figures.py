@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import matplotlib.figure as mpl
@@ -43,6 +43,7 @@ class Figure:
     drawing: mpl.Figure
     note: str = ""
     photos: bool = False  # images that a dark page must not turn into their negative
+    legend: tuple[tuple[str, str], ...] = ()  # colors and what they mean, where there are several
 
 
 def label(row: NamedRow) -> str:
@@ -60,22 +61,28 @@ def color_of(row: NamedRow) -> str:
     return SERIES[4] if row.unranked else _COLORS.get(row.setting, SERIES[1])
 
 
+def legend_of(rows: Iterable[NamedRow]) -> tuple[tuple[str, str], ...]:
+    """The colors of these rows and what they mean; nothing where all are of one."""
+    found = {color_of(row): "not ranked" if row.unranked else row.setting for row in rows}
+    return tuple(sorted(found.items(), key=lambda of: SERIES.index(of[0]))) if len(found) > 1 else ()
+
+
 def intervals(board: Board) -> Figure:
     """Every training of a board with its interval, and the published numbers."""
-    rows = []
-    for row in board.best_readouts[:_MOST_ROWS]:
+    rows, drawn = [], board.best_readouts[:_MOST_ROWS]
+    for row in drawn:
         paper = row.published if row.published and not row.published.difference else None
         printed = (paper.accuracy / 100, f"published: {paper.accuracy:.2f} % ({source_of(paper)})") if paper else ()
         tip = f"{row.name}: {row.interval.percent()}, {row.num_seeds}"
         rows.append(Estimate(label(row), row.interval.mean, row.interval.half_width, color_of(row), tip, *printed))
     reading = (
         "Accuracy with its 95 % interval over training seeds and test episodes (these test classes; of one training "
-        "over episodes alone). Open diamonds: the number published for the model under the same protocol. Blue: "
-        "inductive and ranked; green: self-supervised; violet: transductive; orange: semi-supervised; ochre: not "
-        "ranked."
+        "over episodes alone). Open diamonds: the number published for the model under the same protocol. Only "
+        "rows of one color are comparable."
     )
     chart = interval_chart(rows, f"Accuracies on {board.name}")
-    return Figure(f"intervals-{board.key}", board.name, reading, chart, _left_out(board, _MOST_ROWS))
+    note = _left_out(board, _MOST_ROWS)
+    return Figure(f"intervals-{board.key}", board.name, reading, chart, note, legend=legend_of(drawn))
 
 
 def _left_out(board: Board, most: int) -> str:
@@ -105,14 +112,16 @@ def paired(board: Board) -> Figure | None:
 
 def distribution(board: Board) -> Figure:
     """How the accuracies of single episodes spread."""
-    rows = [(label(row), color_of(row), row.accuracies) for row in board.best_readouts[:_MOST_COMPARED]]
+    drawn = board.best_readouts[:_MOST_COMPARED]
+    rows = [(label(row), color_of(row), row.accuracies) for row in drawn]
     title, queries = f"Accuracies of single episodes, {board.name}", board.rows[0].first.num_queries
     chart = ridge_chart(rows, title, queries, "accuracy of one episode")
     reading = (
         "How often an episode came out with that accuracy (heights by the square root, so that rare episodes are "
         "seen). Bar: the mean. Open diamond: the mean of the worst tenth."
     )
-    return Figure(f"distribution-{board.key}", board.name, reading, chart, _left_out(board, _MOST_COMPARED))
+    note = _left_out(board, _MOST_COMPARED)
+    return Figure(f"distribution-{board.key}", board.name, reading, chart, note, legend=legend_of(drawn))
 
 
 def learning_curves(boards: Sequence[Board]) -> list[Figure]:
@@ -185,13 +194,10 @@ def _against(boards: Sequence[Board], varied: str, fixed: str) -> list[Figure]:
         if not complete:
             continue
         values = sorted({value for _, of in complete for value in of})
+        drawn = [(name, next(iter(of.values())), of) for name, of in complete[:_MOST_ROWS]]
         rows = [
-            (
-                name,
-                color_of(next(iter(of.values()))),
-                [(row.interval.mean, _tip(name, x, varied, row)) for x, row in of.items()],
-            )
-            for name, of in complete[:_MOST_ROWS]
+            (name, color_of(first), [(row.interval.mean, _tip(name, x, varied, row)) for x, row in of.items()])
+            for name, first, of in drawn
         ]
         reading = (
             f"Each row is one method; its dots are the same training tested at {values[0]} (open) and at {values[-1]} "
@@ -199,7 +205,8 @@ def _against(boards: Sequence[Board], varied: str, fixed: str) -> list[Figure]:
         )
         note = f"The best {_MOST_ROWS} of {len(complete)}." if len(complete) > _MOST_ROWS else ""
         chart = dumbbell_chart(rows, f"{title}: accuracy by {varied}")
-        figures.append(Figure(_file_name(f"against {varied} {title}"), title, reading, chart, note))
+        key, legend = _file_name(f"against {varied} {title}"), legend_of(first for _, first, _ in drawn)
+        figures.append(Figure(key, title, reading, chart, note, legend=legend))
     return figures
 
 
@@ -228,4 +235,4 @@ def costs(board: Board) -> Figure | None:
         "Discs: trained on a CPU, diamonds: on a GPU; times on different machines do not compare."
     )
     chart = scatter_chart(marks, f"Accuracy against training time, {board.name}")
-    return Figure(f"cost-{board.key}", board.name, reading, chart)
+    return Figure(f"cost-{board.key}", board.name, reading, chart, legend=legend_of(rows))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from episodes.errors import UserError
 from episodes.files import write_atomically
-from fewshot.reports.colors import ACCENT, GRID, PAPER, SERIES
+from fewshot.reports.colors import ACCENT, GRID, INK, PAPER, SERIES
 from fewshot.reports.html.figures import Figure, label
 from fewshot.reports.html.row_names import Board, NamedRow
 from fewshot.reports.plots.charts import WIDTH, dots
@@ -232,5 +232,5 @@ def _episode_sheet(episode: GalleryEpisode, views: Sequence[tuple[str, ModelView
             if wrong:
                 ((predicted, _),) = Counter(predicted for _, predicted in wrong).most_common(1)
                 word(axes, x + 8, y + side + 8, f"{len(wrong)}×", ACCENT, 10)
-                word(axes, x + side - 6, y + side + 8, _letter(predicted), color_of_class(predicted), 11, weight="bold")
+                word(axes, x + side - 6, y + side + 8, _letter(predicted), INK, 11, weight="bold")
     return figure

@@ -71,9 +71,9 @@ def _figures_of(found: ClassResults, row: NamedRow, board: Board) -> list[Figure
 def map_figures(board: Board, gallery: Gallery) -> list[Figure]:
     """The maps of a board."""
     reading = (
-        "t-SNE of the embeddings of many images: a dot is an image, its color is its class (after ten classes colors "
-        "repeat), and of each class one image is drawn at its dot. Who lies near is alike to the encoder; distances "
-        "between groups, and how large a group looks, mean little."
+        "t-SNE of the embeddings of many images: a mark is an image, its color and shape are its class (both "
+        "repeat after thirty), and of each class one image is drawn at its mark. Who lies near is alike to the "
+        "encoder; distances between groups, and how large a group looks, mean little."
     )
     names = {training_of(row): row.training_name for row in board.rows}
     figures: list[Figure] = []

@@ -14,7 +14,7 @@ from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
 from fewshot.reports.frame import USUAL_EPISODES
-from fewshot.reports.names import method_and_readout, method_name, typed_dataset
+from fewshot.reports.names import images_name, method_and_readout, method_name, seed_words, typed_dataset
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,9 @@ class Board:
     def dataset(self) -> str:
         """What people call it: Omniglot."""
         test = self.rows[0].first.test
-        known = benchmarks().get(test.clean_id)
-        name = known.display_name if known else test.clean_id
         if self.is_own and (folder := Path(typed_dataset(self.rows[0].first.command)).name):
-            name = f"Your images in {folder}"
-        corrupted = f", {100 * test.corruption:g} % of the images corrupted" if test.corruption else ""
-        return name + corrupted
+            return images_name(test.dataset_id).replace(test.clean_id, f"Your images in {folder}", 1)
+        return images_name(test.dataset_id)
 
     @property
     def is_usual(self) -> bool:
@@ -88,16 +85,13 @@ class Board:
     @property
     def details(self) -> str:
         """What departs from the usual episodes: `` (5 unlabeled a class, 14 queries a class)``; or nothing."""
-        name, said = self.protocol, []
+        name, said = self.protocol, list[str]()
         if name.published_as:
             return f" ({self.num_episodes} published episodes)"
         if not self.is_usual:
-            counts = {"unlabeled a class": name.unlabeled, "distractor classes": name.distractors}
-            queries = "query a class" if name.query == 1 else "queries a class"
-            said = [f"{count} {words}" for words, count in {**counts, queries: name.query}.items() if count]
-            said += [f"unbalanced by Dirichlet({name.dirichlet})"] if name.dirichlet else []
+            said = name.details or [f"{name.query} queries a class"]
         if seed := self.rows[0].first.episode_seed:
-            said.append(f"episode seed {seed}")
+            said.append(seed_words(seed))
         if self.num_episodes != USUAL_EPISODES:
             said.append(f"{self.num_episodes:,} episodes")
         return f" ({', '.join(said)})" if said else ""

@@ -87,7 +87,8 @@ def elsewhere(boards: Sequence[Board]) -> SortableTable:
     words = "episodes | best | accuracy, % # | surely better than the next? | as published? | training # | models #"
     return SortableTable(
         "The same questions elsewhere",
-        "Ranked models only. Point at an answer for the sentence behind it.",
+        "Ranked models only. On final episodes, those of the comparison on equal terms, nothing was ever chosen. "
+        "Point at an answer for the sentence behind it.",
         headings(words),
         tuple(rows),
     )

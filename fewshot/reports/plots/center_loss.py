@@ -8,16 +8,18 @@ from matplotlib.figure import Figure
 
 from episodes.types import ImageSet
 from fewshot.experiments.center_loss_demo import Plane
-from fewshot.reports.colors import INK, SERIES
+from fewshot.reports.colors import INK, series
 from fewshot.reports.plots.style import plain
 
 
 def center_loss_figure(planes: Sequence[Plane], image_set: ImageSet) -> Figure:
-    """The embeddings, a panel for each weight, a color for each class, its center as a cross."""
-    colors = [SERIES[number % len(SERIES)] for number in image_set.class_ids.tolist()]
+    """The embeddings, a panel for each weight, a color and a mark for each class, its center as a cross."""
+    classes = image_set.class_ids.numpy()
     figure = Figure(figsize=(3.6 * len(planes), 3.9), dpi=120, layout="constrained")
     for axes, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
-        axes.scatter(*plane.embeddings.T, s=7, c=colors, linewidths=0)
+        for number in range(image_set.num_classes):
+            color, mark = series(number)
+            axes.scatter(*plane.embeddings[classes == number].T, s=9, c=color, marker=mark, linewidths=0)
         if plane.weight:
             axes.scatter(*plane.centers.T, s=60, c=INK, marker="x", linewidths=1.4)
         axes.set_title(f"λ = {plane.weight:g}", fontsize=11)

@@ -86,10 +86,16 @@ def cut(name: str, width: float, size: float = 11) -> str:
     return name if len(name) <= letters else f"{name[: (letters - 1) // 2]}…{name[len(name) - letters // 2 :]}"
 
 
-def in_two_lines(name: str, width: float, size: float = 11) -> str:
-    """The name, broken between words where one line of ``width`` pixels does not hold it; cut where two do not."""
-    first, *rest = textwrap.wrap(name, max(3, int(width / (_LETTER * size))), break_on_hyphens=False) or [""]
-    return "\n".join([cut(first, width, size), *([cut(" ".join(rest), width, size)] if rest else [])])
+def fitted(name: str, width: float, height: float, size: float = 10) -> tuple[str, float]:
+    """The name and the size of its type, for so many pixels: broken between words, then smaller, cut only at last."""
+    for lines, smaller in ((1, size), (2, size), (2, 0.9 * size), (3, 0.85 * size), (3, 0.8 * size)):
+        whole = textwrap.wrap(name, max(3, int(width / (_LETTER * smaller))), break_on_hyphens=False) or [""]
+        if len(whole) <= lines and lines * smaller <= height:
+            return "\n".join(whole), smaller
+    if height < 2 * size:
+        return cut(name, width, size), size
+    first, *rest = textwrap.wrap(name, max(3, int(width / (_LETTER * size))), break_on_hyphens=False)
+    return f"{first}\n{cut(' '.join(rest), width, size)}", size
 
 
 def interval_chart(rows: Sequence[Estimate], title: str) -> Figure:
@@ -208,7 +214,7 @@ def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str)
     axes.grid(False)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
-    rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)])
+    rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)], pitch=side)
     extent, shown, told = max(1e-9, float(np.abs(differences).max())), [], []
     for row, column in np.ndindex(count, count):
         difference, clear = float(differences[row, column]), bool(p[row, column] < 0.05)
@@ -285,8 +291,8 @@ def rows_of(axes: Axes, names: Sequence[str], above: float = 0.5, pitch: float =
     axes.set_yticks([])
     size = min(10.0, 0.8 * pitch)
     for place, name in enumerate(names):
-        text = in_two_lines(name, NAMES - 8, size) if pitch >= 26 else cut(name, NAMES - 8, size)
-        write(axes, -8, place - (above - 0.5) * 0.6, text, size=size, ha="right")
+        text, fitting = fitted(name, NAMES - 8, pitch, size)
+        write(axes, -8, place - (above - 0.5) * 0.6, text, size=fitting, ha="right", linespacing=1)
 
 
 def _room_for(names: Sequence[str]) -> float:
@@ -303,7 +309,8 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], width:
         beside = float(to_pixels.inverted().transform((0, level))[1])
         edge = float(to_pixels.inverted().transform((to_pixels.transform((right, y))[0] + 12, level))[0])
         axes.plot([x, edge], [y, beside], color=color, linewidth=0.8, alpha=0.6, clip_on=False)
-        write(axes, _across(axes) + 15, beside, in_two_lines(name, width, 10), size=10, linespacing=1)
+        text, size = fitted(name, width, 25)
+        write(axes, _across(axes) + 15, beside, text, size=size, linespacing=1)
 
 
 def _apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from fewshot.reports.colors import GRID, INK, MUTED, PAPER, SERIES
+from fewshot.reports.colors import ACCENT, GRID, INK, MUTED, PAPER, SERIES
 from fewshot.reports.plots.charts import NAMES, WIDTH, Numbers, dots, frame, ridge_chart, rows_of, write
 from fewshot.reports.plots.inline_svg import tips
 
@@ -37,7 +37,7 @@ def class_chart(names: Sequence[str], accuracies: Numbers, queries: npt.NDArray[
     dots(axes, np.stack([accuracies[order], np.arange(len(order))], axis=1), told, 46, color=SERIES[0])
     for place, number in enumerate(order):
         text = f"{100 * accuracies[number]:.1f} %"
-        write(axes, WIDTH - NAMES - 4, place, text, INK if place else SERIES[1], 10, ha="right")
+        write(axes, WIDTH - NAMES - 4, place, text, INK if place else ACCENT, 10, ha="right")
     return figure
 
 

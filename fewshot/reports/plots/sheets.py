@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
-from fewshot.reports.colors import GRID, INK, MUTED, SERIES
+from fewshot.reports.colors import GRID, INK, MUTED, series
 from fewshot.reports.plots.charts import WIDTH, cut, dots
 from fewshot.reports.plots.inline_svg import tips
 from fewshot.reports.plots.style import Drawing
@@ -30,8 +30,8 @@ class SeenClass:
 
 
 def color_of_class(number: int) -> str:
-    """The colors repeat after ten classes."""
-    return SERIES[number % len(SERIES)]
+    """Of its frame, its dots and its letter."""
+    return series(number)[0]
 
 
 def paper(height: float, title: str) -> tuple[Figure, Axes]:
@@ -98,10 +98,14 @@ def central_images(places: Sequence[tuple[int, int]], classes: Sequence[int]) ->
 def map_chart(
     places: Sequence[tuple[int, int]], classes: Sequence[int], names: Sequence[str], images: Sequence[bytes], title: str
 ) -> Figure:
-    """A dot for each image at its place (n, 2), in the color of its class; ``images`` are those of central_images."""
+    """Each image at its place (n, 2), in color and mark of its class; ``images`` are those of central_images."""
     figure, axes = paper(WIDTH, title)
     at = np.clip(20 + 0.38 * np.asarray(places, np.float64), 16, WIDTH - 16)
-    dots(axes, at, [names[number] for number in classes], 40, color=[color_of_class(number) for number in classes])
+    looks = [series(number) for number in classes]
+    for mark in dict.fromkeys(mark for _, mark in looks):
+        of_mark = [row for row, look in enumerate(looks) if look[1] == mark]
+        told, colors = [names[classes[row]] for row in of_mark], [looks[row][0] for row in of_mark]
+        dots(axes, at[of_mark], told, 40, color=colors, marker=mark)
     side = 28.0 if len(names) <= 12 else 24.0
     for number, (index, png) in enumerate(zip(central_images(places, classes), images, strict=True)):
         x, y = at[index]
