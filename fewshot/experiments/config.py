@@ -7,6 +7,7 @@ here, so that help is printed at once; what the words mean is worked out in `few
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import typing
 from collections.abc import Mapping
@@ -305,11 +306,12 @@ class EvaluateConfig(CommonConfig):
         return [] if self.checkpoint is None else [str(self.checkpoint)]
 
 
-def option_fields(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
+@functools.cache
+def option_fields(config: type[CommonConfig]) -> tuple[dataclasses.Field[Any], ...]:
     """The fields that are options of the command line, in the order of help and command."""
     offered = (item for item in dataclasses.fields(config) if item.name not in config.not_offered)
     found = [item for item in offered if "help" in item.metadata]
-    return sorted(found, key=lambda item: item.metadata["rank"])
+    return tuple(sorted(found, key=lambda item: item.metadata["rank"]))
 
 
 def kinds_of(config: type[CommonConfig]) -> dict[str, Any]:

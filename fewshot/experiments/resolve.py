@@ -157,8 +157,8 @@ def checked(config: RunConfig) -> RunConfig:
         raise UserError("model pretrained needs weights: --encoder lite0, or --encoder timm:NAME with --weights FILE")
     if config.init is not None and config.weights is not None:
         raise UserError("--init and --weights both say how the encoder begins: leave out one")
-    beside = ("init", "compiled", "recipe", "budget", "terms")
-    of_training = [*config.overrides(), *(name for name in beside if name in config.changed())]
+    beside = config.changed().keys() & {"init", "compiled", "recipe", "budget", "terms"}
+    of_training = [*config.overrides(), *sorted(beside)]
     refuse_for_untrained(config.model, of_training)
     if config.compiled and method_class.adapts:
         raise UserError(f"model {config.model} takes gradients of gradients, which do not compile: leave out --compile")

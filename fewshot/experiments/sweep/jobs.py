@@ -70,6 +70,7 @@ class Job:
     def _config(self) -> RunConfig:
         return with_options_of_recipe(self.config, self._dataset)
 
+    @cached_property
     def training(self) -> str:
         """What names the training as far as is known without the images: jobs of one name share it."""
         return repr((replace(self.config, **_OPEN), self.recipe)) if self.recipe else self.name
@@ -136,7 +137,7 @@ def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs, those together that share a training."""
     chains = defaultdict[str, list[Job]](list)
     for job in jobs:
-        chains[job.training()].append(job)
+        chains[job.training].append(job)
     return [*chains.values()]
 
 

@@ -97,7 +97,7 @@ class _Surveyor:
             resolved = self._resolved(job.config)
         except UserError as error:
             return Surveyed(job, "refused", why=str(error))
-        training = job.training()
+        training = job.training
         if resolved:
             folder = resolved.folder(self._place.out)
             if records := self._records(job, resolved, folder):
