@@ -95,11 +95,15 @@ def scratch_file(target: Path) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Before long work: raises DataError where its file could not be put in place at the end."""
+    """Before long work: raises DataError where its file could not be put in place at the end. Leaves nothing behind."""
     if target.is_dir():
         raise DataError(f"cannot write {target}: it is a folder")
+    missing = [folder for folder in target.parents if not folder.exists()]
     with scratch_file(target):
         pass
+    for folder in missing:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _locked_file(directory: Path) -> tuple[Path, int | None]:

@@ -254,6 +254,7 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_drawn(fewshot:
 
 def test_plots_of_nothing_are_refused_in_one_line(fewshot: Fewshot) -> None:
     assert "no records were found" in fewshot("report", "--plots", "plots").error
+    assert not list(Path().iterdir())  # nor an empty folder for the page
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])

@@ -92,6 +92,9 @@ def test_what_was_not_looked_at_is_said() -> None:
     page = render([a_record("proto")])
     assert "not shown for Prototypical Networks" in page
     assert "fewshot report --closeups" in page
+    photos = render([a_record("proto", pixels="miniimagenet-ravi-84"), a_record(pixels="miniimagenet-ravi-84", seed=1)])
+    assert photos.count("miniImageNet: not shown, its images may not be passed on") == 1
+    assert "fewshot report --closeups</code> needs" not in photos
 
 
 def test_closeups_of_other_episodes_are_not_drawn(fewshot: Fewshot) -> None:

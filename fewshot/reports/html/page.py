@@ -250,18 +250,20 @@ def _embeddings(boards: Sequence[Board], seen: Gallery) -> PageSection:
     charts = [figure for board in _looked_at(boards) for figure in gallery.embeddings(board, seen)]
     missing = []
     for board in _looked_at(boards):
-        if names := gallery.not_looked_at(board, seen):
-            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-            missing.append(
-                f"{board.name}: not shown for {some}. `fewshot report --closeups` needs their weights and, to show "
-                f"them, images that may be passed on ({', '.join(_shareable())})."
-            )
+        names, dataset = gallery.not_looked_at(board, seen), board.rows[0].first.test.dataset
+        if not names or board.is_own:  # the map says how to draw one's own images
+            continue
+        if dataset in DATASETS and not DATASETS.get(dataset).shareable:
+            missing.append(f"{board.dataset}: not shown, its images may not be passed on in a page.")
+            continue
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        missing.append(
+            f"{board.name}: not shown for {some}. `fewshot report --closeups` needs their weights and images."
+        )
     heading = "One episode, as each model sees it"
-    return PageSection("embeddings", "Embeddings", lead, heading, figures=(charts,), missing=tuple(missing))
-
-
-def _shareable() -> list[str]:
-    return [name for name in DATASETS if DATASETS.get(name).shareable]
+    return PageSection(
+        "embeddings", "Embeddings", lead, heading, figures=(charts,), missing=tuple(dict.fromkeys(missing))
+    )
 
 
 def _hardest(boards: Sequence[Board], seen: Gallery) -> PageSection:
