@@ -161,7 +161,7 @@ def kind_of(struct: type, field: msgspec.structs.FieldInfo) -> str:
 def usual(field: msgspec.structs.FieldInfo) -> str:
     """The default."""
     if field.required:
-        return "(must be there)"
+        return "required"
     return f"``{field.default_factory() if field.default is msgspec.NODEFAULT else field.default!r}``"
 
 
