@@ -292,7 +292,7 @@ def rows_of(axes: Axes, names: Sequence[str], above: float = 0.5, pitch: float =
     size = min(10.0, 0.8 * pitch)
     for place, name in enumerate(names):
         text, fitting = fitted(name, NAMES - 8, pitch, size)
-        write(axes, -8, place - (above - 0.5) * 0.6, text, size=fitting, ha="right", linespacing=1)
+        write(axes, -8, place - (above - 0.5) * 0.6, text, size=fitting, ha="right", linespacing=1.1)
 
 
 def _room_for(names: Sequence[str]) -> float:
