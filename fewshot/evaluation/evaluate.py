@@ -29,7 +29,8 @@ from fewshot.models.readouts.base import Readout
 _CACHED_BYTES = 256 * 64 * 28 * 28 * 4  # what 256 Omniglot images fill in Conv4's widest map
 _GPU_BYTES = 1 << 29
 _MOST_QUERIES = 2**16 - 1  # of an episode: records count the correct ones in 16 bits
-_SCORING_CHUNK_ELEMENTS = 16 << 20  # embeddings gathered at once: 64 MB in float32
+_SCORING_CHUNK_ELEMENTS = 4 << 20  # embeddings gathered at once: 16 MB in float32
+_GPU_CHUNKS = 4  # a GPU takes so many at once; a processor waits longer for fresh pages than it computes
 
 Scored = tuple[Episode, Tensor]  # episodes and the logits of their queries
 
@@ -115,7 +116,7 @@ def _scored_on_table(
     with torch.inference_mode(), autocast(table.device, precision):
         table = conditioned(table, method.invariant_to)[0].to(method.encoder.mean.dtype)
         of_support, of_query = method.prepare(table)
-    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
+    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak, table.device)):
         episode = drawn.to(table.device)
         with torch.inference_mode(), autocast(table.device, precision):
             unlabeled = None if episode.unlabeled is None else gather(table, episode.unlabeled)
@@ -154,15 +155,16 @@ def _scored_by_readout(
     with torch.inference_mode():
         rows = readout.prepare(table, train_mean)
     peak = readout.peak_elements(spec.way, spec.shot, spec.num_queries, table.shape[1])
-    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak)):
+    for drawn in sampler.batches(num_episodes, _episodes_at_once(peak, table.device)):
         episode = drawn.to(table.device)
         with torch.inference_mode():
             logits = readout.logits(gather(rows, episode.support), gather(rows, episode.query))
         yield drawn, logits
 
 
-def _episodes_at_once(peak_elements: int) -> int:
-    return max(1, min(512, _SCORING_CHUNK_ELEMENTS // peak_elements))
+def _episodes_at_once(peak_elements: int, device: torch.device) -> int:
+    chunks = 1 if device.type == "cpu" else _GPU_CHUNKS
+    return max(1, min(512, chunks * _SCORING_CHUNK_ELEMENTS // peak_elements))
 
 
 def _counted(

@@ -263,3 +263,9 @@ def test_more_queries_than_a_count_can_hold_are_refused_before_anything_is_embed
     with pytest.raises(EpisodeError, match=r"65,536 queries .* at most 65,535"):
         evaluate(puppet, sampler, 1)
     assert puppet.num_embedded == 0
+
+
+def test_a_processor_gathers_16_megabytes_at_once_and_a_gpu_64() -> None:
+    for device, floats in (("cpu", 4 << 20), ("cuda", 16 << 20)):
+        assert evaluation._episodes_at_once(1 << 17, torch.device(device)) == floats >> 17
+    assert evaluation._episodes_at_once(1 << 30, torch.device("cpu")) == 1

@@ -39,22 +39,22 @@ class AlphaTIM(TemperedReadout):
     def logits(self, support: Support, query: Query) -> Scores:
         alpha = self.alpha if self.alpha is not None else 2.0 if support.shape[2] < 5 else 7.0
         weights = SpanWeights.of_means(support, query)
-        true = support_shares(support)
+        true, tiny = support_shares(support), _TINY / TEMPERATURE
         mean, mapped = torch.zeros_like(weights.products), torch.zeros_like(weights.products)
         square = weights.products.new_zeros(len(support), support.shape[1], 1)
         for step in range(1, self.steps + 1):
             slopes = loss_slopes((TEMPERATURE * weights.scores()).softmax(1), true, alpha)
             totals = slopes.sum(-1, keepdim=True)
-            gradient = TEMPERATURE * (slopes - totals * weights.coefficients)
-            products = TEMPERATURE * (slopes @ weights.gram - totals * weights.products)
+            gradient = torch.addcmul(slopes, totals, weights.coefficients, value=-1)  # over the temperature, as is tiny
+            products = torch.addcmul(slopes @ weights.gram, totals, weights.products, value=-1)
             mean.lerp_(gradient, 1 - _MEAN_KEPT)
             mapped.lerp_(products, 1 - _MEAN_KEPT)
-            length = (gradient * products).sum(-1, keepdim=True).clamp_min(0)
+            length = torch.linalg.vecdot(gradient, products).unsqueeze(-1).clamp_min(0)
             square.lerp_(length / support.shape[3], 1 - _SQUARE_KEPT)
-            root = (square / (1 - _SQUARE_KEPT**step)).sqrt() + _TINY
+            root = (square / (1 - _SQUARE_KEPT**step)).sqrt() + tiny
             pace = self.learning_rate / (1 - _MEAN_KEPT**step) / root
-            weights.coefficients.sub_(pace * mean)
-            weights.products.sub_(pace * mapped)
+            weights.coefficients.addcmul_(pace, mean, value=-1)
+            weights.products.addcmul_(pace, mapped, value=-1)
         return (TEMPERATURE * weights.scores()[..., true.shape[1] :]).log_softmax(1).transpose(1, 2)
 
 
@@ -66,6 +66,21 @@ def loss_slopes(
     of_support, of_queries = probabilities[..., :num_support], probabilities[..., num_support:]
     power = alpha - 1
     factor = alpha / (power * of_queries.shape[2])
-    by_probability = factor * (of_queries.mean(-1, keepdim=True) ** power - of_queries**power)
-    by_probability = by_probability - (of_queries * by_probability).sum(1, keepdim=True)
+    by_probability = factor * (to_power(of_queries.mean(-1, keepdim=True), power) - to_power(of_queries, power))
+    by_probability.sub_((of_queries * by_probability).sum(1, keepdim=True))
     return torch.cat([(of_support - true) / num_support, of_queries * by_probability], dim=-1)
+
+
+def to_power(numbers: Tensor, power: float) -> Tensor:
+    """``numbers ** power``; by products where the power is whole, in a tenth of the time."""
+    if not 1 <= power <= 64 or power != int(power):
+        return numbers**power
+    found, square, left = None, numbers, int(power)
+    while True:
+        if left % 2:
+            found = square if found is None else found * square
+        left //= 2
+        if not left:
+            assert found is not None
+            return found
+        square = square * square

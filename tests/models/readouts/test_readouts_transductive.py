@@ -15,7 +15,7 @@ from torch.nn import functional
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.methods.semi_supervised import SoftKMeansPrototypical
 from fewshot.models.readouts import READOUTS
-from fewshot.models.readouts.alpha_tim import AlphaTIM, loss_slopes
+from fewshot.models.readouts.alpha_tim import AlphaTIM, loss_slopes, to_power
 from fewshot.models.readouts.bd_cspn import BDCSPN, rectified
 from fewshot.models.readouts.laplacian_shot import LaplacianShot, affinities
 from fewshot.models.readouts.pt_map import PTMAP, map_estimate, transport
@@ -138,11 +138,48 @@ def test_pt_map_answers_as_easyfsl_from_the_same_embeddings() -> None:
 def test_the_plan_gives_every_class_the_same() -> None:
     generator = torch.Generator().manual_seed(0)
     scores = 5 * torch.randn(3, 4, 12, generator=generator, dtype=torch.float64)
-    plan = transport(scores).exp()
+    plan = transport(scores)[0].exp()
     torch.testing.assert_close(plan.sum(1), torch.ones(3, 12, dtype=torch.float64), rtol=0, atol=1e-5)
     torch.testing.assert_close(plan.sum(2), torch.full((3, 4), 3.0, dtype=torch.float64), rtol=0, atol=1e-4)
     ratios = plan.log() - scores  # of a scaling of rows and columns: a sum of both
     torch.testing.assert_close(ratios - ratios[:, :1], (ratios - ratios[:, :1])[..., :1].expand_as(ratios))
+
+
+def scaled_in_turns(scores: Tensor, rounds: int) -> Tensor:
+    """Sinkhorn's plan as Cuturi writes it."""
+    plan, share = scores.double().exp(), scores.shape[2] / scores.shape[1]
+    for _ in range(rounds):
+        plan = plan * share / plan.sum(2, keepdim=True)
+        plan = plan / plan.sum(1, keepdim=True)
+    return plan
+
+
+def test_the_plan_is_that_of_rows_and_columns_scaled_in_turns() -> None:
+    scores = 4 * torch.randn(6, 5, 30, generator=torch.Generator().manual_seed(1))
+    expected = scaled_in_turns(scores, 3000)
+    for start in (None, torch.randn(6, 5, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)):
+        torch.testing.assert_close(transport(scores, start)[0].exp(), expected, rtol=0, atol=1e-5)
+
+
+def test_clusters_far_apart_get_equal_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One query too many is near a class: its plan is not found in 50 rounds of scaling, in 20 steps it is."""
+    labels = torch.tensor([0] * 6 + [1] * 4 + [2] * 5)
+    scores = 20 * functional.one_hot(labels, 3).T[None] + torch.rand(
+        1, 3, 15, generator=torch.Generator().manual_seed(0)
+    )
+    equal = torch.full((1, 3), 5.0, dtype=torch.float64)
+    assert (scaled_in_turns(scores, 50).sum(2) - equal).abs().max() > 0.1
+    monkeypatch.setattr("fewshot.models.readouts.pt_map._MOST_STEPS", 20)
+    torch.testing.assert_close(transport(scores)[0].exp().sum(2), equal, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sharpness", [1e3, 1e6])
+def test_a_plan_without_overlap_is_finite(sharpness: float) -> None:
+    """Each query falls to one class whatever the factors are, within reach of double precision."""
+    support, query, labels = unit_episodes()
+    found = map_estimate(support, query, sharpness, 0.2, 3)
+    assert bool(found.amax(-1).isfinite().all())
+    assert float((found.argmax(-1) == labels).double().mean()) > 0.5
 
 
 def test_pt_map_brings_powers_to_unit_length_and_takes_means_away() -> None:
@@ -240,6 +277,28 @@ def test_alpha_tims_slopes_are_those_of_its_loss(alpha: float) -> None:
     slopes = loss_slopes(of_squares(weights.detach(), images).exp().T[None], true, alpha)[0]
     gradient = 15 * (slopes @ images - slopes.sum(-1, keepdim=True) * weights.detach())
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("alpha", [1.5, 2.0, 7.0])
+def test_alpha_tim_takes_adams_steps_with_one_mean_square_for_each_class(alpha: float) -> None:
+    support, query, _ = unit_episodes(batch=3)
+    found = AlphaTIM(alpha, 1e-2, 60).logits(support, query).log_softmax(-1)
+    for episode in range(3):
+        weights = support[episode].mean(1).requires_grad_()
+        mean, square = torch.zeros_like(weights), torch.zeros(len(weights), 1, dtype=weights.dtype)
+        for step in range(1, 61):
+            loss = mutual_information(weights, support[episode], query[episode], alpha)
+            (slope,) = torch.autograd.grad(loss, weights)
+            mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope.square().mean(1, keepdim=True)
+            root = (square / (1 - 0.999**step)).sqrt() + 1e-8
+            weights = (weights - 1e-2 / (1 - 0.9**step) * mean / root).detach().requires_grad_()
+        torch.testing.assert_close(found[episode], of_squares(weights, query[episode]).detach())
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0, 6.0, 11.0, 65.0])
+def test_a_whole_power_is_made_of_products(power: float) -> None:
+    numbers = torch.rand(4, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(to_power(numbers, power), numbers**power)
 
 
 @pytest.mark.parametrize(("shot", "alpha"), [(1, 2.0), (5, 7.0)])
