@@ -4,8 +4,7 @@
 itself takes no time and loads no PyTorch.
 """
 
-from __future__ import annotations
-
+# No module is imported here, __future__ neither: until __main__ has begun, Ctrl-C meets Python's own words.
 TYPE_CHECKING = False  # the module typing takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
@@ -85,7 +84,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """The public name, imported from the module that holds it."""
     if name == "__version__":
         from importlib.metadata import version

@@ -149,3 +149,10 @@ def test_a_full_disk_is_one_line_that_names_the_file(fewshot: Fewshot, words: tu
     assert outcome.status == 2
     assert re.search(rf"^fewshot: .*{named}.*File too large", last), last
     assert [path for path in Path().rglob("*") if ".partial-" in path.name] == []
+
+
+def test_until_signals_are_heeded_nothing_is_imported_but_two_small_modules() -> None:
+    """What a signal meets before is Python's start: the less of ours stands there, the better."""
+    code = "import sys; before = {*sys.modules}; import fewshot.__main__; print(sorted({*sys.modules} - before))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['fewshot', 'fewshot.__main__']"
