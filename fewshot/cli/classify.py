@@ -120,11 +120,14 @@ def predict(classifier: Path, new: tuple[Path, ...], reject: float | None, out: 
 
     files, problems = image_files(new), list[str]()
     saved = load_classifier(classifier)
+    threshold = None if reject is None else saved.threshold(reject)
     with TerminalReporter() as reporter:
-        found = [*predictions(saved, files, reject, reporter, problems)]
+        found = [*predictions(saved, files, threshold, reporter, problems)]
     if not found:
         raise UserError(f"none of the {len(files)} files can be read: {'; '.join(problems)}")
     print_problems(problems)
+    if threshold is not None:
+        click.echo(str(threshold), err=out is None)
     text = _as_json(found, saved.class_names) if as_json else _as_csv(found)
     if out is None:
         click.echo(text, nl=False)

@@ -67,13 +67,19 @@ def test_strange_images_are_rejected_and_unreadable_ones_are_named(fewshot: Fews
     rows = [*csv.DictReader(io.StringIO(outcome.out))]
     assert [row["class"] for row in rows[:4]] == ["(unknown)"] * 4
     assert sum(row["class"] == "(unknown)" for row in rows[4:]) <= 4  # of 15, where 10 % are to be rejected
+    told = re.search(
+        r"^unknown is what is known below 0\.\d+: so were 5 of 60 .* and (\d+) of 60 while", outcome.err, re.M
+    )
+    assert told is not None
+    too_few = fewshot("predict", "my.safetensors", "strange", "--reject", "0.01").error
+    assert "60 images were held out in the fit, too few to say what 1 in 100 is: use --reject 0.017 or more" in too_few
     assert "left out: 1 undecodable image: strange/broken.png" in outcome.err
     kept = [*csv.DictReader(io.StringIO(fewshot("predict", "my.safetensors", "strange").out))]
     assert "(unknown)" not in [row["class"] for row in kept]
 
 
 def test_one_onnx_file_gives_the_same_probabilities(fewshot: Fewshot) -> None:
-    photos = plain_photos(Path("photos"), 3)
+    photos = plain_photos(Path("photos"), 7)
     assert fewshot("fit", photos, "-o", "my.safetensors", "--readout", "svm").status == 0
     outcome = fewshot("export", "my.safetensors", "my.onnx")
     assert outcome.status == 0, outcome.err

@@ -17,6 +17,7 @@ from episodes.errors import UserError
 from episodes.types import ImageSet
 from fewshot.evaluation.classifier.fitting import Fitted, fit
 from fewshot.evaluation.classifier.heads import Head
+from fewshot.evaluation.classifier.threshold import Threshold, threshold_for_new
 from fewshot.evaluation.evaluate import embed_all, refuse_not_finite
 from fewshot.models.encoders import Encoder
 from fewshot.models.encoders.library import find_encoder
@@ -113,17 +114,15 @@ class SavedClassifier:
             probabilities, known = self.network.eval()(images.to(device))
         return probabilities.cpu(), known.cpu()
 
-    def threshold(self, share: float) -> float:
-        """What rejects this share of the images of known classes, as those were that were held out of the fit.
+    def threshold(self, share: float) -> Threshold:
+        """What rejects at most this share of the images of known classes, as those were that were held out of the fit.
 
-        Raises UserError where none were.
+        Raises UserError where none were, or too few for so small a share.
         """
-        from fewshot.evaluation.open_set import threshold_for
-
-        known = torch.tensor(self.about["known"])
+        known = self.about["known"]
         if not len(known):
             raise UserError("a class had a single image, so none was held out to set a threshold: leave out --reject")
-        return threshold_for(known.numpy(), share)
+        return threshold_for_new(known, self.about.get("unknown", ()), share)
 
 
 def photos_of(path: Path, image_shape: tuple[int, int, int], reporter: Reporter | None = None) -> ImageSet:
@@ -156,6 +155,7 @@ def classifier_of(encoder: NamedEncoder, fitted: Fitted, class_names: tuple[str,
         "unit_length": fitted.head.unit_length,
         "classes": list(class_names),
         "known": [] if expected is None else expected.known.tolist(),
+        "unknown": [] if expected is None else expected.unknown.tolist(),
         "expected_accuracy": None if expected is None else expected.accuracy,
     }
     return SavedClassifier(network.to(encoder.encoder.mean.device), {**encoder.about, **about})

@@ -19,6 +19,7 @@ from episodes.images.decoding import (
 )
 from episodes.progress import silent
 from fewshot.evaluation.classifier.model import SavedClassifier
+from fewshot.evaluation.classifier.threshold import Threshold
 from fewshot.progress import Reporter
 
 _BATCH = 64  # images that are decoded and embedded at once
@@ -58,17 +59,16 @@ def _is_picture(path: Path) -> bool:
 def predictions(
     classifier: SavedClassifier,
     files: Sequence[Path],
-    reject: float | None = None,
+    threshold: Threshold | None = None,
     reporter: Reporter | None = None,
     problems: list[str] | None = None,
 ) -> Iterator[Prediction]:
     """A prediction for each file that can be read; the others are named in ``problems``, a line for each kind.
 
-    ``reject`` is the share of images of known classes that may be taken for unknown: the threshold is set on the
-    images that were held out in the fit.
+    With a ``threshold`` images that are known less have no label.
     """
     reporter = reporter or Reporter()
-    least = -np.inf if reject is None else classifier.threshold(reject)
+    least = -np.inf if threshold is None else threshold.least
     channels, side, _ = classifier.image_shape
     names = classifier.class_names
     for first in range(0, len(files), _BATCH):

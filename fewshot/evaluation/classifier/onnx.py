@@ -20,9 +20,9 @@ def export_onnx(classifier: SavedClassifier, path: Path) -> None:
 
     Input ``images``: uint8 (n, channels, side, side), center-cropped to a square and resized. Outputs:
     ``probabilities`` (n, classes) and ``known`` (n,), the cosine to the nearest class mean. The metadata hold
-    ``classes`` (a JSON list), ``image_size``, ``preparation`` and ``threshold``, below which ``known`` means an unknown
-    class in 5 of 100 images of known ones (empty where none could be set). Raises UserError where the packages are not
-    installed.
+    ``classes`` (a JSON list), ``image_size``, ``preparation`` and ``threshold``: at most 5 of 100 images of known
+    classes have a ``known`` below it (empty where too few were held out to set one). Raises UserError where the
+    packages are not installed.
     """
     try:
         onnx = importlib.import_module("onnx")
@@ -50,10 +50,17 @@ def export_onnx(classifier: SavedClassifier, path: Path) -> None:
         "classes": json.dumps(list(classifier.class_names), ensure_ascii=False),
         "image_size": str(side),
         "preparation": f"center crop to a square, bilinear resize to {side} x {side}, {channels} channels, uint8",
-        "threshold": str(classifier.threshold(0.05)) if classifier.about["known"] else "",
+        "threshold": _threshold(classifier),
     }
     onnx.helper.set_model_props(model, about)
     try:
         write_atomically(path, model.SerializeToString())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _threshold(classifier: SavedClassifier) -> str:
+    try:
+        return str(classifier.threshold(0.05).least)
+    except UserError:
+        return ""
