@@ -25,11 +25,12 @@ from episodes.errors import UserError
 from episodes.types import SPLITS
 from fewshot.experiments.config import RunConfig
 from fewshot.experiments.measure import Outcome
+from fewshot.experiments.sweep.driver_folder import DriverFolder
 from fewshot.experiments.sweep.executors import Engine, InThisProcess, Processes
 from fewshot.experiments.sweep.jobs import Chain, Job, Perform, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
 from fewshot.experiments.sweep.plan import jobs_of
-from fewshot.experiments.sweep.ray_cluster import DriverFolder, RayCluster
+from fewshot.experiments.sweep.ray_cluster import RayCluster
 from fewshot.experiments.sweep.survey import survey
 from fewshot.models.hardware import choose_device, describe_machine
 from fewshot.records.record import read_record

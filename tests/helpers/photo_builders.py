@@ -39,3 +39,12 @@ def plain_photos(root: Path, count: int, first: int = 0) -> Path:
             noise = np.random.default_rng([number, *color]).normal(0, 30, (40, 50, 3))
             save(root / name / f"{number:02d}.png", Image.fromarray((noise + color).clip(0, 255).astype(np.uint8)))
     return root
+
+
+def gray_squares(root: Path, classes: int) -> Path:
+    """Eight images of 28x28 in each class, every one of a gray of its own."""
+    for number in range(classes):
+        for index in range(8):
+            gray = np.full((28, 28), 10 * number + index, np.uint8)
+            save(root / f"class{number}" / f"{index}.png", Image.fromarray(gray))
+    return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,31 @@ from fewshot.experiments.measure import Outcome
 from fewshot.experiments.run import run_readouts
 from fewshot.progress import Reporter
 from fewshot.training.loop import Progress as TrainingProgress
+from photo_builders import gray_squares
 from toy_classes import QUICK, FewStrokes
 
 CONFIG = RunConfig(
     recipe=QUICK, encoder_options={"width": 8}, way=4, query=5, episodes=30, device="cpu", precision="fp32"
 )
+
+
+def in_any_process(images: Path, train_episodes: int = 200) -> RunConfig:
+    """A training of a second or two that needs nothing of the tests; it keeps its state every 10 episodes.
+
+    On new images in that folder.
+    """
+    return RunConfig(
+        dataset=str(gray_squares(images, classes=25)),
+        size=28,
+        recipe="smoke",
+        encoder_options={"width": 8},
+        way=2,
+        query=2,
+        episodes=20,
+        train_way=5,
+        train_query=2,
+        train_episodes=train_episodes,
+    )
 
 
 def run(*what: Any, **options: Any) -> Outcome:

@@ -36,6 +36,7 @@ from episodes.errors import DataError, UserError
 from episodes.files import write_atomically
 from episodes.types import SPLITS, ImageSet
 from fewshot.experiments.config import RunConfig
+from fewshot.experiments.sweep.driver_folder import DriverFolder
 from fewshot.experiments.sweep.executors import Engine
 from fewshot.experiments.sweep.jobs import Chain, Job, Place, Result, perform
 from fewshot.experiments.sweep.release import check_release, release
@@ -46,7 +47,6 @@ from fewshot.training.checkpoints import LOG
 from fewshot.training.loop import Progress
 
 T = TypeVar("T")
-Files = dict[str, bytes]
 _Key = tuple[str | None, str | None, int | None]
 Images = Mapping[_Key, Any]
 """Object references to packed data sets, by data set, class split and size."""
@@ -71,10 +71,11 @@ class RayCluster(Engine):
         if gpus_per_run and not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
             self.shutdown()
             raise UserError("--gpus-per-run: no machine of this cluster has a GPU; leave it out")
-        self._task: Any = ray.remote(_checked).options(num_cpus=1, num_gpus=gpus_per_run, max_retries=3)
+        self._task: Any = ray.remote(_checked)
+        self._asked: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus_per_run, "max_retries": 3}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        reference, future = self._task.remote(self.release, fn, args, kwargs), Future[T]()
+        reference, future = self._task.options(**self._asked).remote(self.release, fn, args, kwargs), Future[T]()
         self._refs.append(reference)
         reference.future().add_done_callback(partial(_hand_on, future))
         return future
@@ -145,26 +146,6 @@ def _unpacked(packed: tuple[Dataset, list[dict[str, Any]]]) -> Dataset:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor does anyone write
         tensors = [values | {"images": torch.from_numpy(values["images"])} for values in sets]
     return in_memory(dataset, {values["split"]: ImageSet(**values) for values in tensors})
-
-
-class DriverFolder:
-    """An actor on the driver's machine: the only one who writes into its folder."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def write(self, files: Mapping[str, bytes | None]) -> None:
-        """These files as they are now; None: there is no such file any more."""
-        for name, content in files.items():
-            if content is None:
-                (self.out / name).unlink(missing_ok=True)
-            else:
-                write_atomically(self.out / name, content)
-
-    def read(self, folder: str) -> Files:
-        """All files of a folder, those that are being written apart."""
-        found = (path for path in (self.out / folder).glob("*") if path.is_file() and not path.name.startswith("."))
-        return {str(path.relative_to(self.out)): path.read_bytes() for path in found}
 
 
 def _at_driver(folder: type[DriverFolder], out: Path) -> Any:

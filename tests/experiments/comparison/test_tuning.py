@@ -26,6 +26,7 @@ from fewshot.models.methods.prototypical import Prototypical
 from fewshot.models.options import Range, Search, options_of
 from fewshot.training.loop import TrainingError
 from fewshot.training.recipes import Recipe, find_recipe, read_table
+from photo_builders import gray_squares
 from toy_classes import QUICK, FewStrokes, NoTest
 from toy_runs import Listener
 
@@ -114,7 +115,8 @@ def test_a_search_goes_on_after_the_last_row(tmp_path: Path) -> None:
 def test_a_search_through_processes_makes_the_random_trials_at_once_and_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(CONFIG, trials=5)
+    images = gray_squares(tmp_path / "images", classes=25)
+    config = replace(CONFIG, trials=5, dataset=str(images), size=28, train_episodes=20)
     here = tune(config, None, tmp_path / "here", tmp_path / "here")
     engines: list[int] = []
     batches: list[int] = []

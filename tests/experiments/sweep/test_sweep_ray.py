@@ -8,33 +8,40 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from episodes.datasets.strokes.dataset import Strokes
+from command_line import FEW_STROKES
+from episodes.datasets.cards import DATASETS
 from episodes.errors import Interrupted, UserError
-from fewshot.experiments.comparison.tuning import read_trials, tune
+from fewshot.experiments.comparison.tuning import Tuning, read_trials, tune
 from fewshot.experiments.config import RunConfig, TuneConfig
+from fewshot.experiments.sweep.driver_folder import DriverFolder
 from fewshot.experiments.sweep.jobs import Job, Place, Result, perform
 from fewshot.experiments.sweep.loop import sweep
 from fewshot.experiments.sweep.survey import survey
 from fewshot.experiments.sweep.workers import Workers
-from fewshot.models.tensor_files import load_tensors
+from fewshot.models.tensor_files import CheckpointError, load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
+from photo_builders import gray_squares
 from running_processes import ancestors, processes, wait_until
+from toy_classes import FewStrokes
+from toy_runs import in_any_process
 
 ray = pytest.importorskip("ray")
-from fewshot.experiments.sweep.ray_cluster import DriverFolder, RayCluster  # noqa: E402 - it needs Ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from fewshot.experiments.sweep.ray_cluster import RayCluster  # noqa: E402 - it needs Ray
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,24 +49,32 @@ pytestmark = [
     pytest.mark.xdist_group("ray"),
 ]
 
-TINY = RunConfig(
-    dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20, train_episodes=150
-)
 WORKER = "ray::_checked"
+SEARCH = TuneConfig(
+    model="nca", recipe="smoke", encoder_options={"width": 8}, batch_size=32, train_episodes=40, trials=3
+)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head with the driver, and two nodes for a run each."""
+    """A head with the driver, and another node, for a run each."""
     from ray.cluster_utils import Cluster
 
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        soon = {"health_check_period_ms": 1000, "health_check_failure_threshold": 2}  # a dead node is missed
+        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
+        cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return in_any_process(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +101,28 @@ def same_weights(job: Job, out: Path, folder: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def episode_of(state: Path) -> int:
+    return int(load_tensors(state)[1]["episode"])
+
+
 def ended(future: Future[list[Result]], out: Path) -> Result:
     """What came of it; the states that came back meanwhile never went back to an earlier episode."""
     episodes = []
     while not future.done():
-        for path in states(out):
-            try:
-                episodes.append(load_tensors(path)[1]["episode"])
-            except Exception:  # it is gone, the training has ended
-                break
+        with suppress(OSError, CheckpointError):  # it is gone, the training has ended
+            episodes += [episode_of(path) for path in states(out)]
+        time.sleep(0.02)
+    assert episodes
     assert episodes == sorted(episodes)
     (result,) = future.result()
     return result
 
 
 def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(
-    cluster: Any, tmp_path: Path, undisturbed: Path
+    cluster: Any, tiny: RunConfig, tmp_path: Path, undisturbed: Path
 ) -> None:
     out = tmp_path / "runs"
-    jobs = [Job("first", TINY), Job("second", replace(TINY, seed=1))]
+    jobs = [Job("first", tiny), Job("second", replace(tiny, seed=1))]
     engine = RayCluster()
     act = engine.performing(jobs, Place(out), shared_disk=False)
 
@@ -116,23 +134,21 @@ def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(
     with pytest.raises(Interrupted, match="goes on from there"):
         sweep(jobs[:1], engine, act, lambda _: None)
     wait_until(lambda: not processes(WORKER, os.getpid()))
-    assert len(states(out)) == 1
-    before = load_tensors(states(out)[0])[1]["episode"]
+    (state,) = states(out)
+    before = episode_of(state)
 
     future = engine.submit(act, jobs[:1])
-    wait_until(lambda: load_tensors(states(out)[0])[1]["episode"] > before)
-    for pid in processes(WORKER, os.getpid()):
-        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: episode_of(state) > before)
+    (pid,) = processes(WORKER, os.getpid())
+    os.kill(pid, signal.SIGKILL)
     assert isinstance(ended(future, out), list)
 
+    (node,) = cluster.worker_nodes
+    engine._asked["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.node_id, soft=True)  # while it is up
     future = engine.submit(act, jobs[1:])
     wait_until(lambda: states(out))
     (pid,) = processes(WORKER, os.getpid())
-    (node,) = [
-        node
-        for node in cluster.list_all_nodes()
-        if any(process.process.pid in ancestors(pid) for process in node.all_processes["raylet"])
-    ]
+    assert node.all_processes["raylet"][0].process.pid in ancestors(pid)
     cluster.remove_node(node, allow_graceful=False)
     assert isinstance(ended(future, out), list)
     engine.shutdown()
@@ -147,12 +163,7 @@ def test_ctrl_c_a_killed_worker_and_a_killed_node_change_nothing(
 
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    for number in range(12):
-        (images / f"class{number}").mkdir(parents=True)
-        for index in range(8):
-            pixels = np.full((28, 28), 20 * number + index, np.uint8)
-            Image.fromarray(pixels).save(images / f"class{number}" / f"{index}.png")
+    images = gray_squares(tmp_path / "images", classes=12)
     config = RunConfig(model="untrained", encoder="pixels", dataset=str(images), size=28, way=2, query=2, episodes=20)
     engine = RayCluster()
     act = engine.performing([Job("own images", config)], Place(tmp_path / "runs"), shared_disk=False)
@@ -169,42 +180,32 @@ def test_a_worker_needs_no_images_on_its_disk_and_another_version_is_refused(tmp
 
 
 def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(
-    cluster: Any, tmp_path: Path, undisturbed: Path
+    cluster: Any, tiny: RunConfig, tmp_path: Path, undisturbed: Path
 ) -> None:
     """The command itself; begun again here, where the cluster is open already."""
-    out = tmp_path / "runs"
-    jobs = [Job(f"seed {seed}", replace(TINY, seed=seed)) for seed in (0, 1)]
-    words = [
-        *TINY.to_words()[1:],
-        "--seed",
-        "0-1",
-        "--out",
-        str(out),
-        "--executor",
-        "ray",
-        "--address",
-        cluster.address,
-    ]
-    driver = subprocess.Popen([sys.executable, "-m", "fewshot", "sweep", *words])
+    job, out = Job("only", tiny), tmp_path / "runs"
+    words = ["sweep", *tiny.to_words()[1:], "--out", str(out), "--executor", "ray", "--address", cluster.address]
+    driver = subprocess.Popen([sys.executable, "-m", "fewshot", *words])
     wait_until(lambda: states(out))
     driver.kill()
     driver.wait()
-    assert len(states(out)) >= 1
+    assert len(states(out)) == 1
     wait_until(lambda: not processes(WORKER, os.getpid()))
-    place = Place(out)
-    left = [one.job for one in survey(jobs, place, read_records([out / "records"])) if one.state != "finished"]
-    assert left
+    (found,) = survey([job], Place(out), read_records([out / "records"]))
+    assert found.state == "to train"
     engine = RayCluster()
-    _, failures = sweep(left, engine, engine.performing(left, place), lambda _: None)
+    _, failures = sweep([job], engine, engine.performing([job], Place(out)), lambda _: None)
     engine.shutdown()
     assert failures == []
-    assert sorted(record.seed for record in read_records([out / "records"])) == [0, 1]
+    assert len(read_records([out / "records"])) == 1
     assert states(out) == []
-    assert all(same_weights(job, out, undisturbed) for job in jobs)
+    assert same_weights(job, out, undisturbed)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(
+    tiny: RunConfig, tmp_path: Path, undisturbed: Path
+) -> None:
     class Full(DriverFolder):
         """Takes the first state, and then has no room."""
 
@@ -213,7 +214,7 @@ def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path
                 raise OSError(28, "No space left on device", str(self.out))
             super().write(files)
 
-    job, out = Job("only", TINY), tmp_path / "runs"
+    job, out = Job("only", tiny), tmp_path / "runs"
     engine = RayCluster()
     act = engine.performing([job], Place(out), shared_disk=False, folder=Full)
     _, failures = sweep([job], engine, act, lambda _: None)
@@ -226,21 +227,27 @@ def test_a_full_disk_at_the_driver_ends_with_one_line_and_goes_on_later(tmp_path
     assert same_weights(job, out, undisturbed)
 
 
+@pytest.fixture(scope="module")
+def found_here(tmp_path_factory: pytest.TempPathFactory) -> Tuning:
+    """A search whose trials are made in this process."""
+    folder = tmp_path_factory.mktemp("here")
+    return tune(SEARCH, FewStrokes(), folder, folder)
+
+
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("shared_disk", [True, False])
-def test_the_trials_of_a_search_are_made_on_the_cluster(tmp_path: Path, shared_disk: bool) -> None:
+def test_the_trials_of_a_search_are_made_on_the_cluster(
+    tmp_path: Path, shared_disk: bool, found_here: Tuning, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its images are those of the search, which the configuration need not name."""
-    performing = partialmethod(RayCluster.performing, shared_disk=shared_disk)
-    config, strokes = TuneConfig(model="nca", recipe="smoke", encoder_options={"width": 8}, trials=3), Strokes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RayCluster, "performing", performing)
-        with Workers("ray").making(Place(tmp_path / "there"), lambda _: None) as make:
-            there = tune(config, strokes, tmp_path / "there", tmp_path / "there", make=make)
+    monkeypatch.setitem(DATASETS._entries, "strokes", FEW_STROKES)
+    monkeypatch.setattr(RayCluster, "performing", partialmethod(RayCluster.performing, shared_disk=shared_disk))
+    with Workers("ray").making(Place(tmp_path), lambda _: None) as make:
+        there = tune(SEARCH, FewStrokes(), tmp_path, tmp_path, make=make)
     assert read_trials(there.path) == there.trials
     assert all(trial.val_accuracy is not None for trial in there.trials)
-    assert len([*(tmp_path / "there").glob("checkpoints/nca-strokes-*/training.json")]) == 3
-    here = tune(config, strokes, tmp_path / "here", tmp_path / "here")
-    assert [trial.parameters for trial in there.trials] == [trial.parameters for trial in here.trials]
+    assert len([*tmp_path.glob("checkpoints/nca-strokes-*/training.json")]) == 3
+    assert [trial.parameters for trial in there.trials] == [trial.parameters for trial in found_here.trials]
 
 
 @pytest.mark.usefixtures("cluster")

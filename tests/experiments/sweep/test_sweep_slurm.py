@@ -21,22 +21,27 @@ from fewshot.experiments.sweep.slurm import Slurm, perform_at_node
 from fewshot.experiments.sweep.workers import Workers
 from fewshot.records.record import read_records
 from running_processes import processes, wait_until
+from toy_runs import in_any_process
 
-pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit")
 pytestmark = pytest.mark.slow
 
-TINY = RunConfig(
-    dataset="strokes", recipe="smoke", encoder_options={"width": 8}, query=5, episodes=20, train_episodes=60
-)
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for that only a slow disk, or SLURM itself, needs."""
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_killed_job_is_begun_again_and_a_node_without_the_images_is_named(tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    jobs = [Job("killed", TINY), Job("elsewhere", replace(TINY, dataset="miniimagenet", train_episodes=10))]
+    tiny = in_any_process(tmp_path / "images")
+    jobs = [Job("killed", tiny), Job("elsewhere", replace(tiny, dataset="miniimagenet", size=None))]
 
     def kill() -> None:
-        wait_until(lambda: [*out.glob("checkpoints/proto-strokes*/state.safetensors")])
+        wait_until(lambda: [*out.glob("checkpoints/*/state.safetensors")])
         for pid in processes("submitit.core._submit"):
             os.kill(pid, signal.SIGKILL)
 
@@ -54,10 +59,9 @@ def test_a_killed_job_is_begun_again_and_a_node_without_the_images_is_named(tmp_
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_trials_of_a_search_are_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, config = (
-        tmp_path / "runs",
-        TuneConfig(dataset="strokes", recipe="smoke", encoder_options={"width": 8}, trials=2),
-    )
+    out, tiny = tmp_path / "runs", in_any_process(tmp_path / "images", train_episodes=40)
+    changed = {name: value for name, value in tiny.changed().items() if name not in TuneConfig.not_offered}
+    config = TuneConfig(**changed, encoder_options=tiny.encoder_options, trials=2)
     monkeypatch.setattr(slurm, "Slurm", partial(Slurm, cluster="local"))
     with Workers("slurm").making(Place(out), lambda _: None) as make:
         tuning = tune(config, None, out, tmp_path, make=make)
@@ -69,7 +73,9 @@ def test_the_trials_of_a_search_are_jobs(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_node_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "release", lambda: "fewshot-bench 0.0.9")  # of the driver
     with Slurm(tmp_path, cluster="local") as engine:
-        _, failures = sweep([Job("old", TINY)], engine, partial(perform_at_node, place=Place(tmp_path)), lambda _: None)
+        _, failures = sweep(
+            [Job("old", RunConfig())], engine, partial(perform_at_node, place=Place(tmp_path)), lambda _: None
+        )
     (failure,) = failures
     assert f"{platform.node()} has fewshot-bench " in failure
     assert "and this sweep is of fewshot-bench 0.0.9: install the same on both" in failure
