@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from scipy.optimize import elementwise
 
 from fewshot.statistics.intervals import LEVEL, Matrix
 from fewshot.statistics.seed_spread import seed_spread
@@ -105,15 +104,22 @@ def _p(differences: Matrix, variances: _Variances) -> Matrix:
     p = np.asarray(2 * special.stdtr(variances.episodes_df, -scores), np.float64)
     open_ = (variances.seeds > 0) & (size > 0)
     if open_.any():
-        parts = (variances.seeds[open_], variances.seeds_df[open_], variances.episodes[open_])
-
-        def missed(log_p: Matrix, wanted: Matrix, seeds: Matrix, df: Matrix, episodes: Matrix) -> Matrix:
-            return _Variances(seeds, df, episodes, variances.episodes_df).half_width(np.exp(log_p)) - wanted
-
-        bracket = np.full(len(parts[0]), -80.0), np.zeros(len(parts[0]))
-        found = elementwise.find_root(missed, bracket, args=(size[open_], *parts), tolerances={"xatol": 1e-7})
-        p[open_] = np.where(found.success, np.exp(found.x), 0.0)  # else p is below e^-80
+        parts = _Variances(
+            variances.seeds[open_], variances.seeds_df[open_], variances.episodes[open_], variances.episodes_df
+        )
+        p[open_] = _p_reaching(size[open_], parts)
     return p
+
+
+def _p_reaching(size: Matrix, variances: _Variances) -> Matrix:
+    """The p whose interval is as wide as this, by bisection of its logarithm: ten digits; 0 below e^-80."""
+    low, high = np.full(len(size), -80.0), np.zeros(len(size))
+    never = variances.half_width(np.exp(low)) < size
+    for _ in range(40):
+        middle = (low + high) / 2
+        wide = variances.half_width(np.exp(middle)) > size
+        low, high = np.where(wide, middle, low), np.where(wide, high, middle)
+    return np.where(never, 0.0, np.exp(high))
 
 
 def holm(p_values: npt.ArrayLike) -> Matrix:
