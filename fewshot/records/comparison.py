@@ -150,7 +150,9 @@ def _ranked(word: str, published: Sequence[RunRecord], folder: Path, recipe: str
     model, _, readout = word.partition("+")
     models = sorted({record.model for record in published})
     if not models:
-        raise NoRecordsError(f"{folder} holds no records: give the paths of two records")
+        raise NoRecordsError(
+            f"{folder} holds no records: --from says where `fewshot run` wrote some (runs/records), or give two paths"
+        )
     if model not in models:
         raise ComparisonError(f"{unknown_name_message('measured model', model, models)} Or give the path of a record.")
     of_model = [r for r in published if r.model == model and is_ranked(r) and recipe in (None, r.recipe)]

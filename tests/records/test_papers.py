@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from fewshot.records.published import (
     verdict,
 )
 from omniglot_records import of_omniglot
-from records import RUNS, committed
+from record_numbers import COMMAND, LIST, complete, found_numbers, listed_numbers, named_records
+from records import committed
 
-EXPECTED = Path(__file__).with_name("numbers_of_records.json")
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
 
 
@@ -72,19 +71,22 @@ def test_every_model_that_rows_are_held_against_is_ours_and_finds_a_number(model
     assert any(published_target(model, *cell[:3], distractors=cell[3]) for cell in cells)
 
 
-def test_every_committed_record_is_held_against_the_number_it_was_held_against_before() -> None:
-    """numbers_of_records.json was written by the former, double match: the same numbers, and none for all others."""
-    wanted = {
-        name: number for number, names in json.loads(EXPECTED.read_text(encoding="utf-8")).items() for name in names
-    }
-    found = {}
-    for path, record in zip(sorted(RUNS.glob("*.json")), committed(), strict=True):
-        if path.stem not in wanted and record.date > "2026-11-26":
-            continue  # made after the list
-        if (number := target_of(record)) is not None:
-            cell = f"{number.way}-way {number.shot}-shot"
-            found[path.stem] = " | ".join((number.source, number.table, number.variant, cell, str(number.accuracy)))
-    assert found == wanted
+def test_every_committed_record_is_held_against_the_number_that_is_listed() -> None:
+    found, listed = found_numbers(named_records()), listed_numbers()
+    new = sorted(found.keys() - listed.keys())
+    assert not new, f"not listed yet, `{COMMAND}` adds them: {new}"
+    assert found == listed
+
+
+def test_the_command_adds_what_is_not_listed_and_changes_nothing_that_is(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_bytes(LIST.read_bytes())
+    listed = listed_numbers()
+    assert not complete(listed, path)
+    assert path.read_bytes() == LIST.read_bytes()
+    first, number = next(iter(listed.items()))
+    assert complete({**listed, first: "another", "a-new-record": number}, path) == ["a-new-record"]
+    assert listed_numbers(path) == {**listed, "a-new-record": number}
 
 
 @pytest.mark.parametrize(
