@@ -24,7 +24,7 @@ def test_few_classes_keep_their_images() -> None:
 
 
 def test_a_larger_weight_draws_the_embeddings_together(fewshot: Fewshot) -> None:
-    words = ("--dataset", "strokes", "--classes", "4", "--steps", "40", "--picture", "drawn.png")
+    words = ("--dataset", "strokes", "--classes", "4", "--steps", "15", "--picture", "drawn.png")
     done = fewshot("centers", "0", "10", *words)
     assert done.status == 0, done.err
     loose, tight = (float(number) for number in re.findall(r"embeddings ([\d.]+)", done.out))

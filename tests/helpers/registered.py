@@ -85,7 +85,7 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * scale)
 
 
-def trained_a_little(method: Method, steps: int = 3) -> list[float]:
+def trained_a_little(method: Method, steps: int = 2) -> list[float]:
     """The losses of a few gradient steps, each on an episode of its own."""
     image_set = toy_set(per_class=10)
     sampler = EpisodeSampler(image_set, spec_for(method), seed=1)

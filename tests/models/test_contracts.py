@@ -202,7 +202,7 @@ def test_every_parameter_of_an_encoder_learns(encoder: str) -> None:
     network = build_encoder(encoder, GRAY)
     if not [*network.parameters()]:
         pytest.skip("it has none")
-    features = network(toy_set(image_shape=network.image_shape).images)
+    features = network(toy_set(4, 3, network.image_shape).images)
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((features * weights).sum())
     for name, parameter in network.named_parameters():

@@ -18,6 +18,7 @@ from fewshot.models.encoders.library import LibraryEncoder, find_encoder
 from fewshot.models.encoders.pretrained import Lite0, WeightsError, find_weights, load_weights, read_weights
 from fewshot.records.rows import Entry, configuration_of, data_elsewhere, knows_the_classes, setting_of
 from fewshot.records.schema import ExternalEmbeddings, PretrainedEncoder
+from photo_builders import gray_squares
 from records import a_record, changed
 from toy_classes import COLOR, GRAY, toy_set
 
@@ -200,7 +201,9 @@ def test_a_run_tests_pretrained_weights_without_training_and_its_record_says_so(
 
 
 def test_a_training_may_begin_with_pretrained_weights(fewshot: Fewshot, weights: Path) -> None:
+    images = gray_squares(Path("images"), classes=25)
     words = (*RUN, "--encoder", SMALL, "--weights", weights, "--encoder-data", "photos", "--model", "softmax")
+    words = (*words, "--dataset", f"./{images}", "--size", "28")
     more = ("--recipe", "smoke", "--train-episodes", "1", "--batch-size", "4", "--learning-rate", "1e-12")
     record = record_in(fewshot(*words, *more))
     assert (record.model, setting_of(record)) == ("softmax", "external data")

@@ -26,6 +26,7 @@ from fewshot.training.recipes import find_recipe
 from toy_classes import QUICK, toy_method, toy_set
 from toy_training import identical, measure, press_ctrl_c_at, weights_of
 
+FEW = (*SMOKE, "--train-episodes", "10")
 BATCHES = replace(QUICK, train_way=None, train_shot=None, batch_size=12, val_shot=1)
 
 
@@ -90,20 +91,20 @@ def test_a_loss_without_labels_never_sees_the_labels_and_drops_its_projection_at
 
 
 def test_one_training_serves_all_settings_of_the_test(fewshot: Fewshot) -> None:
-    first = record_in(fewshot(*SMOKE, "--model", "softmax", "--way", "5", "--shot", "1"))
-    again = fewshot(*SMOKE, "--model", "softmax", "--way", "4", "--shot", "5")
+    first = record_in(fewshot(*FEW, "--model", "softmax", "--way", "5", "--shot", "1"))
+    again = fewshot(*FEW, "--model", "softmax", "--way", "4", "--shot", "5")
     assert "already trained" in again.err
     assert checkpoint_of(record_in(again)) == checkpoint_of(first)
     assert first.trained.recipe.batch_size
     tested = fewshot("evaluate", checkpoint_of(first), "--way", "3", "--episodes", "20", "--query", "5")
     assert record_in(tested).protocol.startswith("strokes-standard-28-c50/3w1s")
-    record = record_in(fewshot(*SMOKE, "--model", "nt-xent"))
+    record = record_in(fewshot(*FEW, "--model", "nt-xent"))
     assert record.self_supervised
     assert not first.self_supervised
 
 
 def test_batches_are_chosen_on_the_command_line(fewshot: Fewshot) -> None:
-    record = record_in(fewshot(*SMOKE, "--model", "triplet", "--batch-size", "24", "--per-class", "6"))
+    record = record_in(fewshot(*FEW, "--model", "triplet", "--batch-size", "24", "--per-class", "6"))
     assert (record.trained.recipe.batch_size, record.trained.recipe.per_class) == (24, 6)
 
 
