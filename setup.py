@@ -1,7 +1,9 @@
-"""What pyproject.toml cannot say: the published records go into the wheel, packed into one file."""
+"""What pyproject.toml cannot say: the published records go into the wheel, and README.md as other pages can show it."""
 
 import gzip
 import json
+import re
+import tomllib
 from pathlib import Path
 
 from setuptools import setup
@@ -21,4 +23,22 @@ class BuildWithRecords(build_py):
         target.write_bytes(gzip.compress("".join(lines).encode(), 9, mtime=0))
 
 
-setup(cmdclass={"build_py": BuildWithRecords})
+def front_page() -> str:
+    """README.md for a page that lies elsewhere: links lead to the repository; without its address a link is its words.
+
+    The address is ``Repository`` under [project.urls] of pyproject.toml.
+    """
+    text = Path("README.md").read_text(encoding="utf-8")
+    address = tomllib.loads(Path("pyproject.toml").read_text())["project"].get("urls", {}).get("Repository")
+    link = r"(!?)\[([^\]]*)\]\((?![a-z]+:)([^)]+)\)"
+    if address is None:
+        return re.sub(link, lambda found: f"*{found[2]}*" if found[1] else found[2], text)
+    where = {"": f"{address}/blob/HEAD/", "!": f"{address}/raw/HEAD/"}
+    return re.sub(link, lambda found: f"{found[1]}[{found[2]}]({where[found[1]]}{found[3]})", text)
+
+
+setup(
+    cmdclass={"build_py": BuildWithRecords},
+    long_description=front_page(),
+    long_description_content_type="text/markdown",
+)

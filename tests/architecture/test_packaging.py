@@ -286,6 +286,29 @@ def test_no_committed_record_names_a_folder_of_one_machine() -> None:
     assert [record.trained.checkpoint for record in committed() if record.trained.checkpoint.startswith("/")] == []
 
 
+def test_the_front_page_of_the_wheel_leads_nowhere_that_is_not_there(wheel: zipfile.ZipFile) -> None:
+    (about,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    told = wheel.read(about).decode()
+    assert "Author: The fewshot-bench authors" in told
+    assert "Description-Content-Type: text/markdown" in told
+    assert "## Sixty seconds" in told
+    assert "CITATION.cff says how to cite" in told  # a link in README.md
+    assert re.findall(r"\]\((?!https?:)", told) == []
+
+
+def test_with_an_address_the_front_page_leads_to_the_repository(tmp_path: Path) -> None:
+    folder = copied_sources(tmp_path)
+    settings = folder / "pyproject.toml"
+    address = "https://example.org/us/fewshot-bench"
+    settings.write_text(settings.read_text() + f'\n[project.urls]\nRepository = "{address}"\n')
+    code = "import setuptools; setuptools.setup = lambda **known: print(known['long_description']); import setup"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"[CITATION.cff]({address}/blob/HEAD/CITATION.cff)" in done.stdout
+    assert f"]({address}/raw/HEAD/results/training-styles.svg)" in done.stdout
+
+
 def test_wheel_installs_the_command_and_names_no_upper_bound(wheel: zipfile.ZipFile) -> None:
     (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     entry_points = configparser.ConfigParser()
