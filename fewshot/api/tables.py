@@ -18,16 +18,9 @@ def load_records(folder: Path | str | None = None, problems: list[str] | None = 
     Those are in ``results/runs``, or came with the package. Where a list of ``problems`` is given, a file that is no
     record is left out and named there; else it raises RecordError.
     """
-    from fewshot.records.record import read_records
+    from fewshot.records.record import published_runs, read_records
 
-    return read_records([_published() if folder is None else Path(folder)], problems)
-
-
-def _published() -> Path:
-    from fewshot.records.record import published_runs
-
-    found = published_runs(Path("results"))
-    return found if found.exists() else Path(__file__).parents[2] / "results" / "runs"  # a notebook beside a checkout
+    return read_records([published_runs(Path("results")) if folder is None else Path(folder)], problems)
 
 
 def leaderboard(records: Iterable[RunRecord] | None = None, *, smoke: bool = False) -> pd.DataFrame:
@@ -52,6 +45,7 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
     import pandas as pd
 
     from fewshot.records.comparison import compare as compared
+    from fewshot.records.record import published_runs
 
     return pd.DataFrame(
         {
@@ -70,7 +64,7 @@ def compare(*words: str, folder: Path | str | None = None, recipe: str | None = 
             "how_first": found.rows[pair.first].how,
             "how_second": found.rows[pair.second].how,
         }
-        for found in compared(words, _published() if folder is None else Path(folder), recipe)
+        for found in compared(words, published_runs(Path("results")) if folder is None else Path(folder), recipe)
         for pair in found.pairs
     )
 

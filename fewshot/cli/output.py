@@ -70,10 +70,10 @@ def print_listed(entries: Iterable[tuple[str, Sequence[str]]], indent: int | Non
 
 def published_runs(results: Path) -> Path:
     """Where the published records are; a line on standard error where they are those that came with the package."""
-    from fewshot.records.record import PACKED, published_runs
+    from fewshot.records.record import published_runs
 
     found = published_runs(results)
-    if found == PACKED:
+    if found != results / "runs":
         click.echo(f"no {results / 'runs'} here: the records that came with the package are used", err=True)
     return found
 

@@ -49,6 +49,9 @@ WITHOUT_WEIGHTS = "Committed without its weights"
 PACKED = Path(__file__).parent / "published_data" / "records.jsonl.gz"
 """The published records inside an installed package, for whoever has no checkout: setup.py packs them."""
 
+CHECKOUT = Path(__file__).parents[2] / "results" / "runs"
+"""The published records of the checkout from which the package is installed, for whoever works in another folder."""
+
 _HIDDEN = re.compile(rf"(?!\r){HIDDEN.pattern}|\\u(00[01]|007f|00[89]|200[ef]|202[89a-e]|206[6-9])", re.IGNORECASE)
 """As they are, and as JSON may write them; line breaks are written otherwise."""
 
@@ -368,7 +371,7 @@ def read_records(
 def published_runs(results: Path) -> Path:
     """Where ``read_records`` finds what was published: ``results/runs``, or what came with the package without it."""
     runs = results / "runs"
-    return PACKED if PACKED.is_file() and not runs.is_dir() else runs
+    return next((path for path in (runs, PACKED, CHECKOUT) if path.exists()), runs)
 
 
 def _unpacked(path: Path) -> list[RunRecord]:

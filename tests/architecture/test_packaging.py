@@ -272,6 +272,18 @@ def test_without_a_checkout_the_records_of_the_package_are_used(installed: Path,
     assert not [*tmp_path.iterdir()]
 
 
+def test_beside_a_checkout_its_published_records_are_used(tmp_path: Path) -> None:
+    """A terminal in another folder that knows the command of a checkout: README's commands work there, too."""
+    command = [sys.executable, "-m", "fewshot", "compare", "proto", "matching"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no results/runs here: the records that came with the package are used" in done.stderr
+    assert "omniglot-vinyals-28/5w1s/q15@v1" in done.stdout
+
+
 def test_the_packed_records_are_the_committed_ones(
     wheel: zipfile.ZipFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

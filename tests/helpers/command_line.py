@@ -15,6 +15,7 @@ import pytest
 from episodes.datasets.cards import DATASETS
 from fewshot.cli.main import main
 from fewshot.models import hardware
+from fewshot.records import record
 from fewshot.records.record import RunRecord, read_record
 
 SMOKE = ("run", "--dataset", "strokes", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
@@ -71,6 +72,7 @@ def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("FEWSHOT_DATA", str(folder / "data"))
         monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
         monkeypatch.setitem(DATASETS._entries, "strokes", FEW_STROKES)
+        monkeypatch.setattr(record, "CHECKOUT", folder / "no checkout")
         monkeypatch.setattr(hardware, "keep_freed_memory", lambda: True)  # it would last beyond the test
         monkeypatch.chdir(folder)
         yield Fewshot(capsys)
