@@ -305,8 +305,8 @@ def _page(frame: pd.DataFrame) -> str:
         f"{len(frame):,} rows: accuracy in percent with its 95 % interval; bold is not surely below the best. On final "
         "episodes nothing was ever chosen, neither a recipe nor an option."
     )
-    filters, extra = ("data set", "test", "setting", "encoder"), ("encoder", "seeds", "parameters", "training")
-    extra += "published", "gap"
+    filters = ("data set", "test", "setting", "encoder")
+    extra = ("encoder", "seeds", "parameters", "training", "published", "gap")
     table = SortableTable("All rows", "", heads, rows, filters, filters[:3], extra)
     return render("leaderboard.html", lead=told if rows else "No records yet: `fewshot run` makes one.", found=table)
 
