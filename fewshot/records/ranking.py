@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
@@ -32,7 +33,7 @@ class RankedRow:
         _, way, shot = self.entry.first.pixels_way_shot
         return way, shot
 
-    @property
+    @cached_property
     def target(self) -> Published | None:
         """The paper's number for this model and cell."""
         return target_of(self.entry.first)

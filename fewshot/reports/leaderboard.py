@@ -31,6 +31,8 @@ from fewshot.reports.rendering import Bold, Section, render, table_of
 from fewshot.reports.sortable import Heading, SortableTable, Value
 
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
+FRONT = "front"
+"""What ``PAGE`` calls the table of README.md, which is no file of its own."""
 _FRONT_ROWS = 6
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
 _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
@@ -121,8 +123,8 @@ def _one_each(rows: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
     rows = rows.assign(
         own=rows["readout"].fillna("") == "", readout=rows["readout"].fillna(""), terms=rows["terms"].fillna("")
     )
-    rows = rows.sort_values("val_accuracy", ascending=False, kind="stable")  # of two trainings of one configuration
-    rows = rows.sort_values(["way", "shot"], kind="stable")
+    order = {"way": True, "shot": True, "val_accuracy": False}  # of two trainings the better one first
+    rows = rows.sort_values([*order], ascending=[*order.values()], kind="stable")
     whole = list(dict.fromkeys([*of, *_CONFIGURATION, "terms", "readout"]))
     score = rows.groupby(whole).agg(
         within=("terms", lambda terms: bool(terms.iloc[0])),
@@ -240,10 +242,11 @@ def _wide(
     says anything. Complete rows come first, then they are sorted by mean accuracy, then by name.
     """
     heads = {way_shot: _head(*way_shot) for way_shot in _ways_and_shots(rows)}
-    first = rows.drop_duplicates([*by, "way", "shot"])
+    of_key: dict[tuple[str, ...], dict[tuple[int, int], Row]] = {}
+    for row in rows.drop_duplicates([*by, "way", "shot"]).itertuples():  # once: a column costs more than a row
+        of_key.setdefault(tuple(getattr(row, name) for name in by), {})[row.way, row.shot] = row
     found = []
-    for key, group in first.groupby(by):
-        cells = {(row.way, row.shot): row for row in group.itertuples()}
+    for key, cells in of_key.items():
         there = [cells[way_shot] for way_shot in heads if way_shot in cells]
         words = {
             head: (Bold if is_best(cells[way_shot]) else str)(cell(cells[way_shot])) if way_shot in cells else ""
@@ -251,7 +254,8 @@ def _wide(
         }
         names = {heading: ", ".join(dict.fromkeys(map(label, there))) for heading, label in labels.items()}
         last = {_OTHERWISE: otherwise([cells.get(way_shot) for way_shot in heads])} if otherwise else {}
-        found.append(((-len(there), -float(group["accuracy"].mean()), key), names | words | last))
+        mean = sum(row.accuracy for row in there) / len(there)
+        found.append(((-len(there), -mean, key), names | words | last))
     table = table_of(row for _, row in sorted(found, key=lambda item: item[0]))
     return table.drop(columns=_OTHERWISE) if otherwise and not table[_OTHERWISE].any() else table
 
@@ -333,6 +337,7 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
         "leaderboard.csv": csv_text(frame),
         "leaderboard.html": _page(frame),
         "leaderboard.tex": latex(for_papers(frame)),
+        FRONT: render("sections.md", sections=[front(frame)]),
     }
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from episodes.errors import UserError
 from episodes.files import sole_writer
 from fewshot.records.open_set import read_open_set
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.frame import leaderboard_frame
+from fewshot.reports.leaderboard import FRONT
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
-from fewshot.reports.leaderboard import front
 from fewshot.reports.pages.ablation import PAGE as ABLATION
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.comparison import PAGE as COMPARISON
@@ -19,7 +18,6 @@ from fewshot.reports.pages.corruption import PAGE as CORRUPTION
 from fewshot.reports.pages.open_set import open_set_files
 from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
 from fewshot.reports.pages.training_styles import PAGE as TRAINING_STYLES
-from fewshot.reports.rendering import render
 
 PAGES = (LEADERBOARD, COMPARISON, ABLATION, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
 START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
@@ -45,7 +43,8 @@ def files_of(results: Path, coming: Mapping[Path, RunRecord] | None = None) -> d
     records = read_records([results / "runs"], coming=coming)
     pages = [*(page.render(records) for page in PAGES), open_set_files(read_open_set(results / "open-set"))]
     files = {results / name: content for page in pages for name, content in page.items()}
-    return files if readme is None else files | {results.parent / "README.md": _readme(readme, records)}
+    front = files.pop(results / FRONT, None)
+    return files if readme is None or front is None else files | {results.parent / "README.md": _readme(readme, front)}
 
 
 def readme_parts(path: Path) -> tuple[str, str] | None:
@@ -60,7 +59,6 @@ def readme_parts(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _readme(parts: tuple[str, str], records: Sequence[RunRecord]) -> str:
+def _readme(parts: tuple[str, str], table: Content) -> str:
     before, after = parts
-    table = render("sections.md", sections=[front(leaderboard_frame(records))])
     return f"{before}{START}\n\n{table}\n{END}{after}"
