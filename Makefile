@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := # where it is set, every process of the tests compiles every module again
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check data leaderboard report docs clean
