@@ -132,19 +132,22 @@ def _preference(entry: Entry, column: PaperColumn, dataset: str) -> tuple[bool, 
 
 def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) -> bool:
     """Whether a record is of this cell: pixels, test, model as tested, and what the row says of the training."""
+    if (record.test.way, record.test.shot) != (column.way, column.shot):  # most are not: at once
+        return False
     trained, test, protocol = record.trained, record.test, record.protocol_name
     model, options = ours.tested_at(column.shot)
-    of_recipe = _options_of_recipe(record, table, column) if "as" not in ours.test else {}
     facts = (
         (record.pixels_way_shot, (table.pixels_of(ours), column.way, column.shot)),
         (protocol.published_as == column.protocol, True),
         (record.num_episodes >= FEWEST_EPISODES or bool(column.protocol), True),
         (record.model, model),
-        (trained.model_options in (options, {**of_recipe, **options}), True),
         (record.readout, ours.readout),
         (test.query, ours.query(column) if "query" in ours.test else test.query),
     )
     if any(found != wanted for found, wanted in facts):
+        return False
+    of_recipe = _options_of_recipe(record, table, column) if "as" not in ours.test else {}
+    if trained.model_options not in (options, {**of_recipe, **options}):
         return False
     unlabeled, distractors = ours.unlabeled(column)
     training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)

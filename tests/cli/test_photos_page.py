@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import runpy
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from command_line import Fewshot
+from onnx_session import same_in_onnx
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "photos.md").read_text(encoding="utf-8").partition("## Other encoders")[0]
@@ -50,7 +52,9 @@ def test_every_command_of_the_page_works_offline_in_under_two_minutes(
     right = [row["class"] == Path(row["file"]).parent.name for row in rows]
     assert len(rows) == 24
     assert sum(right) >= 12  # chance is 2
-    assert Path("my.onnx").is_file()
+    about = same_in_onnx(Path("my.safetensors"), Path("my.onnx"), Path("new"))
+    assert about["image_size"] == "224"
+    assert json.loads(about["classes"]) == sorted(path.name for path in Path("photos").iterdir())
     assert "Most confused pairs" in Path("runs/report.html").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     for python in blocks("python"):
