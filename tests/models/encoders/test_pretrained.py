@@ -203,9 +203,9 @@ def test_a_run_tests_pretrained_weights_without_training_and_its_record_says_so(
 def test_a_training_may_begin_with_pretrained_weights(fewshot: Fewshot, weights: Path) -> None:
     images = gray_squares(Path("images"), classes=25)
     words = (*RUN, "--encoder", SMALL, "--weights", weights, "--encoder-data", "photos", "--model", "softmax")
-    words = (*words, "--dataset", f"./{images}", "--size", "28")
+    small = ("--dataset", f"./{images}", "--size", "28")
     more = ("--recipe", "smoke", "--train-episodes", "1", "--batch-size", "4", "--learning-rate", "1e-12")
-    record = record_in(fewshot(*words, *more))
+    record = record_in(fewshot(*words, *small, *more))
     assert (record.model, setting_of(record)) == ("softmax", "external data")
     trained = read_weights(checkpoint_of(record))[1]["encoder.network.features.0.0.weight"]
     torch.testing.assert_close(trained, network().state_dict()["features.0.0.weight"], atol=1e-6, rtol=0)

@@ -60,7 +60,7 @@ def test_permuting_the_queries_permutes_the_answers(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in TRANSDUCTIVE if name != "transductive-finetune"])
 def test_queries_in_clusters_help(name: str) -> None:
     """One support image lies aside of its class; the queries lie together. (25 steps of 5e-5 move next to nothing.)"""
-    support, query, labels = toy_episodes(4, 1, 15, 12, 200, spread=0.7)
+    support, query, labels = toy_episodes(4, 1, 15, 12, 80, spread=0.7)
     table = functional.normalize(torch.cat([support.flatten(1, 2), query], dim=1), dim=-1)
     support, query = table[:, :4].unsqueeze(2), table[:, 4:]
     accuracy = float((READOUTS.get(name)().logits(support, query).argmax(-1) == labels).double().mean())
@@ -304,7 +304,7 @@ def test_a_whole_power_is_made_of_products(power: float) -> None:
 @pytest.mark.parametrize(("shot", "alpha"), [(1, 2.0), (5, 7.0)])
 def test_alpha_tim_ends_near_where_adam_ends(shot: int, alpha: float) -> None:
     """One mean square for each class, where PyTorch has one for each number: nearly the same answers, lower loss."""
-    support, query, _ = unit_episodes(shot=shot, batch=6)
+    support, query, _ = unit_episodes(shot=shot, batch=3)
     found = AlphaTIM(steps=300, learning_rate=1e-3).logits(support, query)
 
     def loss(weights: Tensor, support: Tensor, query: Tensor) -> Tensor:
