@@ -113,7 +113,7 @@ def test_finetune_refuses_embeddings_that_its_steps_cannot_follow(scale: float) 
 @every_readout
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1e6, -3.7e20])
 def test_constant_embeddings_score_chance_in_every_episode(name: str, value: float) -> None:
-    if name == "finetune" and abs(value) > 1e4:
+    if name == "finetune" and abs(value) > 100:
         return  # refused, see above
     table = torch.full((len(IMAGES.images), 16), value, dtype=torch.float64)
     for rows in (table, table.float()):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fewshot.models.readouts.base import READOUTS, Readout, UnfitEmbeddingsError, support_labels
 from fewshot.models.shapes import Query, Scores, Support, Table
 
-_LONGEST, _SHORTEST = 1e4, 1e-4
+_LONGEST, _SHORTEST = 1e3, 0.1
 """Lengths of embeddings beyond which steps of a fixed size diverge, or do not get away from the first weights."""
 
 
@@ -58,9 +58,6 @@ class Finetune(Readout):
                 head.descend(rows, self.learning_rate, self.momentum, self.dampening, self.weight_decay)
         found = head.kept * weights.T + images.transpose(1, 2) @ head.coefficients  # (batch, dim, way)
         return query @ found + head.bias
-
-    def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
-        return super().peak_elements(way, shot, queries, dim) // 4  # many small steps: fewer where episodes are many
 
     def draw(
         self, way: int, images: int, dim: int

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from fewshot.models.distances import squared_euclidean
 from fewshot.models.readouts.base import READOUTS, Readout
-from fewshot.models.shapes import Query, Scores, Support
+from fewshot.models.shapes import Query, Scores, Support, Table
+
+_NEAREST = 1e-15  # squares of smaller numbers vanish in single precision
 
 
 @READOUTS.register("soft-kmeans")
@@ -25,6 +27,11 @@ class SoftKMeans(Readout):
     )
     transductive = True
     invariant_to = frozenset({"offset"})
+
+    def prepare(self, table: Table, train_mean: Tensor | None = None) -> Table:
+        rows = super().prepare(table)
+        apart = float((rows.amax(0) - rows.amin(0)).max())
+        return rows.double() if 0 < apart < _NEAREST else rows
 
     def logits(self, support: Support, query: Query) -> Scores:
         shares = (-squared_euclidean(query, support.mean(2))).softmax(-1)  # (batch, queries, way)

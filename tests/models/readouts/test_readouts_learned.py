@@ -10,6 +10,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewshot.models.readouts.base import UnfitEmbeddingsError
 from fewshot.models.readouts.linear import LinearSVM, Logistic
 from fewshot.models.readouts.sgd import Finetune
 from toy_embeddings import toy_episodes
@@ -125,3 +126,13 @@ def test_more_passes_of_finetune_fit_the_support_better() -> None:
         for passes in (1, 10, 100)
     ]
     assert losses[0] > losses[1] > losses[2]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-3, 0.0), (1e3, 0.0), (1.0, 1e3)])
+def test_embeddings_of_which_steps_of_a_fixed_size_make_one_class_are_refused(scale: float, offset: float) -> None:
+    """All queries fell to one class: 20.00 % of five, and nothing said why."""
+    support, query, _ = toy_episodes(5, 2, 8, 24, 10)
+    table = torch.cat([support.flatten(1, 2), query], dim=1).flatten(0, 1)
+    assert torch.equal(Finetune().prepare(table), table.float())
+    with pytest.raises(UnfitEmbeddingsError, match="steps of a fixed size"):
+        Finetune().prepare(table * scale + offset)

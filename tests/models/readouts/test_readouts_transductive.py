@@ -102,6 +102,18 @@ def test_soft_kmeans_is_the_semi_supervised_rule_with_the_queries_unlabeled() ->
     torch.testing.assert_close(SoftKMeans().logits(support, query), rule.logits(support, query, query))
 
 
+def test_soft_kmeans_of_embeddings_next_to_nothing_does_not_guess() -> None:
+    """At 1e-12 as at 1e-30 all queries belong to all classes alike; squares of 1e-30 are 0 in single precision."""
+    support, query, _ = toy_episodes()
+    table, answers = torch.cat([support.flatten(1, 2), query], dim=1), []
+    for scale in (1e-12, 1e-30):
+        rows = SoftKMeans().prepare(table.flatten(0, 1) * scale).view(*table.shape)
+        shown = rows[:, : -query.shape[1]].unflatten(1, support.shape[1:3])
+        answers.append(SoftKMeans().logits(shown, rows[:, -query.shape[1] :]).argmax(-1))
+    assert torch.equal(answers[0], answers[1])
+    assert len(answers[1].unique()) > 1
+
+
 @pytest.mark.parametrize("neighbors", [1, 2, 4])
 def test_laplacian_shot_answers_as_easyfsl_from_the_same_prototypes(neighbors: int) -> None:
     support, query, _ = unit_episodes()
