@@ -306,9 +306,14 @@ class EvaluateConfig(CommonConfig):
         return [] if self.checkpoint is None else [str(self.checkpoint)]
 
 
-@functools.cache
 def option_fields(config: type[CommonConfig]) -> tuple[dataclasses.Field[Any], ...]:
     """The fields that are options of the command line, in the order of help and command."""
+    of: Any = config  # mypy takes a class whose objects have no hash for one that has none itself
+    return _option_fields(of)
+
+
+@functools.cache
+def _option_fields(config: type[CommonConfig]) -> tuple[dataclasses.Field[Any], ...]:
     offered = (item for item in dataclasses.fields(config) if item.name not in config.not_offered)
     found = [item for item in offered if "help" in item.metadata]
     return tuple(sorted(found, key=lambda item: item.metadata["rank"]))

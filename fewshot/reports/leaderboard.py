@@ -243,7 +243,8 @@ def _wide(
     """
     heads = {way_shot: _head(*way_shot) for way_shot in _ways_and_shots(rows)}
     of_key: dict[tuple[str, ...], dict[tuple[int, int], Row]] = {}
-    for row in rows.drop_duplicates([*by, "way", "shot"]).itertuples():  # once: a column costs more than a row
+    firsts: Iterable[Row] = rows.drop_duplicates([*by, "way", "shot"]).itertuples()  # a column costs more than a row
+    for row in firsts:
         of_key.setdefault(tuple(getattr(row, name) for name in by), {})[row.way, row.shot] = row
     found = []
     for key, cells in of_key.items():

@@ -108,10 +108,10 @@ def test_soft_kmeans_of_embeddings_next_to_nothing_does_not_guess() -> None:
     table, answers = torch.cat([support.flatten(1, 2), query], dim=1), []
     for scale in (1e-12, 1e-30):
         rows = SoftKMeans().prepare(table.flatten(0, 1) * scale).view(*table.shape)
-        shown = rows[:, : -query.shape[1]].unflatten(1, support.shape[1:3])
+        shown = torch.unflatten(rows[:, : -query.shape[1]], 1, support.shape[1:3])
         answers.append(SoftKMeans().logits(shown, rows[:, -query.shape[1] :]).argmax(-1))
     assert torch.equal(answers[0], answers[1])
-    assert len(answers[1].unique()) > 1
+    assert len(torch.unique(answers[1])) > 1
 
 
 @pytest.mark.parametrize("neighbors", [1, 2, 4])
