@@ -24,6 +24,8 @@ for words in sys.argv[1:]:
     print(end="\f", flush=True)
 """
 WORDS = ("list models", "list protocols", "compare proto relation nca", "reproduce snell2017-table1", "leaderboard")
+NO_COLOR = {"NO_COLOR": "1"}
+COLOR = r"\x1b\[[0-9;]*[34]\d"
 PROGRESS = """
 import sys
 from fewshot.cli.progress import TerminalReporter
@@ -74,9 +76,11 @@ def test_in_a_notebook_tables_are_as_wide_as_columns_says(
 
 
 def test_who_wants_no_color_gets_none_and_a_dumb_terminal_no_escape(folder: Path) -> None:
-    plain = each_in_terminal(WORDS[::2], 80, folder, NO_COLOR="1")
+    bars, plain_bars = (in_terminal(PROGRESS, "4", columns=80, folder=folder, settings=said) for said in ({}, NO_COLOR))
+    plain = each_in_terminal(WORDS[::2], 80, folder, **NO_COLOR)
     dumb = each_in_terminal(WORDS[::2], 80, folder, TERM="dumb")
-    assert not any(re.search(r"\x1b\[[0-9;]*[34]\d", written) for written in plain)
+    assert re.search(COLOR, bars), "only bars have colors"
+    assert not any(re.search(COLOR, written) for written in (plain_bars, *plain))
     assert not any("\x1b" in written for written in dumb)
     assert [*map(without_escapes, plain)] == dumb
 

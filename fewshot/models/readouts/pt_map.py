@@ -41,13 +41,14 @@ def transport(
         plan = (scores + factors).softmax(1)
         taken = plan.sum(2, keepdim=True)
         missing = share - taken
-        if float(missing.abs().max()) < _PRECISE * share:
+        open_ = missing.abs().amax((1, 2), keepdim=True) >= _PRECISE * share  # the others answer as they would alone
+        if not bool(open_.any()):
             break
         curvature = torch.diag_embed(taken.squeeze(2)) - plan @ plan.transpose(1, 2)
         curvature = curvature + damping * identity + 1 / scores.shape[1]  # one number added to all factors does nothing
         tried = factors + torch.linalg.solve(curvature, missing)
         there = height(tried)
-        lower = (there <= lowest + 1e-12 * lowest.abs())[:, None, None]  # but for rounding
+        lower = (there <= lowest + 1e-12 * lowest.abs())[:, None, None] & open_  # but for rounding
         factors = torch.where(lower, tried, factors)
         lowest = torch.where(lower[:, 0, 0], there, lowest)
         damping = torch.where(lower, damping / 10, damping * 10).clamp_min(_LEAST_DAMPING * share)
