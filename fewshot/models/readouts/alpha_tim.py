@@ -39,36 +39,46 @@ class AlphaTIM(TemperedReadout):
     def logits(self, support: Support, query: Query) -> Scores:
         alpha = self.alpha if self.alpha is not None else 2.0 if support.shape[2] < 5 else 7.0
         weights = SpanWeights.of_means(support, query)
-        true, tiny = support_shares(support), _TINY / TEMPERATURE
-        mean, mapped = torch.zeros_like(weights.products), torch.zeros_like(weights.products)
-        square = weights.products.new_zeros(len(support), support.shape[1], 1)
+        weights.gram.mul_(TEMPERATURE)  # so scores are logits
+        # Coefficients and products go through the same steps: one tensor, half as many passes.
+        kept = torch.stack([weights.coefficients, TEMPERATURE * weights.products])
+        weights.coefficients, weights.products = kept
+        change, mean = torch.empty_like(kept), torch.zeros_like(kept)
+        square, true = kept.new_zeros(len(support), support.shape[1], 1), support_shares(support)
+        over, tiny = TEMPERATURE * support.shape[3], _TINY / TEMPERATURE  # the gradient is kept over the temperature
         for step in range(1, self.steps + 1):
-            slopes = loss_slopes((TEMPERATURE * weights.scores()).softmax(1), true, alpha)
-            totals = slopes.sum(-1, keepdim=True)
-            gradient = torch.addcmul(slopes, totals, weights.coefficients, value=-1)  # over the temperature, as is tiny
-            products = torch.addcmul(slopes @ weights.gram, totals, weights.products, value=-1)
-            mean.lerp_(gradient, 1 - _MEAN_KEPT)
-            mapped.lerp_(products, 1 - _MEAN_KEPT)
-            length = torch.linalg.vecdot(gradient, products).unsqueeze(-1).clamp_min(0)
-            square.lerp_(length / support.shape[3], 1 - _SQUARE_KEPT)
-            root = (square / (1 - _SQUARE_KEPT**step)).sqrt() + tiny
-            pace = self.learning_rate / (1 - _MEAN_KEPT**step) / root
-            weights.coefficients.addcmul_(pace, mean, value=-1)
-            weights.products.addcmul_(pace, mapped, value=-1)
-        return (TEMPERATURE * weights.scores()[..., true.shape[1] :]).log_softmax(1).transpose(1, 2)
+            slopes = loss_slopes(weights.scores().softmax(1), true, alpha, out=change[0])
+            torch.bmm(slopes, weights.gram, out=change[1])
+            change.addcmul_(slopes.sum(-1, keepdim=True), kept, value=-1)
+            mean.lerp_(change, 1 - _MEAN_KEPT)
+            length = (slopes * change[1]).sum(-1, keepdim=True).clamp_min_(0)
+            square.mul_(_SQUARE_KEPT).add_(length, alpha=(1 - _SQUARE_KEPT) / over)
+            root = (square / (1 - _SQUARE_KEPT**step)).sqrt_().add_(tiny)
+            kept.addcmul_(root.reciprocal_(), mean, value=-self.learning_rate / (1 - _MEAN_KEPT**step))
+        return weights.scores()[..., true.shape[1] :].log_softmax(1).transpose(1, 2)
+
+    def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
+        """The many steps see products of images alone, so the embeddings, which are gathered once, hardly count."""
+        images = way * shot + queries
+        return 6 * images * images + images * dim // 16
 
 
 def loss_slopes(
-    probabilities: Float[Tensor, "batch way images"], true: Float[Tensor, "way support"], alpha: float
+    probabilities: Float[Tensor, "batch way images"],
+    true: Float[Tensor, "way support"],
+    alpha: float,
+    out: Float[Tensor, "batch way images"] | None = None,
 ) -> Float[Tensor, "batch way images"]:
-    """Derivative of the loss by the logits."""
-    num_support = true.shape[1]
+    """Derivative of the loss by the logits, written to ``out`` where it is given."""
+    num_support, power = true.shape[1], alpha - 1
     of_support, of_queries = probabilities[..., :num_support], probabilities[..., num_support:]
-    power = alpha - 1
     factor = alpha / (power * of_queries.shape[2])
-    by_probability = factor * (to_power(of_queries.mean(-1, keepdim=True), power) - to_power(of_queries, power))
-    by_probability.sub_((of_queries * by_probability).sum(1, keepdim=True))
-    return torch.cat([(of_support - true) / num_support, of_queries * by_probability], dim=-1)
+    of_mean = factor * to_power(of_queries.mean(-1, keepdim=True), power)
+    gains = torch.sub(of_mean, to_power(of_queries, power), alpha=factor).mul_(of_queries)
+    slopes = torch.empty_like(probabilities) if out is None else out
+    torch.sub(of_support, true, out=slopes[..., :num_support]).div_(num_support)
+    torch.addcmul(gains, gains.sum(1, keepdim=True), of_queries, value=-1, out=slopes[..., num_support:])
+    return slopes
 
 
 def to_power(numbers: Tensor, power: float) -> Tensor:

@@ -39,4 +39,5 @@ class SpanWeights:
     def scores(self) -> Float[Tensor, "batch way images"]:
         """Minus half the squared distance of weights and image, but for the image's own length: the same for all
         classes, it moves no softmax."""
-        return self.products - (self.coefficients * self.products).sum(-1, keepdim=True) / 2
+        lengths = (self.coefficients * self.products).sum(-1, keepdim=True)
+        return torch.sub(self.products, lengths, alpha=0.5)
