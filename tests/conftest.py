@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -21,6 +22,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: one thread e
 # Before the first import of our packages, because it rewrites them while they are imported.
 if "WITHOUT_TYPE_CHECKS" not in os.environ:  # for long runs of what is random
     shape_checks.install("episodes", "fewshot")
+
+# What is imported and collected stays until the end: a search for garbage would go through all of it in vain, a hundred
+# thousands of objects at a time. What the tests make is searched as ever.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 # Property tests: few examples and the same ones at every run, however slow the machine is.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)

@@ -119,7 +119,7 @@ def train(
     method.train()
     with _stop_requested() as stop, torch.random.fork_rng([device] if device.type != "cpu" else []):
         for episode in sampler.steps(state.episode, recipe.train_episodes, images.device):
-            augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode)
+            augment = _prepare_step(optimizer, recipe, sampler.seed, state.episode, device)
             losses.append(train_step(method, optimizer, images, episode, precision, augment, bool(recipe.turns), loss))
             state.episode += 1
             at_validation = _is_validation(recipe, state)
@@ -165,13 +165,17 @@ def _images_on(device: torch.device, sampler: TrainingSampler) -> Tensor:
 
 
 def _prepare_step(
-    optimizer: AnyOptimizer, recipe: Recipe, seed: int, episode: int
+    optimizer: AnyOptimizer, recipe: Recipe, seed: int, episode: int, device: torch.device
 ) -> Callable[[Tensor], Tensor] | None:
     """Learning rate, random numbers and the (returned) augmentation of a step follow from its number alone."""
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate_at(episode)
     digest = hashlib.sha256(f"training step {seed} {episode}".encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "little"))
+    number = int.from_bytes(digest[:8], "little")
+    if device.type == "cpu":  # torch.manual_seed notes the stack for every other kind of device: a millisecond
+        torch.default_generator.manual_seed(number)
+    else:
+        torch.manual_seed(number)
     changes: list[Callable[[Tensor], Tensor]] = []
     if recipe.augment is not None:
         changes.append(partial(AUGMENTATIONS[recipe.augment], seed=seed, index=episode))

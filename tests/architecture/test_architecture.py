@@ -217,7 +217,7 @@ def test_global_random_state_is_set_in_two_functions_that_give_it_back() -> None
     }
     assert found == {
         ("fewshot.models.factory", "build_method"): {"torch.manual_seed"},
-        ("fewshot.training.loop", "_prepare_step"): {"torch.manual_seed"},
+        ("fewshot.training.loop", "_prepare_step"): {"torch.manual_seed", "torch.default_generator.manual_seed"},
     }
     for module in ("fewshot.models.factory", "fewshot.training.loop"):
         assert "fork_rng" in names_in(tree_of(MODULES[module]))

@@ -98,7 +98,8 @@ def test_the_learning_rate_of_the_schedule_reaches_both() -> None:
     method = with_gradients()
     before = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
     optimizer = optimizer_for(method, MUON)
-    training._prepare_step(optimizer, replace(MUON, learning_rate=1e-12, warmup=0), seed=0, episode=0)
+    recipe = replace(MUON, learning_rate=1e-12, warmup=0)
+    training._prepare_step(optimizer, recipe, seed=0, episode=0, device=torch.device("cpu"))
     optimizer.step()
     assert all(torch.allclose(p, before[name], atol=1e-9) for name, p in method.named_parameters())
 

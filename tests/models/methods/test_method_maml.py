@@ -40,6 +40,13 @@ def by_either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 by_each_implementation = pytest.mark.usefixtures("by_either")
 
 
+@pytest.fixture
+def learn2learn() -> None:
+    """The test is skipped, and says why, where learn2learn is absent: asked here, as the answer imports all of it."""
+    if reason := learn2learn_adapter.why_not():
+        pytest.skip(reason)
+
+
 def adapted(model: str = "maml", **options: Any) -> AdaptedMethod:
     """Over an encoder of 8 numbers, in float64."""
     method = toy_method(model, options).double()
@@ -228,7 +235,7 @@ def test_a_support_norm_knows_the_first_images_alone() -> None:
     assert {name.rpartition(".")[2] for name in adapted().state_dict() if ".norm." in name} == {"weight", "bias"}
 
 
-@pytest.mark.skipif(bool(learn2learn_adapter.why_not()), reason="compares with learn2learn")
+@pytest.mark.usefixtures("learn2learn")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
 @pytest.mark.parametrize(("steps", "first_order"), [(1, False), (4, False), (4, True)])
