@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_a_classifier_is_fitted_told_of_and_predicts_new_images(fewshot: Fewshot
     saved = load_classifier(Path("my.safetensors"))
     probabilities, _ = saved.predict(photos_of(new, saved.image_shape).images)
     assert float(rows[-1]["probability"]) == pytest.approx(float(probabilities[-1].max()), abs=1e-4)
+
+
+def test_a_fit_says_what_it_left_out_and_what_lies_there_twice(fewshot: Fewshot, checkpoint: Path) -> None:
+    photos = plain_photos(Path("photos"), 6)
+    shutil.copy(photos / "red" / "00.png", photos / "red" / "again.png")
+    (photos / "red" / "drawing.svg").write_text("<svg/>")
+    said = fewshot("fit", photos, "-o", "my.safetensors", "--encoder", checkpoint).err
+    assert "drawing.svg" in said
+    assert re.search(r"\d images are copies, or nearly, of another that is tested, too", said)
 
 
 def test_strange_images_are_rejected_and_unreadable_ones_are_named(fewshot: Fewshot, checkpoint: Path) -> None:

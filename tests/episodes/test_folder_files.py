@@ -204,20 +204,34 @@ def test_near_copies_between_splits_are_named_by_check_and_run(photos: Path) -> 
     smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8))
     photo = smooth.resize((200, 200), Image.Resampling.BICUBIC)
     save(photos / "train/train0/photo.png", photo)
-    save(photos / "train/train1/nearly.jpg", photo.resize((150, 150)), quality=40)  # within a split nobody is misled
+    save(photos / "train/train1/nearly.jpg", photo.resize((150, 150)), quality=40)  # within train nobody is misled
     save(
         photos / "test/test0/other.jpg", photo.crop((3, 3, 197, 197)).point(lambda level: 15 + 0.9 * level), quality=60
     )
     dataset = Folder(photos)
     (said,) = dataset.check()
-    assert said.startswith("2 images are nearly those of another split: ")
-    assert "test/test0/other.jpg ~ train/train0/photo.png" in said
+    assert said.startswith("1 images are nearly those of another split: ")
+    assert "train/train0/photo.png ~ test/test0/other.jpg" in said
     sentence = dataset.what_fits(dataset.load("test"))
-    assert "2 images are copies, or nearly, of one in another split: train/train0/photo.png ~ test/test0/" in sentence
+    assert "1 images are copies, or nearly, of one in another split: train/train0/photo.png ~ test/test0/" in sentence
     assert dataset.what_fits(dataset.load("test")) == sentence  # as kept in the cache
     save(photos / "test/test0/other.jpg")
     changed = Folder(photos)
     assert "copies" not in changed.what_fits(changed.load("test"))
+
+
+def test_near_copies_within_the_test_are_named_by_check_and_run(photos: Path) -> None:
+    save_classes(photos, {"a": 3, "b": 3})
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    photo = smooth.resize((200, 200), Image.Resampling.BICUBIC)
+    for name, side in (("a/0.png", 200), ("a/1.jpg", 150), ("b/2.jpg", 100)):
+        save(photos / name, photo.resize((side, side)))
+    dataset = Folder(photos, image_size=84)
+    (said,) = dataset.check()
+    assert said.startswith("2 images are nearly another in the test, which falsifies accuracy: a/0.png ~ a/1.jpg")
+    expected = "2 images are copies, or nearly, of another that is tested, too, which falsifies accuracy: a/0.png ~ a/1"
+    assert expected in dataset.what_fits(dataset.load("test"))
+    assert dataset.oddities() in dataset.what_fits(dataset.load("test"))  # as kept in the cache
 
 
 def test_a_packed_folder_is_to_be_unpacked(photos: Path) -> None:

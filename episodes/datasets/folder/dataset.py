@@ -139,7 +139,7 @@ class Folder(Dataset):
     def what_fits(self, image_set: ImageSet) -> str:
         said = [what_fits(image_set.split, image_set.class_names, image_set.class_sizes.tolist())]
         if image_set.split == "test":
-            said += [self._announcement, left_out_sentence(self._listing.left_out), self._near_copies()]
+            said += [self._announcement, self.oddities()]
         return " ".join(filter(None, said))
 
     @property
@@ -152,26 +152,28 @@ class Folder(Dataset):
             return f"The classes are divided at random ({limit}): --split test-only tests on all of them."
         return f"All classes are for the test ({limit}): --split random divides them."
 
-    def _near_copies(self) -> str:
+    def oddities(self) -> str:
+        """What a user should know of the images before he trusts a number: files left out, copies; else empty."""
         splits = [split for split in SPLITS if self._divided.get(split)]
         files = {split: self.files(split) for split in splits}
-        return near_copies_sentence({split: self.load(split) for split in splits}, files, cache_root(data_root()))
+        copies = near_copies_sentence({split: self.load(split) for split in splits}, files, cache_root(data_root()))
+        return " ".join(filter(None, [left_out_sentence(self._listing.left_out), copies]))
 
     def check(self, progress: Progress = silent) -> list[str]:
         try:
             listing = self._listing
-            classes = [part for part in self._divided.values() if part]
+            classes = {split: part for split in SPLITS if (part := self._divided.get(split))}
         except DataError as error:
             return [str(error)]
-        parts = [_pictures(listing, part) for part in classes]
-        pictures = [picture for part in parts for picture in part]
-        seen = Seen(pictures, [*map(len, parts)])
+        parts = {split: _pictures(listing, part) for split, part in classes.items()}
+        pictures = [picture for part in parts.values() for picture in part]
+        seen = Seen(pictures, {split: len(part) for split, part in parts.items()})
         damages = decode_pictures(pictures, seen, self._preparation, "checking images", progress)
         problems: list[str] = [*unreadable_lines(damages), *seen.problems()]
         problems += left_out_lines({why: names for why, names in listing.left_out.items() if why != "hidden"})
         if listing.without_images:
             problems.append(Problem(f"{len(listing.without_images)} folders hold no image", listing.without_images))
-        sizes = {name: len(files) for part in classes for name, files in part.items()}
+        sizes = {name: len(files) for part in classes.values() for name, files in part.items()}
         if single := [name for name, size in sizes.items() if size < 2]:
             problems.append(Problem(f"{len(single)} classes have a single image, too few for an episode", single))
         return problems

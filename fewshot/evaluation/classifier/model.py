@@ -130,8 +130,12 @@ def photos_of(path: Path, image_shape: tuple[int, int, int], reporter: Reporter 
     channels, side, _ = image_shape
     if not path.exists():
         raise UserError(f"there is no folder or CSV file {path}")
-    progress = (reporter or Reporter()).data_progress
-    return Folder(path, "test-only", image_size=side, channels=channels).load("test", progress)
+    reporter = reporter or Reporter()
+    folder = Folder(path, "test-only", image_size=side, channels=channels)
+    photos = folder.load("test", reporter.data_progress)
+    if odd := folder.oddities():
+        reporter.say(odd)
+    return photos
 
 
 def fit_photos(
