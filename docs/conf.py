@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "generated",
     "formulas",
+    "tables",
 ]
 
 html_theme = "furo"

@@ -15,12 +15,11 @@ from episodes.errors import UserError
 from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.reports.names import images_name, method_and_readout, method_name, seed_words
+from fewshot.reports.names import cell_words, images_name, method_and_readout, method_name
 from fewshot.reports.rendering import Bold
 from fewshot.statistics.intervals import Interval
 from fewshot.training.recipes import RECIPES, find_recipe
 
-USUAL_EPISODES = 10_000
 Row = Any
 """A row of the frame, as ``DataFrame.itertuples`` gives it."""
 
@@ -38,7 +37,7 @@ class Column:
     dtype: Literal["string", "Int64", "float64", "boolean"] = "string"
     form: str = ""
     heading: str = ""
-    tables: tuple[Literal["overview", "details", "unranked", "paper", "page"], ...] = ()
+    tables: tuple[Literal["overview", "unranked", "paper", "page"], ...] = ()
     text: Callable[[Row], str] | None = None
     right: bool = False  # aligned to the right
 
@@ -112,10 +111,7 @@ def rank_words(row: Row) -> str:
 
 def test_words(row: RankedRow) -> str:
     """``5-way 1-shot``, and how its episodes depart from the usual ones."""
-    name, cell = row.entry.first.protocol_name, row.cell
-    said = [f"{name.way}-way {name.shot}-shot", *name.details]
-    said += [f"{cell.num_episodes:,} episodes"] if cell.num_episodes != USUAL_EPISODES else []
-    return ", ".join([*said, *([seed_words(cell.episode_seed)] if cell.episode_seed else [])])
+    return cell_words(row.entry.first.protocol_name, row.cell.num_episodes, row.cell.episode_seed)
 
 
 def setting_words(row: Row) -> str:
@@ -126,11 +122,6 @@ def setting_words(row: Row) -> str:
 def published_words(row: Row) -> str:
     """A comparable published number with its interval and source; empty for one that is not."""
     return "" if row.published_difference else f"{row.published_printed} ({row.source})"
-
-
-def otherwise_words(row: Row) -> str:
-    """A published number that is not comparable, with what differs."""
-    return f"{row.published_printed} ({row.source}): {row.published_difference}" if row.published_difference else ""
 
 
 def _training_words(row: Row) -> str:
@@ -189,13 +180,11 @@ def _published(part: str) -> Callable[[RankedRow], Any]:
     return lambda row: None if row.target is None else getattr(row.target, part)
 
 
-_DETAILS: Any = ("details",)
-_ON_PAGE: Any = ("details", "page")
-_EVERYWHERE: Any = ("overview", "details", "unranked")
+_EVERYWHERE: Any = ("overview", "unranked")
 _ENCODER: Any = (*_EVERYWHERE, "paper", "page")
 _PAPER: Any = ("paper", "page")
 _PAGE: Any = ("page",)
-_UNRANKED: Any = ("details", "unranked", "page")
+_UNRANKED: Any = ("unranked", "page")
 
 
 def _points(name: str, value: Callable[[RankedRow], float | None], heading: str = "", tables: Any = ()) -> Column:
@@ -221,7 +210,7 @@ COLUMNS: list[Column] = [
     Column("episodes_digest", lambda row: row.cell.digest),
     Column("test", test_words, heading="test", tables=_PAGE),
     Column("setting", lambda row: row.setting, heading="setting", tables=_PAGE, text=setting_words),
-    Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_ON_PAGE, text=rank_words),
+    Column("rank", lambda row: row.rank and row.rank.best, "Int64", heading="rank", tables=_PAGE, text=rank_words),
     Column("rank_worst", lambda row: row.rank and row.rank.worst, "Int64"),
     Column("not_ranked_because", lambda row: row.not_ranked_because or None),
     Column("model", lambda row: row.entry.first.model),
@@ -266,13 +255,13 @@ COLUMNS: list[Column] = [
     Column("interval", lambda row: row.entry.interval.method),
     Column("interval_covers", lambda row: row.entry.interval.covers),
     _points("ci95_episodes", _of("over_episodes", "half_width")),
-    _points("ci95_classes", _of("over_classes", "half_width"), "± classes", _DETAILS),
+    _points("ci95_classes", _of("over_classes", "half_width"), "± classes", _PAGE),
     _points("low_classes", _of("over_classes", "low")),
     _points("high_classes", _of("over_classes", "high")),
     Column("classes", lambda row: row.entry.over_classes and row.entry.over_classes.n, "Int64"),
-    _points("ci95_seeds", _of("over_seeds", "half_width"), "± seeds", _DETAILS),
+    _points("ci95_seeds", _of("over_seeds", "half_width")),
     Column("seeds", lambda row: len(row.entry.seeds), "Int64", heading="seeds", tables=_UNRANKED, right=True),
-    _points("worst_decile", _of_spread("worst_decile"), "worst decile", _DETAILS),
+    _points("worst_decile", _of_spread("worst_decile")),
     _points("percentile5", _of_spread("percentile5")),
     _points("median", _of_spread("median")),
     _points("percentile95", _of_spread("percentile95")),
@@ -285,7 +274,7 @@ COLUMNS: list[Column] = [
         lambda row: row.entry.first.num_parameters,
         "Int64",
         heading="parameters",
-        tables=_ON_PAGE,
+        tables=_PAGE,
         text=lambda row: f"{row.parameters:,}",
         right=True,
     ),
@@ -295,7 +284,7 @@ COLUMNS: list[Column] = [
         "float64",
         ".1f",
         heading="training",
-        tables=_ON_PAGE,
+        tables=_PAGE,
         text=_duration,
         right=True,
     ),
@@ -305,16 +294,10 @@ COLUMNS: list[Column] = [
         "float64",
         ".2f",
         heading="published",
-        tables=_ON_PAGE,
+        tables=_PAGE,
         text=published_words,
     ),
-    Column(
-        "published_difference",
-        _published("difference"),
-        heading="published otherwise",
-        tables=_DETAILS,
-        text=otherwise_words,
-    ),
+    Column("published_difference", _published("difference")),
     Column("published_printed", _published("printed")),
     Column("published_ci95", _published("ci95"), "float64", ".2f"),
     Column("published_status", _published("status")),
@@ -325,7 +308,7 @@ COLUMNS: list[Column] = [
         "float64",
         "+.4f",
         heading="gap",
-        tables=_ON_PAGE,
+        tables=_PAGE,
         text=lambda row: f"{row.gap:+.2f}",
         right=True,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ from fewshot.reports.frame import (
     seeds_words,
 )
 from fewshot.reports.latex import ACCURACY, BEST, latex
+from fewshot.reports.names import departures, images_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Bold, Section, render, table_of
 from fewshot.reports.sortable import Heading, SortableTable, Value
@@ -34,6 +36,7 @@ _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 FRONT = "front"
 """What ``PAGE`` calls the table of README.md, which is no file of its own."""
 _FRONT_ROWS = 6
+_MOST_ROWS = 8  # of a table of leaderboard.md; the others on demand
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
 _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
     "model": lambda row: model_words(row, "model"),
@@ -46,16 +49,18 @@ _READOUT_IN: dict[Setting, tuple[str]] = {"transductive": ("readout",), "externa
 """Settings where read-outs are what is compared."""
 
 
-def overview(frame: pd.DataFrame) -> list[Section]:
+def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
     """A table for each setting of each test: a row for each configuration, its ways and shots side by side.
 
-    Where a configuration was read out in several ways, it is shown by one; see ``_one_each``.
+    Where a configuration was read out in several ways, it is shown by one; see ``_one_each``. With ``folded`` the first
+    test of each data set and setting stands open, and the others behind them on demand.
     """
     labels = {column.heading: column.word for column in frames.COLUMNS if "overview" in column.tables}
     labels["trainings"] = seeds_words
-    sections = []
+    sections, others = list[Section](), list[Section]()
+    seen: set[tuple[str, Setting]] = set()
     for rows in _groups(frame):
-        sections.append(Section(_title(rows)))
+        heading = _title(rows)
         for setting, members in _by_setting(rows):
             table = _wide(
                 _one_each(members, _CONFIGURATION),
@@ -63,9 +68,15 @@ def overview(frame: pd.DataFrame) -> list[Section]:
                 labels,
                 lambda row: f"{accuracy_and_classes(row)} ({rank_words(row)})",
             )
-            numbers = frozenset(table.columns[len(labels) :])
-            sections.append(Section(text=f"{setting.capitalize()}: {SETTINGS[setting]}.", table=table, numbers=numbers))
-    return sections or [_NOTHING]
+            section = Section(text=_setting_words(setting), table=table, numbers=frozenset(table.columns[len(labels) :]))
+            key = rows["dataset"].iloc[0], setting
+            if folded and key in seen:
+                others.append(replace(section, text=f"{_title(rows)}, {setting}", folded=True))
+            else:
+                sections.append(replace(section, heading=heading, most=_MOST_ROWS))
+                heading = ""
+            seen.add(key)
+    return [*sections, *([Section("Other tests")] if others else []), *others] or [_NOTHING]
 
 
 def front(frame: pd.DataFrame) -> Section:
@@ -95,10 +106,10 @@ def headline(frame: pd.DataFrame) -> list[Section]:
     A table of one row is left to leaderboard.md, unless its images have no larger one, or a paper tested so and let
     queries see each other.
     """
-    sections = []
+    sections, title = list[Section](), ""
     shown: set[str] = set()
     for rows in _groups(frame):
-        is_first = rows["dataset"].iloc[0] not in shown
+        is_first, said = rows["dataset"].iloc[0] not in shown, _title(rows)
         shown.add(rows["dataset"].iloc[0])
         for setting, members in _by_setting(rows):
             as_in_a_paper = setting == "transductive" and members["published"].notna().any()
@@ -107,9 +118,10 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             by = ["model", *_READOUT_IN.get(setting, ())]
             labels = _MODEL_AND_SEEDS | ({"model": _model_and_readout} if len(by) > 1 else {})
             table = _wide(_one_each(members, by), by, labels, _beside_published, _otherwise)
-            text = f"**{_title(rows)}**; {setting}: {SETTINGS[setting]}"
             numbers = frozenset(table.columns[len(_MODEL_AND_SEEDS) :]) - {_OTHERWISE}
-            sections.append(Section(text=text, table=table, numbers=numbers))
+            heading = "" if title == said else (title := said)
+            text = _setting_words(setting)
+            sections.append(Section(heading, text=text, table=table, numbers=numbers, most=_MOST_ROWS))
     return sections or [_NOTHING]
 
 
@@ -155,28 +167,16 @@ def for_papers(frame: pd.DataFrame) -> list[Section]:
         for setting, members in _by_setting(rows):
             by = ["model", "encoder", *_READOUT_IN.get(setting, ())]
             table = _wide(_one_each(members, by), by, labels, accuracy_words)
-            told = f"{_title(rows)}, {setting}: {SETTINGS[setting]}. {ACCURACY}; {BEST}."
+            count = f"{rows['episodes'].iloc[0]:,} episodes a cell"
+            told = f"{_title(rows)}, {setting}: {SETTINGS[setting]}. {ACCURACY}, {count}; {BEST}."
             sections.append(Section(told, table=table, numbers=frozenset(table.columns[len(labels) :])))
-    return sections
-
-
-def details(frame: pd.DataFrame) -> list[Section]:
-    """A table for each cell and setting: all that is known of every ranked row."""
-    sections = []
-    for rows in _groups(frame):
-        sections.append(Section(f"In detail: {_title(rows)}"))
-        for setting, members in _by_setting(rows):
-            for way, shot in _ways_and_shots(members):
-                cell = members[(members["way"] == way) & (members["shot"] == shot)]
-                heading = f"{rows['dataset'].iloc[0]} {_head(way, shot)}, {setting}"
-                sections.append(_listed(cell, "details", heading, 3))
     return sections
 
 
 def unranked(frame: pd.DataFrame) -> list[Section]:
     """A table for each reason why rows are not ranked."""
     reasons = frame.groupby("not_ranked_because")
-    return [_listed(rows, "unranked", f"Not ranked: {reason}", 2) for reason, rows in reasons]
+    return [_listed(rows, "unranked", f"Not ranked: {reason}") for reason, rows in reasons]
 
 
 def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -213,6 +213,10 @@ def _by_setting(rows: pd.DataFrame) -> list[tuple[Setting, pd.DataFrame]]:
     return [(setting, members) for setting, members in groups if len(members)]
 
 
+def _setting_words(setting: Setting) -> str:
+    return f"{setting.capitalize()}: {SETTINGS[setting]}."
+
+
 def _ways_and_shots(rows: pd.DataFrame) -> list[tuple[int, int]]:
     """Those that occur, those of the field's tables first."""
     there = {(int(way), int(shot)) for way, shot in zip(rows["way"], rows["shot"], strict=True)}
@@ -220,9 +224,11 @@ def _ways_and_shots(rows: pd.DataFrame) -> list[tuple[int, int]]:
 
 
 def _title(rows: pd.DataFrame) -> str:
-    dataset, queries, episodes, seed, other = rows[_GROUP].iloc[0]
-    images = f", other images under the same name (digest {rows['episodes_digest'].iloc[0][:8]})" if other else ""
-    return f"{dataset}, {queries}, {episodes:,} episodes a cell (episode seed {seed}){images}"
+    dataset, _, episodes, seed, other = rows[_GROUP].iloc[0]
+    digest = rows["episodes_digest"].iloc[0][:8]
+    said = departures(ProtocolName.parse(rows["protocol"].iloc[0]), int(episodes), int(seed))
+    said += [f"other images under the same name, digest {digest}"] if other else []
+    return images_name(dataset) + (f" ({', '.join(said)})" if said else "")
 
 
 def _head(way: int, shot: int) -> str:
@@ -276,12 +282,12 @@ def _otherwise(cells: Sequence[Row | None]) -> str:
     )
 
 
-def _listed(rows: pd.DataFrame, kind: str, heading: str, level: int) -> Section:
+def _listed(rows: pd.DataFrame, kind: str, heading: str) -> Section:
     """Every row, with all columns of a kind of table that say anything in it."""
     columns = [column for column in frames.COLUMNS if kind in column.tables]
     table = table_of({column.heading: column.word(row) for column in columns} for row in rows.itertuples())
     table = table.loc[:, (table != "").any()]
-    return Section(heading, level, table=table, numbers=frozenset(c.heading for c in columns if c.right))
+    return Section(heading, table=table, numbers=frozenset(c.heading for c in columns if c.right), most=_MOST_ROWS)
 
 
 def _lacking(found: Sequence[RankedRow]) -> list[Section]:
@@ -311,7 +317,7 @@ def _page(frame: pd.DataFrame) -> str:
         "episodes nothing was ever chosen, neither a recipe nor an option."
     )
     filters = ("data set", "test", "setting", "encoder")
-    extra = ("encoder", "seeds", "parameters", "training", "published", "gap")
+    extra = ("encoder", "± classes", "seeds", "parameters", "training", "published", "gap")
     table = SortableTable("All rows", "", heads, rows, filters, filters[:3], extra)
     return render("leaderboard.html", lead=told if rows else "No records yet: `fewshot run` makes one.", found=table)
 
@@ -330,8 +336,7 @@ def _value(column: Column, row: Row) -> Value:
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     found = ranked_rows(records)
     frame = frame_of(found)
-    first = overview(frame)
-    whole = [*first, *unranked(frame), *_lacking(found), *details(frame)]
+    whole = [*overview(frame, folded=True), *unranked(frame), *_lacking(found)]
     return {
         "summary.md": render("summary.md", sections=headline(frame)),
         "leaderboard.md": render("leaderboard.md", sections=whole),

@@ -8,6 +8,9 @@ import shlex
 from episodes.datasets.cards import benchmarks
 from fewshot.experiments.comparison.terms import all_terms
 from fewshot.models.catalog import paper_names, readout_names
+from fewshot.records.protocols import ProtocolName
+
+USUAL_EPISODES = 10_000
 
 
 def method_name(model: str) -> str:
@@ -31,6 +34,25 @@ def seed_words(episode_seed: int) -> str:
     """``episode seed 7``; those of a comparison, on which nothing was ever chosen, are the final episodes."""
     final = any(terms.episode_seed == episode_seed for terms in all_terms().values())
     return f"final episodes, seed {episode_seed}" if final else f"episode seed {episode_seed}"
+
+
+def protocol_words(name: ProtocolName) -> str:
+    """``Omniglot, 5-way 1-shot``, and how the episodes depart from the usual ones."""
+    return f"{images_name(name.dataset_id)}, {cell_words(name)}"
+
+
+def cell_words(name: ProtocolName, num_episodes: int = USUAL_EPISODES, episode_seed: int = 0) -> str:
+    """``5-way 1-shot``, and how the episodes depart from the usual ones."""
+    return ", ".join([f"{name.way}-way {name.shot}-shot", *departures(name, num_episodes, episode_seed)])
+
+
+def departures(name: ProtocolName, num_episodes: int = USUAL_EPISODES, episode_seed: int = 0) -> list[str]:
+    """What the episodes have that the usual ones of the field's tables do not: ``14 queries a class``."""
+    if name.published_as:
+        return [f"{num_episodes} published episodes"]
+    said = name.details + ([] if name.is_current else [f"version {name.version} of the protocol"])
+    said += [seed_words(episode_seed)] if episode_seed else []
+    return said + ([f"{num_episodes:,} episodes"] if num_episodes != USUAL_EPISODES else [])
 
 
 def typed_dataset(command: str) -> str:

@@ -36,7 +36,7 @@ def test_a_training_is_a_row_and_a_share_a_column_in_order(records: list[RunReco
     assert list(table.columns[2:]) == ["0 % corrupted", "50 % corrupted", "100 % corrupted"]
     row = table[table["model"] == "proto"].iloc[0]
     assert [cell.split(" ± ")[0] for cell in row.iloc[2:]] == ["65.00", "55.00", "45.00"]
-    assert "## omniglot-vinyals-28/20w5s/q15@v1\n\n| model |" in str(PAGE.render(records)["damage.md"])
+    assert "## Omniglot, 20-way 5-shot\n\n| model |" in str(PAGE.render(records)["damage.md"])
 
 
 def test_trainings_on_whole_images_and_smoke_tests_are_no_part_of_it(records: list[RunRecord]) -> None:

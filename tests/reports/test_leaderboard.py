@@ -35,7 +35,7 @@ def page(form: str, *records: RunRecord) -> str:
 
 
 def render(records: Iterable[RunRecord], *, smoke: bool = False) -> str:
-    """What stands above the details."""
+    """The tables of the terminal."""
     frame = leaderboard_frame(records, smoke=smoke)
     return filled("sections.md", sections=[*overview(frame), *unranked(frame)])
 
@@ -75,8 +75,8 @@ def test_other_images_under_the_same_name_are_a_table_of_their_own() -> None:
     other = measured("proto", 9, episodes_digest="f" * 64)
     text = render([measured("proto", 0), measured("relation", 5), other, measured("proto", 0, shot=5)])
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        (title := "## omniglot-vinyals-28, q15@v1, 200 episodes a cell (episode seed 0)"),
-        f"{title}, other images under the same name (digest ffffffff)",
+        "## Omniglot (200 episodes)",
+        "## Omniglot (200 episodes, other images under the same name, digest ffffffff)",
     ]
     first, _, second = text.partition("other images under")
     assert len(rows_of(first, "| proto |")) == 1
@@ -86,7 +86,7 @@ def test_other_images_under_the_same_name_are_a_table_of_their_own() -> None:
 
 def test_nothing_of_a_record_is_markup_or_a_link_or_the_end_of_the_table() -> None:
     odd = "<b>x</b> <!-- leaderboard ends --> [a](http://b.c) https://b.c www.b.c ~~x~~ \u202e"
-    table = page("md", measured("proto", 0, trained={"model_options": {"way": odd}}))
+    _, _, table = page("md", measured("proto", 0, trained={"model_options": {"way": odd}})).partition("\n## ")
     for markup in ("<b>", "<!--", "](", "://b", "www.b", "~~x", "\u202e"):
         assert markup not in table.replace("\\<", "&lt;").replace("\\[", "(").replace("\\]", ")"), markup
 
@@ -101,8 +101,9 @@ def test_seeds_are_one_row_with_their_number_and_interval() -> None:
     (alone,) = csv_rows(records[0])
     assert (alone["seeds"], alone["ci95_seeds"], alone["ci95"]) == ("1", "", alone["ci95_episodes"])
     assert "not another training" in alone["interval_covers"]
-    (line,) = rows_of(page("md", *records).partition("In detail")[2], "| proto |")
-    assert line[6:9] == [f"{float(row['ci95_classes']):.2f}", f"{float(row['ci95_seeds']):.2f}", "3"]
+    line, *_ = rows_of(page("md", *records), "| proto |")
+    half_widths = f"± {float(row['ci95']):.2f} ± {float(row['ci95_classes']):.2f}"
+    assert line[4:6] == ["3 seeds", f"**{float(row['accuracy']):.2f} {half_widths} (1)**"]
 
 
 def test_smoke_tests_are_left_out_and_ranked_only_among_themselves() -> None:
@@ -172,7 +173,7 @@ def test_a_row_whose_weights_were_not_kept_says_so_in_every_table() -> None:
     frame = leaderboard_frame([gone, kept])
     assert frame.set_index("model")["without_weights"].to_dict() == {"gan": True, "proto": False}
     text = page("md", gone, kept) + filled("sections.md", sections=headline(frame))
-    assert text.count("| gan (weights not kept) |") == 3
+    assert text.count("| gan (weights not kept) |") == 2
     assert "proto (weights" not in text
 
 
@@ -201,8 +202,7 @@ def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the
     )
     (row,) = rows_of(render([short, long]), "| proto |")
     assert row[5].endswith("(1)**")
-    details = page("md", short, long).partition("In detail")[2]
-    assert [line[4] for line in rows_of(details, "| proto |")] == [
+    assert [line["training"] for line in csv_rows(short, long)] == [
         "fast: 60-way, 6,000 episodes",
         "fast: 60-way, 3,000 episodes",
     ]
@@ -254,13 +254,13 @@ def test_a_row_is_of_one_read_out_in_all_its_cells_and_of_its_own_before_others(
 def test_one_entry_adds_a_column_to_every_format(
     fewshot: Fewshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wherever: Any = ("overview", "details", "unranked", "paper", "page")
+    wherever: Any = ("overview", "unranked", "paper", "page")
     column = Column("flops", lambda row: 7 * row.way_shot[0], "Int64", heading="FLOPs", tables=wherever)
     monkeypatch.setattr(frames, "COLUMNS", [*frames.COLUMNS, column])
     records = [measured("proto"), measured("relation", shortened=True)]
     assert leaderboard_frame(records)["flops"].tolist() == [35, 35]
     assert [row["flops"] for row in csv_rows(*records)] == ["35", "35"]
-    for form, head, times in (("md", "FLOPs |", 3), ("html", ">FLOPs</button>", 1), ("tex", "& {FLOPs} &", 1)):
+    for form, head, times in (("md", "FLOPs |", 2), ("html", ">FLOPs</button>", 1), ("tex", "& {FLOPs} &", 1)):
         assert page(form, *records).count(head) == times, form
         assert page(form, *records).count("35") >= times, form
     published(tmp_path, *records)
@@ -326,7 +326,7 @@ def test_every_model_is_trained_and_ranked_on_the_spot_with_one_line_each(
     lines = [line for line in outcome.err.splitlines() if "/3 " in line]
     assert [line.split()[1] for line in lines] == ["masked-proto", "proto", "siamese"]
     assert "s left" in lines[0]
-    assert "strokes-standard-28-c50, q15@v1, 20 episodes" in outcome.out
+    assert "(20 episodes)" in outcome.out
     assert "Semi-supervised" in outcome.out
     assert not Path("results").exists()
     again = fewshot("leaderboard", "--dataset", "strokes", "--episodes", "20")
@@ -341,12 +341,22 @@ def _methods() -> dict[str, Any]:
 
 def test_the_headline_leaves_a_table_of_one_row_to_the_leaderboard_unless_its_images_have_no_other() -> None:
     text = filled("sections.md", sections=headline(leaderboard_frame(committed())))
-    titles = [line for line in text.splitlines() if line.startswith("**")]
-    assert any(line.startswith("**omniglot-vinyals-28, q15@v1") for line in titles)
-    assert any(line.startswith("**omniglot-vinyals-28, q14u5@v1") for line in titles), "several rows"
-    assert any(line.startswith("**omniglot-lake-105") for line in titles), "the only table of these images"
-    assert not any(line.startswith("**omniglot-vinyals-28, q14@v1") for line in titles), "one row"
-    assert any(line.startswith("**omniglot-vinyals-28, q1@v1") for line in titles), "one row, of a paper's own test"
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert "## Omniglot" in titles
+    assert "## Omniglot (5 unlabeled a class, 14 queries a class)" in titles, "several rows"
+    lake = "## Omniglot, Lake's alphabets, 105 pixels (20 published episodes)"
+    assert lake in titles, "the only table of these images"
+    assert "## Omniglot (14 queries a class)" not in titles, "one row"
+    assert "## Omniglot (1 query a class)" in titles, "one row, of a paper's own test"
+
+
+def test_the_page_shows_each_setting_once_and_other_tests_and_long_tails_on_demand() -> None:
+    text = page("md", *committed())
+    shown, _, folded = text.partition("## Other tests")
+    assert re.search(r"<details><summary>\d+ more</summary>\n\n\| model \|", shown)
+    assert "## Omniglot (5 queries a class)" not in text
+    assert "<details><summary>Omniglot (5 queries a class), transductive</summary>\n\n| model |" in folded
+    assert text.count("<details>") == text.count("</details>")
 
 
 def test_the_front_table_holds_the_six_best_methods_with_all_their_cells_side_by_side() -> None:

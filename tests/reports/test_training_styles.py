@@ -151,7 +151,7 @@ def test_the_page_counts_its_findings_alone_and_shows_every_readout(records: Seq
     )
     assert f"{counted}, surely behind in 0." in found
     assert "It gains most at 5-way 1-shot (" in found
-    matrix = rows_under(text, "#### 5-way 1-shot")
+    matrix = rows_under(text, "<summary>5-way 1-shot")
     assert [row[0] for row in matrix] == ["softmax", "proto", "relation", "nt-xent", "untrained conv4"]
     assert [bool(cell) for cell in matrix[0][2:]] == [True, True, True], "own, cosine, simpleshot"
     assert matrix[0][3] == f"**{100 * records[3].accuracy:.2f} ± {_half(records[3])}**", "the best of the row is bold"

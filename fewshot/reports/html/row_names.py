@@ -13,8 +13,7 @@ from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
-from fewshot.reports.frame import USUAL_EPISODES
-from fewshot.reports.names import images_name, method_and_readout, method_name, seed_words, typed_dataset
+from fewshot.reports.names import departures, images_name, method_and_readout, method_name, typed_dataset
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,7 @@ class Board:
     @property
     def details(self) -> str:
         """What departs from the usual episodes: `` (5 unlabeled a class, 14 queries a class)``; or nothing."""
-        name, said = self.protocol, list[str]()
-        if name.published_as:
-            return f" ({self.num_episodes} published episodes)"
-        if not self.is_usual:
-            said = name.details or [f"{name.query} queries a class"]
-        if seed := self.rows[0].first.episode_seed:
-            said.append(seed_words(seed))
-        if self.num_episodes != USUAL_EPISODES:
-            said.append(f"{self.num_episodes:,} episodes")
+        said = departures(self.protocol, self.num_episodes, self.rows[0].first.episode_seed)
         return f" ({', '.join(said)})" if said else ""
 
     @property

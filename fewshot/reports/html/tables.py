@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -19,11 +19,13 @@ def _accuracy(row: NamedRow, look: str = "", note: str = "") -> Value:
     return number(row.interval.mean, row.interval.points(), look, note)
 
 
-def leaderboards(boards: Sequence[Board], *, ranked: bool) -> list[SortableTable]:
+def leaderboards(
+    boards: Sequence[Board], *, ranked: bool, settings: Iterable[Setting] = tuple(SETTINGS)
+) -> list[SortableTable]:
     """A table for each data set and setting: of what is ranked, or of what is not."""
     found: dict[tuple[str, str, Setting], list[tuple[Board, list[NamedRow]]]] = defaultdict(list)
     for board in boards:
-        for setting in SETTINGS:
+        for setting in settings:
             rows = [row for row in board.rows if row.setting == setting and ranked != bool(row.unranked)]
             if rows:
                 found[board.dataset, board.details, setting].append((board, rows))
@@ -64,7 +66,7 @@ def _leaderboard(
         line += [number(first.num_parameters, f"{first.num_parameters:,}"), number(seconds, duration(seconds))]
         lines.append(tuple(line))
     heads = (Heading("model"), *of_boards, *headings("encoder | seeds # | parameters # | training #"))
-    return SortableTable(title, caption, heads, tuple(lines))
+    return SortableTable(title, caption, heads, tuple(lines), extra=("encoder", "seeds", "parameters", "training"))
 
 
 def elsewhere(boards: Sequence[Board]) -> SortableTable:
@@ -91,6 +93,7 @@ def elsewhere(boards: Sequence[Board]) -> SortableTable:
         "Point at an answer for the sentence behind it.",
         headings(words),
         tuple(rows),
+        extra=("training", "models"),
     )
 
 
@@ -124,7 +127,8 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
         "prints no such interval, where its number is not comparable, or was recalled and not checked."
     )
     heads = headings("model | episodes | ours, % # | published, % # | gap # | verdict | source | status")
-    return SortableTable("Ours beside the published numbers", caption, heads, tuple(rows))
+    extra = ("gap", "source", "status")
+    return SortableTable("Ours beside the published numbers", caption, heads, tuple(rows), extra=extra)
 
 
 def spreads(boards: Sequence[Board]) -> SortableTable:
@@ -138,7 +142,8 @@ def spreads(boards: Sequence[Board]) -> SortableTable:
             rows.append((Value(row.name), Value(board.name), *numbers))
     words = "model | episodes | mean # | worst tenth # | 5th percentile # | median # | 95th percentile # | no mistake #"
     caption = "Each training with its best read-out; the mean over seeds first, where there are several."
-    return SortableTable("Accuracies of single episodes, in %", caption, headings(words), tuple(rows))
+    extra = ("5th percentile", "median", "95th percentile", "no mistake")
+    return SortableTable("Accuracies of single episodes, in %", caption, headings(words), tuple(rows), extra=extra)
 
 
 def provenance(boards: Sequence[Board]) -> SortableTable:
@@ -166,4 +171,5 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
     words = (
         "model | protocol | accuracy, % # | seed # | recipe | length # | training # | machine | commit | digest | date"
     )
-    return SortableTable("Every record", "", headings(words), tuple(rows))
+    extra = ("recipe", "length", "training", "machine", "commit", "digest")
+    return SortableTable("Every record", "", headings(words), tuple(rows), extra=extra)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
-from fewshot.reports.names import method_name
+from fewshot.reports.names import method_name, protocol_words
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Section, render, table_of
 
@@ -33,7 +33,7 @@ def corruption_curves(records: Iterable[RunRecord]) -> list[Curve]:
     found: dict[tuple[str, str, float], dict[float, Entry]] = {}
     of_page = [r for r in records if r.trained.corruption and r.recipe != "smoke" and not r.readout]
     for row in (row for rows in entries_by_cell(of_page).values() for row in rows):
-        protocol = str(replace(row.first.protocol_name, dataset_id=row.first.test.clean_id))
+        protocol = protocol_words(replace(row.first.protocol_name, dataset_id=row.first.test.clean_id))
         key = (protocol, row.first.model, row.first.trained.corruption)
         found.setdefault(key, {})[row.first.test.corruption] = row
     return [

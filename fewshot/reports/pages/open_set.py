@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from fewshot.records.open_set import OpenSetRecord, OpenSetRule
+from fewshot.records.protocols import ProtocolName
+from fewshot.reports.names import protocol_words
 from fewshot.reports.pages.base import Content
 from fewshot.reports.rendering import Bold, Section, render, table_of
 
@@ -15,14 +17,16 @@ def open_set_files(records: Sequence[OpenSetRecord]) -> dict[str, Content]:
     if not records:
         return {}
     by_protocol = groupby(sorted(records, key=lambda record: record.protocol), lambda record: record.protocol)
-    sections = [_section(protocol, list(members)) for protocol, members in by_protocol]
+    sections = [_section(list(members)) for _, members in by_protocol]
     return {"open-set.md": render("open-set.md", sections=sections)}
 
 
-def _section(protocol: str, records: list[OpenSetRecord]) -> Section:
-    rows = [_row(record, rule) for record in records for rule in record.rules]
-    said = f"{records[0].episodes:,} episodes of seed {records[0].seed}, digest {records[0].episodes_digest[:8]}."
-    return Section(protocol, text=said, table=table_of(rows), numbers=frozenset(("AUROC", "FPR95")))
+def _section(records: list[OpenSetRecord]) -> Section:
+    rows, first = [_row(record, rule) for record in records for rule in record.rules], records[0]
+    test = protocol_words(ProtocolName(first.dataset_id, first.way, first.shot, first.query))
+    heading = f"{test}, {first.unknown} unknown classes"
+    said = f"{first.episodes:,} episodes of seed {first.seed}, digest {first.episodes_digest[:8]}; `{first.protocol}`."
+    return Section(heading, text=said, table=table_of(rows), numbers=frozenset(("AUROC", "FPR95")))
 
 
 def _row(record: OpenSetRecord, rule: OpenSetRule) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fewshot.records.published import COMPARABLE_PIXELS, Published, target_of, v
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, entries_by_cell
 from fewshot.reports.frame import of_todays_recipe
+from fewshot.reports.names import protocol_words
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import render, table_of
 from fewshot.training.recipes import find_recipe, images_encoded
@@ -120,7 +121,7 @@ def _row(cost: RecipeCost) -> dict[str, str]:
     optimizer = (recipe.optimizer or "adam").title()
     return {
         "model": record.model,
-        "protocol": record.protocol,
+        "test": protocol_words(record.protocol_name),
         "ours": cost.row.interval.percent(),
         "published": "" if cost.published is None else f"{cost.published.accuracy:.2f}",
         "reached": cost.reached,

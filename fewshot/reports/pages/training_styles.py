@@ -10,7 +10,7 @@ import pandas as pd
 
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
-from fewshot.reports.names import method_name
+from fewshot.reports.names import departures, images_name, method_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
@@ -119,13 +119,14 @@ def verdicts(group: Sequence[RankedRow], readout: str | None = None) -> list[Ver
 
 def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     """What the page says of one group."""
-    pixels, queries, episodes, seed = settings(group[0])
+    pixels, _, episodes, seed = settings(group[0])
+    said = ", ".join(departures(group[0].entry.first.protocol_name, episodes, seed))
     found = [*verdicts(group), *verdicts(group, _FIXED)]
     corrected = [float(p) for p in holm([verdict.difference.p for verdict in found])]
     sure = [verdict for verdict, p in zip(found, corrected, strict=True) if isinstance(verdict.words(p), Bold)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
-        "title": f"{pixels}, {queries}, {episodes:,} episodes a cell (episode seed {seed})",
+        "title": f"{images_name(pixels)}{f' ({said})' if said else ''}",
         "verdicts": _verdict_table(found, corrected),
         "num_verdicts": len(found),
         "num_findings": sum(not verdict.why_no_finding for verdict in found),
@@ -234,7 +235,7 @@ def draw(group: Sequence[RankedRow]) -> Figure:
         for standing in group
         if standing.way_shot == column
     ]
-    title = f"Errors on {settings(group[0])[0]}: left is better; the color says how the encoder was trained"
+    title = f"Errors on {images_name(settings(group[0])[0])}: left is better; the color says how the encoder was trained"
     return training_styles_figure(pd.DataFrame(rows), {str(style): what for style, what in STYLES.items()}, title)
 
 

@@ -1,0 +1,55 @@
+"""Tables that a phone can show: each value knows the name of its column, so that site.css makes a row a card."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
+from sphinx.application import Sphinx
+
+_BESIDE_EACH_OTHER = 3  # columns that a phone has room for
+_MANY = 9  # columns between which there is no room
+_TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its first interval
+_LONG = 40  # characters that stand below the name of their column, not beside it
+
+
+def for_every_width(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The tables of a finished page; a page that it links, as the leaderboard, is opened and not saved."""
+    if body := context.get("body"):
+        body = re.sub(r"<table\b.*?</table>", lambda found: carded(found[0]), body, flags=re.DOTALL)
+        context["body"] = re.sub(r' download=""(?= href="[^"]*\.html")', "", body)
+
+
+def carded(table: str) -> str:
+    """A table whose values carry the names of their columns; as it was where it is narrow or has cells over several.
+
+    A line may end before an interval, and where there are ``_MANY`` columns between a number and its ±; not behind it.
+    """
+    table = table.replace("± ", "±\u00a0")
+    soup = BeautifulSoup(table, "html.parser")
+    heads = [row.find_all("th") for row in soup.select("thead tr")]  # pandas has a second row for the name of the index
+    columns = len(heads[0]) if heads else 0
+    rows = [row.find_all(["th", "td"]) for row in soup.select("tbody tr")]
+    if columns <= _BESIDE_EACH_OTHER or any(len(row) != columns for row in (*heads, *rows)):
+        return table
+    names = [" ".join(filter(None, map(_text, column))) for column in zip(*heads, strict=True)]
+    for row in rows:
+        for name, cell in zip(names, row, strict=True):
+            if words := _text(cell):
+                cell["data-label"] = name
+                cell["class"] = [*cell.get("class", []), *["long"] * (len(words) > _LONG)]
+    assert soup.table is not None
+    soup.table["class"] = [*soup.table.get("class", []), "cards", *["many"] * (columns > _MANY)]
+    return str(soup) if columns > _MANY else _TOGETHER.sub("\\1\u00a0±", str(soup))
+
+
+def _text(cell: Tag) -> str:
+    return " ".join(cell.get_text(" ").split())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("html-page-context", for_every_width)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
