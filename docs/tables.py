@@ -12,10 +12,12 @@ from sphinx.application import Sphinx
 _BESIDE_EACH_OTHER = 3  # columns that a phone has room for
 _MANY = 9  # columns between which there is no room
 _TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its first interval
-_LONG = 40  # characters that stand below the name of their column, not beside it
+_WHOLE = re.compile(r"\(\d+–\d+\)|(?<=[ >])\d+-(?:way|shot)(?=[ ,<])")  # where no line ends: (1–2), 5-way
+_LONG = 24  # characters of a name and a value that have a line of their own on a phone
+_PROSE = 60
 
 
-def for_every_width(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def for_every_width(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """The tables of a finished page; a page that it links, as the leaderboard, is opened and not saved."""
     if body := context.get("body"):
         body = re.sub(r"<table\b.*?</table>", lambda found: carded(found[0]), body, flags=re.DOTALL)
@@ -27,7 +29,7 @@ def carded(table: str) -> str:
 
     A line may end before an interval, and where there are ``_MANY`` columns between a number and its ±; not behind it.
     """
-    table = table.replace("± ", "±\u00a0")
+    table = _WHOLE.sub(r'<span class="whole">\g<0></span>', table.replace("± ", "±\u00a0"))
     soup = BeautifulSoup(table, "html.parser")
     heads = [row.find_all("th") for row in soup.select("thead tr")]  # pandas has a second row for the name of the index
     columns = len(heads[0]) if heads else 0
@@ -39,7 +41,8 @@ def carded(table: str) -> str:
         for name, cell in zip(names, row, strict=True):
             if words := _text(cell):
                 cell["data-label"] = name
-                cell["class"] = [*cell.get("class", []), *["long"] * (len(words) > _LONG)]
+                kind = ["long"] * (len(name + words) > _LONG) + ["prose"] * (len(words) > _PROSE)
+                cell["class"] = [*cell.get("class", []), *kind]
     assert soup.table is not None
     soup.table["class"] = [*soup.table.get("class", []), "cards", *["many"] * (columns > _MANY)]
     return str(soup) if columns > _MANY else _TOGETHER.sub("\\1\u00a0±", str(soup))

@@ -125,7 +125,7 @@ def published_words(row: Row) -> str:
 
 
 def _training_words(row: Row) -> str:
-    return f"{row.training}, on {row.trained_on}" if row.trained_on != row.dataset else str(row.training)
+    return f"{row.training}, on {images_name(row.trained_on)}" if row.trained_on != row.dataset else str(row.training)
 
 
 def _duration(row: Row) -> str:
@@ -200,7 +200,13 @@ COLUMNS: list[Column] = [
         tables=_PAGE,
         text=lambda row: images_name(row.dataset),
     ),
-    Column("protocol", lambda row: row.cell.protocol, heading="protocol", tables=("unranked",)),
+    Column(
+        "protocol",
+        lambda row: row.cell.protocol,
+        heading="test",
+        tables=("unranked",),
+        text=lambda row: f"{images_name(row.dataset)}, {row.test}",
+    ),
     Column("version", lambda row: row.entry.first.protocol_name.version, "Int64"),
     Column("way", lambda row: row.way_shot[0], "Int64"),
     Column("shot", lambda row: row.way_shot[1], "Int64"),

@@ -52,8 +52,9 @@ _READOUT_IN: dict[Setting, tuple[str]] = {"transductive": ("readout",), "externa
 def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
     """A table for each setting of each test: a row for each configuration, its ways and shots side by side.
 
-    Where a configuration was read out in several ways, it is shown by one; see ``_one_each``. With ``folded`` the first
-    test of each data set and setting stands open, and the others behind them on demand.
+    Where a configuration was read out in several ways, it is shown by one, see ``_one_each``, unless read-outs are what
+    is compared (transductive, external data). With ``folded`` the first test of each data set and setting stands open,
+    and the others behind them on demand.
     """
     labels = {column.heading: column.word for column in frames.COLUMNS if "overview" in column.tables}
     labels["trainings"] = seeds_words
@@ -62,13 +63,10 @@ def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
     for rows in _groups(frame):
         heading = _title(rows)
         for setting, members in _by_setting(rows):
-            table = _wide(
-                _one_each(members, _CONFIGURATION),
-                _CONFIGURATION,
-                labels,
-                lambda row: f"{accuracy_and_classes(row)} ({rank_words(row)})",
-            )
-            section = Section(text=_setting_words(setting), table=table, numbers=frozenset(table.columns[len(labels) :]))
+            by = [*_CONFIGURATION, *_READOUT_IN.get(setting, ())]
+            table = _wide(_one_each(members, by), by, labels, _ranked)
+            numbers = frozenset(table.columns[len(labels) :])
+            section = Section(text=_setting_words(setting), table=table, numbers=numbers)
             key = rows["dataset"].iloc[0], setting
             if folded and key in seen:
                 others.append(replace(section, text=f"{_title(rows)}, {setting}", folded=True))
@@ -265,6 +263,10 @@ def _wide(
         found.append(((-len(there), -mean, key), names | words | last))
     table = table_of(row for _, row in sorted(found, key=lambda item: item[0]))
     return table.drop(columns=_OTHERWISE) if otherwise and not table[_OTHERWISE].any() else table
+
+
+def _ranked(row: Row) -> str:
+    return f"{accuracy_and_classes(row)} ({rank_words(row)})"
 
 
 def _beside_published(row: Row) -> str:

@@ -26,8 +26,8 @@ class Bold(str):
 class Section:
     """A part of a page, each piece of it where there is one: a heading, a sentence, a table.
 
-    ``table`` holds words, some of them ``Bold``; the columns named in ``numbers`` are aligned to the right. A page shows
-    its first ``most`` rows, where there is such a number, and the others on demand; all of what is ``folded``.
+    ``table`` holds words, some of them ``Bold``; the columns named in ``numbers`` are aligned to the right. A page
+    shows its first ``most`` rows, where there is such a number, and the others on demand; all of what is ``folded``.
     """
 
     heading: str = ""

@@ -64,6 +64,24 @@ def test_a_formula_sits_on_the_line_of_its_text() -> None:
     assert below("x") > below("y") > below(r"\frac{x}{y}")
 
 
+def test_a_value_of_a_wide_table_knows_its_column_and_numbers_stay_whole() -> None:
+    carded = runpy.run_path(str(DOCS / "tables.py"))["carded"]
+
+    def table(*heads: str) -> str:
+        cells = "".join(f"<th>{head}</th>" for head in heads)
+        return f"<table><thead><tr>{cells}</tr></thead><tbody><tr><td>proto</td><td>98.86 ± 0.05 ± 0.20 (1–2)</td>" + (
+            "<td></td>" * (len(heads) - 2) + "</tr></tbody></table>"
+        )
+
+    wide = carded(table("model", "5-way 1-shot", "published", "gap"))
+    assert wide.startswith('<table class="cards">')
+    assert '<td class="long" data-label="5-way 1-shot">98.86\u00a0±\u00a00.05 ±\u00a00.20 <span' in wide
+    assert wide.count("data-label") == 2, "none where nothing stands"
+    assert "data-label" not in carded(table("model", "5-way 1-shot", "gap"))
+    ragged = table("model", "5-way 1-shot", "published", "gap").replace("<td></td>", '<td colspan="2"></td>', 1)
+    assert "data-label" not in carded(ragged.replace("<td></td>", "")), "a cell over two columns"
+
+
 def test_notebooks_have_the_colors_of_the_report() -> None:
     settings = (DOCS / "matplotlibrc").read_text(encoding="utf-8")
     assert re.findall(r'"([0-9a-f]{6})"', settings) == [color.removeprefix("#") for color in SERIES]

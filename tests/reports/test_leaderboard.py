@@ -192,7 +192,7 @@ def test_one_row_of_the_overview_holds_trainings_of_another_shot_and_the_details
 def test_what_was_trained_on_other_images_names_them() -> None:
     other = with_config(measured("proto"), trained={"dataset_id": "strokes-standard-28"})
     (row,) = rows_of(render([other]), "| proto |")
-    assert row[4] == "fast: 60-way, 3,000 episodes, on strokes-standard-28"
+    assert row[4] == "fast: 60-way, 3,000 episodes, on Strokes (drawn by the program)"
 
 
 def test_trainings_of_different_length_are_told_apart_and_the_overview_shows_the_best() -> None:

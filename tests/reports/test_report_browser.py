@@ -148,6 +148,24 @@ def test_a_narrow_screen_never_scrolls_sideways(
     page.close()
 
 
+def test_on_a_phone_the_report_is_short_and_whole_on_demand_without_a_script(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    page = browser.new_page(java_script_enabled=False, viewport={"width": 390, "height": 900})
+    page.goto(pages["published"].as_uri())
+    assert (page.locator("html").bounding_box() or {"height": 0.0})["height"] < 12_000
+    box = page.locator("#leaderboard-table-1")
+    rows = box.locator("tbody tr:visible")
+    assert (rows.count(), rows.first.locator("td:visible").count()) == (3, 4), "the accuracies of the best"
+    box.get_by_text("every column").click()
+    assert rows.count() == box.locator("tbody tr").count() > 100
+    assert rows.first.locator("td:visible").count() == 8
+    answer = page.locator("#answer details.why").first
+    answer.locator("summary").click()
+    assert "test episodes" in answer.inner_text()
+    page.close()
+
+
 def test_who_prefers_the_dark_gets_a_dark_page(browser: Browser, pages: dict[str, Path]) -> None:
     colors = {}
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")

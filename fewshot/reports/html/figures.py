@@ -29,7 +29,6 @@ from fewshot.statistics.paired import pairwise_p
 _MOST_ROWS = 12
 _MOST_COMPARED = 10
 _MOST_LINES = 5
-_MARKS = {"inductive": "", "self-supervised": " (self)", "transductive": " (trans)", "semi-supervised": " (semi)"}
 _COLORS = {"inductive": SERIES[0], "self-supervised": SERIES[2], "transductive": SERIES[3]}
 
 
@@ -53,7 +52,7 @@ def label(row: NamedRow) -> str:
 
 def _mark(row: NamedRow) -> str:
     unranked = " (not ranked)" if row.unranked and "only" not in row.name else ""
-    return _MARKS.get(row.setting, f" ({row.setting})") + unranked
+    return (f" ({row.setting})" if row.setting != "inductive" else "") + unranked
 
 
 def color_of(row: NamedRow) -> str:

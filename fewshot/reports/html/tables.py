@@ -90,7 +90,7 @@ def elsewhere(boards: Sequence[Board]) -> SortableTable:
     return SortableTable(
         "The same questions elsewhere",
         "Ranked models only. On final episodes, those of the comparison on equal terms, nothing was ever chosen. "
-        "Point at an answer for the sentence behind it.",
+        "Press an answer for the sentence behind it.",
         headings(words),
         tuple(rows),
         extra=("training", "models"),
@@ -106,12 +106,13 @@ def beside_the_papers(boards: Sequence[Board]) -> SortableTable | None:
             if paper is None:
                 continue
             found = verdict(row.interval, paper)
+            printed, _, spread = paper.printed.partition(" [")
             rows.append(
                 (
                     Value(row.name + (f" ({row.unranked})" if row.unranked else "")),
                     Value(board.name),
                     _accuracy(row),
-                    number(paper.accuracy, paper.printed),
+                    number(paper.accuracy, printed, note=spread.rstrip("]")),
                     number(found.gap, signed(found.gap)),
                     Value(found.word, look=found.tone, note=found.sentence),
                     Value(
@@ -165,7 +166,7 @@ def provenance(boards: Sequence[Board]) -> SortableTable:
                         Value(record.hardware.name),
                         Value(record.commit[:9]),
                         Value(record.episodes_digest[:9]),
-                        Value(record.date[:10].replace("-", "\u2011"), record.date),
+                        Value(record.date[:16].replace("T", " "), record.date),
                     )
                 )
     words = (

@@ -235,7 +235,8 @@ def draw(group: Sequence[RankedRow]) -> Figure:
         for standing in group
         if standing.way_shot == column
     ]
-    title = f"Errors on {images_name(settings(group[0])[0])}: left is better; the color says how the encoder was trained"
+    images = images_name(settings(group[0])[0])
+    title = f"Errors on {images}: left is better; the color says how the encoder was trained"
     return training_styles_figure(pd.DataFrame(rows), {str(style): what for style, what in STYLES.items()}, title)
 
 
