@@ -29,8 +29,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is waited for that only a slow disk, or SLURM itself, needs."""
+    """Nothing is waited for that only a slow disk, or SLURM itself, needs; a job has one core, as it asks for one."""
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)
 
 
