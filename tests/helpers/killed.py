@@ -6,7 +6,8 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from command_line import use_few_strokes
@@ -32,6 +33,18 @@ def carry_out(folder: Path, words: Sequence[str]) -> None:
     main([*words])
 
 
+def prepare() -> None:
+    """The server begins to import everything, while something else is done here."""
+    forkserver.ensure_running()
+
+
+def begun(folder: Path, *words: str) -> ForkServerProcess:
+    """The command, which runs now."""
+    process = _CONTEXT.Process(target=carry_out, args=(folder, words))
+    process.start()
+    return process
+
+
 class Killer:
     """Starts a command again and again, and kills it at random moments."""
 
@@ -44,16 +57,14 @@ class Killer:
     def whole(self, folder: Path, *words: str) -> float:
         """Carry the command out undisturbed; the seconds that it took."""
         begin = time.monotonic()
-        process = _CONTEXT.Process(target=carry_out, args=(folder, words))
-        process.start()
+        process = begun(folder, *words)
         process.join()
         assert process.exitcode == 0, f"{words}: status {process.exitcode}, {(folder / 'said.txt').read_text()}"
         return time.monotonic() - begin
 
     def killed(self, folder: Path, seconds: float, *words: str) -> bool:
         """Kill the command within its first ``seconds``; whether it still ran then."""
-        process = _CONTEXT.Process(target=carry_out, args=(folder, words))
-        process.start()
+        process = begun(folder, *words)
         process.join(self.dice.uniform(0, seconds))
         process.kill()
         process.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from fewshot.experiments.sweep.workers import Workers
 from fewshot.models.tensor_files import load_tensors
 from fewshot.progress import Reporter
 from fewshot.records.record import read_records
+from killed import begun, prepare
 from photo_builders import gray_squares
 from running_processes import ancestors, processes, wait_until
 from toy_classes import FewStrokes
@@ -66,7 +66,11 @@ def cluster() -> Iterator[Any]:
         head = {"num_cpus": 1, "_system_config": soon | kept, **spared}
         cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1)
+    prepare()
     ray.init(address=cluster.address, log_to_driver=False)
+    for node in ray.nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ray.remote(perform).options(scheduling_strategy=there).remote([], Place())  # both import PyTorch meanwhile
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -194,10 +198,11 @@ def test_a_killed_driver_loses_nothing_and_each_record_is_there_once(
     """The command itself; begun again here, where the cluster is open already."""
     job, out = Job("only", tiny), tmp_path / "runs"
     words = ["sweep", *tiny.to_words()[1:], "--out", str(out), "--executor", "ray", "--address", cluster.address]
-    driver = subprocess.Popen([sys.executable, "-m", "fewshot", *words])
+    driver = begun(tmp_path, *words)
     wait_until(lambda: states(out))
     driver.kill()
-    driver.wait()
+    driver.join()
+    assert driver.exitcode == -signal.SIGKILL
     assert len(states(out)) == 1
     wait_until(lambda: not processes(WORKER, os.getpid()))
     (found,) = survey([job], Place(out), read_records([out / "records"]))
