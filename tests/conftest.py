@@ -33,6 +33,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, what takes long begins first: at the end no process waits long for another."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
+
+
 # Property tests: few examples and the same ones at every run, however slow the machine is.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("fast")
