@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from episodes.errors import visible
+from episodes.errors import UserError, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,9 +70,15 @@ def print_listed(entries: Iterable[tuple[str, Sequence[str]]], indent: int | Non
 
 
 def published_runs(results: Path) -> Path:
-    """Where the published records are; a line on standard error where they are those that came with the package."""
+    """Where the published records are; a line on standard error where they are those that came with the package.
+
+    Raises UserError where ``--results`` names a folder without records.
+    """
     from fewshot.records.record import published_runs
 
+    typed = click.get_current_context().get_parameter_source("results") is ParameterSource.COMMANDLINE
+    if typed and not (results / "runs").exists():
+        raise UserError(f"--results {results}: there are no records in {results / 'runs'}")
     found = published_runs(results)
     if found != results / "runs":
         click.echo(f"no {results / 'runs'} here: the records that came with the package are used", err=True)
