@@ -66,7 +66,7 @@ def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
             by = [*_CONFIGURATION, *_READOUT_IN.get(setting, ())]
             table = _wide(_one_each(members, by), by, labels, _ranked)
             numbers = frozenset(table.columns[len(labels) :])
-            section = Section(text=_setting_words(setting), table=table, numbers=numbers)
+            section = Section(text=_setting_words(setting, rows), table=table, numbers=numbers)
             key = rows["dataset"].iloc[0], setting
             if folded and key in seen:
                 others.append(replace(section, text=f"{_title(rows)}, {setting}", folded=True))
@@ -118,7 +118,7 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             table = _wide(_one_each(members, by), by, labels, _beside_published, _otherwise)
             numbers = frozenset(table.columns[len(_MODEL_AND_SEEDS) :]) - {_OTHERWISE}
             heading = "" if title == said else (title := said)
-            text = _setting_words(setting)
+            text = _setting_words(setting, rows)
             sections.append(Section(heading, text=text, table=table, numbers=numbers, most=_MOST_ROWS))
     return sections or [_NOTHING]
 
@@ -211,8 +211,10 @@ def _by_setting(rows: pd.DataFrame) -> list[tuple[Setting, pd.DataFrame]]:
     return [(setting, members) for setting, members in groups if len(members)]
 
 
-def _setting_words(setting: Setting) -> str:
-    return f"{setting.capitalize()}: {SETTINGS[setting]}."
+def _setting_words(setting: Setting, rows: pd.DataFrame) -> str:
+    dataset, queries, episodes, seed, _ = rows[_GROUP].iloc[0]
+    protocol = f"Protocol {dataset}/.../{queries}, {episodes:,} episodes a cell, episode seed {seed}."
+    return f"{setting.capitalize()}: {SETTINGS[setting]}. {protocol}"
 
 
 def _ways_and_shots(rows: pd.DataFrame) -> list[tuple[int, int]]:

@@ -38,8 +38,8 @@ def in_parentheses() -> Iterator[tuple[str, str, str, str, str, str]]:
     images = queries = ""
     for line in (ROOT / "results" / "summary.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
-        if line.startswith("**"):
-            images, queries = line.strip("*").split(", ")[:2]
+        if protocol := re.search(r"Protocol (\S+)/\.\.\./(\S+),", line):
+            images, queries = protocol.groups()
         elif cells[0] == "model":
             heads = cells
         for head, cell in zip(heads[1:], cells[1:], strict=False):
