@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +14,9 @@ import pytest
 
 from command_line import SMOKE, Fewshot
 from fewshot.cli.progress import TerminalReporter
+from killed import begun_without_end
 from photo_builders import save_classes
+from running_processes import wait_until
 
 try:
     import resource
@@ -21,22 +24,6 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 FEWSHOT = (sys.executable, "-m", "fewshot")
-# Writes without end, so that a signal meets it while a file is half written.
-ENDLESS = """
-import sys, time
-from pathlib import Path
-from episodes import files
-from fewshot.cli import main
-def write(results):
-    with files.scratch_file(results / "table.md") as scratch:
-        scratch.write_bytes(b"half")
-        print("writing", flush=True)
-        time.sleep(60)
-import fewshot.reports.results
-fewshot.reports.results.write_results = write
-main.main(["leaderboard", "--write", "--results", sys.argv[1]])
-"""
-
 INTERRUPTED_IMPORT = """
 import os, signal, sys
 class Finder:
@@ -54,14 +41,15 @@ main()
 def test_a_signal_while_a_file_is_written_leaves_nothing_of_it(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (status, "fewshot: stopped\n")
-    assert [*tmp_path.iterdir()] == []
+    said, results = tmp_path / "said.txt", tmp_path / "results"
+    results.mkdir()
+    process = begun_without_end(tmp_path)
+    wait_until(lambda: said.exists() and said.read_text() == "writing\n")
+    assert len([*results.iterdir()]) == 1
+    os.kill(process.pid or 0, number)
+    process.join(60)
+    assert (process.exitcode, said.read_text()) == (status, "writing\nfewshot: stopped\n")
+    assert [*results.iterdir()] == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -137,8 +125,11 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
     ],
     ids=str,
 )
-def test_a_full_disk_is_one_line_that_names_the_file(fewshot: Fewshot, words: tuple[str, ...], named: str) -> None:
+def test_a_full_disk_is_one_line_that_names_the_file(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], named: str
+) -> None:
     save_classes(Path("photos"), {"a": 3, "b": 3})
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would cut what it compiles, and not notice
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))  # no file may grow beyond that
     try:

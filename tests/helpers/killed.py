@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from command_line import use_few_strokes
+from episodes import files
 from fewshot.cli.main import main
 from fewshot.experiments import resolve
+from fewshot.reports import results
 from fewshot.training import loop
 
 _CONTEXT = get_context("forkserver")
@@ -33,6 +35,19 @@ def carry_out(folder: Path, words: Sequence[str]) -> None:
     main([*words])
 
 
+def write_without_end(folder: Path) -> None:
+    """`leaderboard --write` in ``folder``; it says so when its first file is half written."""
+
+    def write(into: Path) -> None:
+        with files.scratch_file(into / "table.md") as scratch:
+            scratch.write_bytes(b"half")
+            print("writing", flush=True)
+            time.sleep(60)
+
+    setattr(results, "write_results", write)  # noqa: B010
+    carry_out(folder, ["leaderboard", "--write"])
+
+
 def prepare() -> None:
     """The server begins to import everything, while something else is done here."""
     forkserver.ensure_running()
@@ -40,7 +55,16 @@ def prepare() -> None:
 
 def begun(folder: Path, *words: str) -> ForkServerProcess:
     """The command, which runs now."""
-    process = _CONTEXT.Process(target=carry_out, args=(folder, words))
+    return _started(carry_out, folder, words)
+
+
+def begun_without_end(folder: Path) -> ForkServerProcess:
+    """See ``write_without_end``."""
+    return _started(write_without_end, folder)
+
+
+def _started(target: Callable[..., None], *args: object) -> ForkServerProcess:
+    process = _CONTEXT.Process(target=target, args=args)
     process.start()
     return process
 

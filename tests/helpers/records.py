@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from episodes.spec import unit_of
 from fewshot.records.protocols import ProtocolName
+from fewshot.records.ranking import RankedRow, ranked_rows
 from fewshot.records.record import RunRecord, pack_counts, read_records, write_record
 from fewshot.records.schema import Cost, EpisodeSettings, Hardware, History, StoredRecipe, StoredValidation, Trained
 from fewshot.statistics.intervals import episode_interval, formula
@@ -27,6 +28,12 @@ _OF_TRAINED = ("model", "seed", "shortened", "commit")
 def committed() -> tuple[RunRecord, ...]:
     """The records in results/runs in the order of their file names, read once: there are hundreds."""
     return tuple(read_records([RUNS]))
+
+
+@cache
+def committed_rows() -> list[RankedRow]:
+    """These records ranked, which takes seconds."""
+    return ranked_rows(committed())
 
 
 def a_record(counts: Any = COUNTS, num_queries: int = 75, **changes: Any) -> RunRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shlex
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,14 +30,13 @@ from fewshot.records.paper_tables import (
     paper_table,
     paper_table_names,
 )
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.records.schema import Rule
 from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
-from records import changed
+from records import changed, committed
 
 NAMES = paper_table_names()
-RESULTS = Path(__file__).parents[2] / "results"
 every_table = pytest.mark.parametrize("name", NAMES)
 
 
@@ -152,9 +150,7 @@ def test_options_that_were_tuned_with_our_recipe_fill_a_row_that_names_none() ->
     table = paper_table("chen2019-table2")
     cell = next(cell for cell in cells_of_ours(table.name) if cell.row.name == "Baseline++")
     options = with_options_of_recipe(run_of(cell), "miniimagenet").model_options
-    filled = {
-        found.column: found.ours for found in fill(table, read_records([RESULTS / "runs"])) if found.row == cell.row
-    }
+    filled = {found.column: found.ours for found in fill(table, committed()) if found.row == cell.row}
     record = filled[cell.column].records[0]  # type: ignore[union-attr]
     assert record.trained.model_options == options != {}
     other = replace(record, trained=replace(record.trained, model_options={"scale": 2 * options["scale"]}))

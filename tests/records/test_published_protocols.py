@@ -17,13 +17,12 @@ from fewshot.experiments.paper_plan import fill
 from fewshot.records.numbers import INTERVALS, Published, published
 from fewshot.records.paper_tables import PaperTableError, paper_table, paper_table_names
 from fewshot.records.published import target_of, verdict
-from fewshot.records.ranking import ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.reports.frame import leaderboard_frame
+from fewshot.reports.frame import frame_of
 from fewshot.reports.pages.recipe_costs import costs
 from fewshot.reports.results import END, START
 from omniglot_records import of_omniglot
-from records import changed, committed
+from records import changed, committed, committed_rows
 
 ROOT = Path(__file__).parents[2]
 BESIDE = re.compile(r"(\d+\.\d\d)(?: ± \d+\.\d\d){1,2} \((\d+\.\d\d)\)")
@@ -70,10 +69,9 @@ def conditions(number: Published, record: RunRecord) -> dict[str, bool]:
 def test_every_number_in_parentheses_is_verified_of_the_paper_itself_and_of_the_same_protocol() -> None:
     shown = list(in_parentheses())
     assert len(shown) >= 5
-    ranked = ranked_rows(committed())
     for images, queries, model, cell, ours, theirs in shown:
         protocol = f"{images}/{cell.replace('-way ', 'w').replace('-shot', 's')}/{queries}"
-        rows = [row for row in ranked if f"{100 * row.entry.interval.mean:.2f}" == ours]
+        rows = [row for row in committed_rows() if f"{100 * row.entry.interval.mean:.2f}" == ours]
         records = [row.entry.first for row in rows if not row.entry.first.readout]
         (record,) = [record for record in records if (record.model, record.protocol) == (model, protocol)]
         number = target_of(record)
@@ -98,7 +96,7 @@ def test_a_number_is_comparable_only_where_all_conditions_hold() -> None:
 
 
 def test_every_other_published_number_stands_in_a_column_that_names_the_difference() -> None:
-    frame = leaderboard_frame(committed())
+    frame = frame_of(committed_rows())
     with_number = frame[frame["published"].notna()]
     apart = with_number[with_number["published_difference"] != ""]
     assert apart["gap"].isna().all()
@@ -159,9 +157,9 @@ def test_what_differs_is_said(changes: dict[str, Any], model: str, difference: s
 
 
 def test_nothing_is_called_reached_by_a_number_from_memory_or_of_another_protocol() -> None:
-    words = {cost.reached.partition(",")[0] for cost in costs(committed())}
-    assert {"yes", "number not checked", "not comparable"} <= words
-    for cost in costs(committed()):
+    found = costs(committed())
+    assert {"yes", "number not checked", "not comparable"} <= {cost.reached.partition(",")[0] for cost in found}
+    for cost in found:
         if cost.reached.startswith(("yes", "within", "no,")):
             assert cost.published is not None
             assert (cost.published.status, cost.published.difference) == ("verified", "")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from fewshot.records.record import read_records
 from fewshot.reports.html.gallery import read_gallery
 from fewshot.reports.html.page import render
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
 from made_once import made_once
+from records import committed
 from report_records import a_record, several
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of made-up records, and that of the published ones with their closeups."""
 
     def published() -> str:
-        return render(read_records([RESULTS / "runs"]), read_gallery(RESULTS / "closeups.json"))
+        return render(committed(), read_gallery(RESULTS / "closeups.json"))
 
     return {
         "several": made_once(tmp_path_factory, "several.html", lambda: render(several())),

@@ -9,7 +9,9 @@ import torch
 
 from command_line import Fewshot
 from episodes.errors import UserError
-from fewshot.records.record import read_records
+from fewshot.records.record import RunRecord, read_records
+from fewshot.reports.html import page
+from fewshot.reports.html.figures import Figure
 from fewshot.reports.html.gallery import Gallery, episodes_to_look_at, read_gallery, write_gallery
 from fewshot.reports.html.page import all_figures, render
 from fewshot.reports.html.row_names import boards_of
@@ -26,9 +28,22 @@ def train(model: str = "proto") -> None:
     run(replace(CONFIG, model=model, recipe=recipe, way=5, query=15), FewStrokes(), Path("runs"))
 
 
-def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
+def closeups_alone(records: list[RunRecord], seen: Gallery) -> list[Figure]:
+    """The figures that are drawn of closeups; as files the others are looked at elsewhere."""
+    kinds = ("embeddings", "hardest", "class-accuracy", "calibration", "confusions", "map")
+    return [figure for figure in all_figures(records, seen) if figure.key.startswith(kinds)]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is written without its pictures: the closeups alone are looked at."""
+    monkeypatch.setattr(page, "inline_svg", lambda *_: "")
+
+
+def test_closeups_show_what_the_record_counted(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     train("proto")
     train("matching")
+    monkeypatch.setattr(page, "all_figures", closeups_alone)
     outcome = fewshot("report", "--closeups", "--plots", "plots")
     assert outcome.status == 0, outcome.err
     records, gallery = read_records([Path("runs/records")]), read_gallery(Path("runs/closeups.json"))
@@ -40,7 +55,7 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
             view = episode.view_of(row)
             assert view is not None
             assert sum(map(int.__eq__, episode.labels, view.predicted)) == row.first.counts[episode.index]
-    keys = {figure.key.rpartition("-strokes")[0] for figure in all_figures(records, gallery)}
+    keys = {path.stem.rpartition("-strokes")[0] for path in Path("plots").glob("*.png")}
     assert keys >= {"embeddings-1", "embeddings-2", "hardest-4", "class-accuracy", "calibration", "confusions", "map-1"}
     assert render(records, gallery) == Path("runs/report.html").read_text()
     assert len(list(Path("plots").glob("hardest-*.png"))) == 4
@@ -53,28 +68,30 @@ def test_closeups_show_what_the_record_counted(fewshot: Fewshot) -> None:
     assert 1 - classes.hardest[0].wrong / classes.hardest[0].queries == pytest.approx(min(classes.accuracies), abs=1e-4)
 
 
-def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot) -> None:
+def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = plain_photos(Path("photos"), 6)
     words = ("run", "--dataset", photos, "--encoder", "lite0", "--readout", "own,svm")
     assert fewshot(*words, "--shot", "3", "--query", "2", "--episodes", "50").status == 0
-    assert fewshot("report").status == 0
-    page = Path("runs/report.html").read_text()
-    assert "draws your images" in page
+    with monkeypatch.context() as patch:
+        patch.setattr(page, "inline_svg", lambda *_: "")  # the pictures are drawn below
+        assert fewshot("report").status == 0
+    assert "draws your images" in Path("runs/report.html").read_text()
     assert fewshot("report", "--closeups").status == 0
-    gallery, page = read_gallery(Path("runs/closeups.json")), Path("runs/report.html").read_text()
+    gallery, text = read_gallery(Path("runs/closeups.json")), Path("runs/report.html").read_text()
     (classes,), (drawn,) = gallery.classes, gallery.maps
     assert classes.photos
     assert sum(map(sum, classes.confusion)) == 50 * 6
     assert classes.names == drawn.names == ("blue", "green", "red")
     assert len(drawn.places) == 18
-    assert page.count('class="photos"') == 6
-    assert "draws your images" not in page
+    assert text.count('class="photos"') == 6
+    assert "draws your images" not in text
     (photos / "red" / "00.png").unlink()
     outcome = fewshot("report", "--closeups")
     assert "are not those of the records; left out" in outcome.err
     assert outcome.status == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_closeups_of_photos_that_were_damaged_for_the_test_are_of_damaged_ones(fewshot: Fewshot) -> None:
     photos = plain_photos(Path("photos"), 6)
     words = ("run", "--dataset", photos, "--encoder", "lite0", "--readout", "svm", "--damage", "0.5")
@@ -89,14 +106,15 @@ def test_closeups_of_photos_that_were_damaged_for_the_test_are_of_damaged_ones(f
 
 
 def test_what_was_not_looked_at_is_said() -> None:
-    page = render([a_record("proto")])
-    assert "not shown for Prototypical Networks" in page
-    assert "fewshot report --closeups" in page
+    text = render([a_record("proto")])
+    assert "not shown for Prototypical Networks" in text
+    assert "fewshot report --closeups" in text
     photos = render([a_record("proto", pixels="miniimagenet-ravi-84"), a_record(pixels="miniimagenet-ravi-84", seed=1)])
     assert photos.count("miniImageNet: not shown, its images may not be passed on") == 1
     assert "fewshot report --closeups</code> needs" not in photos
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_closeups_of_other_episodes_are_not_drawn(fewshot: Fewshot) -> None:
     train()
     assert fewshot("report", "--closeups").status == 0
