@@ -35,6 +35,8 @@ html_css_files = ["site.css"]
 html_extra_path = ["static/index.html"]
 html_show_sphinx = html_show_copyright = html_copy_source = False
 
+smartquotes_action = "qe"  # the dashes of --model stay two
+
 html_math_renderer = "drawn"  # by formulas.py: MathJax would be fetched from a server
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -1,15 +1,20 @@
-"""Tables that a phone can show: each value knows the name of its column, so that site.css makes a row a card."""
+"""Finished pages: tables that a phone can show, and links that say where they lead.
+
+Each value of a table knows the name of its column, so that site.css makes a row a card.
+"""
 
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 from sphinx.application import Sphinx
 
-_BESIDE_EACH_OTHER = 3  # columns that a phone has room for
+_BESIDE_EACH_OTHER = 3  # columns that a phone has room for, where their longest values
+_TOGETHER_AT_MOST = 60  # have no more characters than this
 _MANY = 9  # columns between which there is no room
 _TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its first interval
 _WHOLE = re.compile(r"\(\d+–\d+\)|(?<=[ >])\d+-(?:way|shot)(?=[ ,<])")  # where no line ends: (1–2), 5-way
@@ -17,24 +22,33 @@ _LONG = 24  # characters of a name and a value that have a line of their own on 
 _PROSE = 60
 
 
-def for_every_width(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """The tables of a finished page; a page that it links, as the leaderboard, is opened and not saved."""
+def finished(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """A page as it is written; what it links that is a page of its own, as the leaderboard, is opened and not saved."""
+
+    def titled(link: re.Match[str]) -> str:
+        title = app.env.titles.get(link[1]) or app.env.titles.get(f"results/{link[1]}")
+        return f">{escape(title.astext())}</span></a>" if title else link[0]
+
     if body := context.get("body"):
         body = re.sub(r"<table\b.*?</table>", lambda found: carded(found[0]), body, flags=re.DOTALL)
+        body = re.sub(r">([\w/-]+)\.md</span></a>", titled, body)  # a path means little here
         context["body"] = re.sub(r' download=""(?= href="[^"]*\.html")', "", body)
 
 
 def carded(table: str) -> str:
-    """A table whose values carry the names of their columns; as it was where it is narrow or has cells over several.
+    """A table whose values carry the names of their columns; as it was where it fits or has cells over several.
 
     A line may end before an interval, and where there are ``_MANY`` columns between a number and its ±; not behind it.
     """
-    table = _WHOLE.sub(r'<span class="whole">\g<0></span>', table.replace("± ", "±\u00a0"))
+    table = _WHOLE.sub(r'<span class="whole">\g<0></span>', table.replace("± ", "±\u00a0").replace(" %", "\u00a0%"))
     soup = BeautifulSoup(table, "html.parser")
     heads = [row.find_all("th") for row in soup.select("thead tr")]  # pandas has a second row for the name of the index
     columns = len(heads[0]) if heads else 0
     rows = [row.find_all(["th", "td"]) for row in soup.select("tbody tr")]
-    if columns <= _BESIDE_EACH_OTHER or any(len(row) != columns for row in (*heads, *rows)):
+    if columns < _BESIDE_EACH_OTHER or any(len(row) != columns for row in (*heads, *rows)):
+        return table
+    longest = sum(max(len(_text(cell)) for cell in column) for column in zip(*rows, strict=True))
+    if columns == _BESIDE_EACH_OTHER and longest <= _TOGETHER_AT_MOST:
         return table
     names = [" ".join(filter(None, map(_text, column))) for column in zip(*heads, strict=True)]
     for row in rows:
@@ -54,5 +68,5 @@ def _text(cell: Tag) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("html-page-context", for_every_width)
+    app.connect("html-page-context", finished)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from fewshot.records.open_set import OpenSetRecord, OpenSetRule
 from fewshot.records.protocols import ProtocolName
-from fewshot.reports.names import protocol_words
+from fewshot.reports.names import images_name, protocol_words
 from fewshot.reports.pages.base import Content
 from fewshot.reports.rendering import Bold, Section, render, table_of
 
@@ -34,10 +34,10 @@ def _row(record: OpenSetRecord, rule: OpenSetRule) -> dict[str, str]:
     best = rule.auroc == max(other.auroc for other in record.rules)
     auroc = f"{100 * rule.auroc:.2f} ± {100 * rule.auroc_ci95:.2f}"
     return {
-        "model": trained.model,
-        "encoder": trained.encoder,
-        "trained on": f"{trained.dataset_id}, {trained.recipe.name}, seed {trained.seed}",
         "rule": rule.rule,
         "AUROC": Bold(auroc) if best else auroc,
         "FPR95": f"{100 * rule.fpr95:.2f} ± {100 * rule.fpr95_ci95:.2f}",
+        "model": trained.model,
+        "encoder": trained.encoder,
+        "trained on": f"{images_name(trained.dataset_id)}, {trained.recipe.name} recipe, seed {trained.seed}",
     }

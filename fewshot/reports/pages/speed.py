@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ def check_page(docs: Path) -> None:
 
 def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
     """The page, from the files in ``docs``."""
-    return _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
+    page = _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
+    return re.sub(r"\b(\d+)w(\d+)s(\d+)q\b", r"\1-way \2-shot, \3 queries a class", page)
 
 
 def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
