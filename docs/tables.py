@@ -56,10 +56,15 @@ def carded(table: str) -> str:
             if words := _text(cell):
                 cell["data-label"] = name
                 kind = ["long"] * (len(name + words) > _LONG) + ["prose"] * (len(words) > _PROSE)
-                cell["class"] = [*cell.get("class", []), *kind]
+                _add_classes(cell, kind)
     assert soup.table is not None
-    soup.table["class"] = [*soup.table.get("class", []), "cards", *["many"] * (columns > _MANY)]
+    _add_classes(soup.table, ["cards", *["many"] * (columns > _MANY)])
     return str(soup) if columns > _MANY else _TOGETHER.sub("\\1\u00a0±", str(soup))
+
+
+def _add_classes(tag: Tag, names: list[str]) -> None:
+    if names:
+        tag["class"] = " ".join([*filter(None, tag.get_attribute_list("class")), *names])
 
 
 def _text(cell: Tag) -> str:
