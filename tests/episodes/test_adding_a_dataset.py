@@ -41,7 +41,7 @@ def test_a_folder_with_its_card_is_a_data_set_from_run_to_leaderboard(
     fast = ("--recipe", "fast", "--train-episodes", "3", "--train-way", "5")
     trained = record_in(fewshot(*SMOKE, *fast))
     assert trained.trained.recipe.source == "this project: the recipe of miniimagenet, not tuned on gray-noise"
-    assert "gray-noise-standard-28" in fewshot("leaderboard").out
+    assert "gray-noise-standard-28" in fewshot("leaderboard", "--csv").out
     report = fewshot("report")
     assert report.status == 0, report.err
     assert "Patterns" in Path("runs/report.html").read_text(encoding="utf-8")
