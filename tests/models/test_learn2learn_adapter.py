@@ -17,6 +17,7 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import EpisodeError, ImageSet, gather
 from fewshot.models import learn2learn_adapter as adapter
+from learn2learn_here import need_learn2learn
 
 SPEC = EpisodeSpec(way=4, shot=2, num_query=3)
 SIZES = (5, 9, 6, 7, 5, 8)
@@ -32,10 +33,7 @@ def image_set() -> ImageSet:
 
 @pytest.fixture
 def learn2learn() -> ModuleType:
-    """learn2learn itself; the test is skipped, and says why, where it is absent."""
-    if reason := adapter.why_not():
-        pytest.skip(reason)
-    return adapter.import_learn2learn()
+    return need_learn2learn()
 
 
 def rows_in(data: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Seen(dict[int, Any]):
         super().__setitem__(row, (digest, thumbnail(pixels)))
 
     def problems(self) -> list[Problem]:
-        """A line on pictures of equal pixels, and one on those nearly alike of each two splits, where there are any."""
+        """A line each on pictures of equal pixels, on near copies between splits and within the test, if any."""
         alike: dict[bytes, list[str]] = {}
         for row, (digest, _) in sorted(self.items()):
             alike.setdefault(digest, []).append(self._pictures[row].name)

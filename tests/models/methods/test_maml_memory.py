@@ -10,8 +10,8 @@ import torch
 from test_method_maml import IMPLEMENTATIONS, SPEC, adapted
 from torch import Tensor
 
-from fewshot.models import learn2learn_adapter
 from fewshot.models.methods import maml
+from learn2learn_here import need_learn2learn
 from toy_classes import toy_batch
 
 
@@ -19,8 +19,8 @@ from toy_classes import toy_batch
 def test_the_graph_of_an_episode_is_gone_before_the_next_one_is_scored(
     implementation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if implementation == "learn2learn" and (reason := learn2learn_adapter.why_not()):
-        pytest.skip(reason)
+    if implementation == "learn2learn":
+        need_learn2learn()
     method = adapted("maml").eval()
     method.implementation = implementation
     scored: list[weakref.ref[Tensor]] = []

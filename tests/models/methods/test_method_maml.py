@@ -15,10 +15,10 @@ from episodes.errors import UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.models import learn2learn_adapter
 from fewshot.models.batches import EpisodeImages
 from fewshot.models.encoders.conv import Conv4, ConvBlock
 from fewshot.models.methods.maml import AdaptedMethod, SupportNorm
+from learn2learn_here import need_learn2learn
 from toy_classes import constant_set, toy_batch, toy_method, toy_set
 
 SPEC = EpisodeSpec(way=3, shot=2, num_query=2)
@@ -30,21 +30,14 @@ Statistics = list[tuple[Tensor, Tensor]]
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def by_either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test runs by each of the two; that of learn2learn is skipped, and says why, where it is absent."""
+    """The test runs by each of the two; that of learn2learn is skipped where it is absent."""
     if request.param == "torch.func":
         monkeypatch.setattr("fewshot.models.methods.maml.why_not", lambda: "not installed")
-    elif reason := learn2learn_adapter.why_not():
-        pytest.skip(reason)
+    else:
+        need_learn2learn()
 
 
 by_each_implementation = pytest.mark.usefixtures("by_either")
-
-
-@pytest.fixture
-def learn2learn() -> None:
-    """The test is skipped, and says why, where learn2learn is absent: asked here, as the answer imports all of it."""
-    if reason := learn2learn_adapter.why_not():
-        pytest.skip(reason)
 
 
 def adapted(model: str = "maml", **options: Any) -> AdaptedMethod:
@@ -235,12 +228,12 @@ def test_a_support_norm_knows_the_first_images_alone() -> None:
     assert {name.rpartition(".")[2] for name in adapted().state_dict() if ".norm." in name} == {"weight", "bias"}
 
 
-@pytest.mark.usefixtures("learn2learn")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
 @pytest.mark.parametrize(("steps", "first_order"), [(1, False), (4, False), (4, True)])
 def test_the_two_implementations_agree(model: str, batch_norm: str, steps: int, first_order: bool) -> None:
     """In double precision: logits in evaluation and in training, and the gradient of every weight."""
+    need_learn2learn()
     batch, found = toy_batch(SPEC, count=2), []
     for implementation in IMPLEMENTATIONS:
         options = {"inner_steps": steps, "test_steps": steps + 1, "batch_norm": batch_norm, "first_order": first_order}
@@ -266,7 +259,6 @@ def test_it_runs_from_the_command_line_and_its_record_names_the_implementation(
         record = record_in(fewshot(*SMOKE, "--model", model, "--inner-steps", "2"))
     assert (record.model, record.transductive, record.num_episodes) == (model, False, 20)
     assert (record.trained.implementation, record.test.implementation) == ("torch.func", "torch.func")
-    if learn2learn_adapter.why_not():
-        pytest.skip("learn2learn is not installed: only one implementation to be named")
+    need_learn2learn()
     again = record_in(fewshot("evaluate", record.trained.checkpoint, "--episodes", "20", "--query", "5"))
     assert (again.trained.implementation, again.test.implementation) == ("torch.func", "learn2learn")
