@@ -131,19 +131,35 @@ def evaluate(
     distractors: int = 0,
     episodes: int = 10_000,
     seed: int = 0,
+    readout: str | None = None,
+    train_images: ImageSet | None = None,
 ) -> Evaluation:
     """Accuracy of ``method`` on the first ``episodes`` episodes of ``seed``, the same here and on the command line.
 
     ``query`` counts the queries of each class, ``unlabeled`` the unlabeled images of each class and of ``distractors``
-    further classes. ``.interval`` is the mean with its 95 % interval over episodes, ``.correct`` (episodes,) counts
-    correct queries; ``.per_class()``, ``.confusion()``, ``.calibration()`` and ``.to_frame()`` say where it errs.
-    Raises EpisodeError where the images do not allow such episodes.
+    further classes. With ``readout``, such as ``"simpleshot"``, the method only embeds and that rule classifies; some
+    of them center on ``train_images``. ``.interval`` is the mean with its 95 % interval over episodes, ``.correct``
+    (episodes,) counts correct queries; ``.per_class()``, ``.confusion()``, ``.calibration()`` and ``.to_frame()`` say
+    where it errs. Raises EpisodeError where the images do not allow such episodes, UserError for a read-out that lacks
+    what it needs.
     """
+    from episodes.errors import UserError
     from episodes.sampler import EpisodeSampler
     from fewshot.evaluation.evaluate import evaluate
+    from fewshot.models.hardware import choose_precision
+    from fewshot.models.readouts import READOUTS
 
+    if readout is not None:
+        if unlabeled or distractors:
+            raise UserError("a read-out makes no use of unlabeled images: leave out unlabeled and distractors")
+        if READOUTS.get(readout).needs_train_mean and train_images is None:
+            raise UserError(f"read-out {readout} centers on the training images: give train_images=data.train")
+        center = None if train_images is None else embed(method, train_images)
+        asked: dict[str, Any] = {"way": way, "shot": shot, "query": query, "episodes": episodes, "seed": seed}
+        return evaluate_embeddings(embed(method, images), images, readout=readout, train_embeddings=center, **asked)
     sampler = EpisodeSampler(images, EpisodeSpec(way, shot, query, unlabeled, distractors), seed)
-    return evaluate(method, sampler, episodes, keep_predictions=True)
+    precision = choose_precision("auto", method.encoder.mean.device)
+    return evaluate(method, sampler, episodes, precision, keep_predictions=True)
 
 
 def embed(encoder: Method | str | Path, images: ImageSet) -> npt.NDArray[np.float32]:

@@ -91,6 +91,11 @@ class TrainingResult:
     seconds: float
     validation_seconds: float
 
+    def __repr__(self) -> str:
+        best, last = self.selected, self.history[-1]
+        val = f"val {100 * best.accuracy:.2f} ± {100 * best.ci95:.2f} % at {best.episode:,}"
+        return f"TrainingResult({last.episode:,} episodes in {self.seconds:.1f} s, {val})"
+
 
 def train(
     method: Method,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from episodes.errors import UserError
 from fewshot.api import catalog, methods, pictures, tables
 from fewshot.api import data as data_api
 from fewshot.evaluation.classifier import estimator
+from fewshot.models.factory import load_trained
 from fewshot.records.record import read_record
 from photo_builders import plain_photos
 from toy_checkpoint import color_checkpoint
@@ -71,6 +74,24 @@ def test_evaluate_counts_what_the_sampler_draws(data: fs.Data) -> None:
     assert (found.correct != other.correct).any()
 
 
+def test_a_read_out_classifies_what_a_method_embeds(data: fs.Data) -> None:
+    method = fs.build("proto", data=data, encoder_options={"width": 8})
+    asked: dict[str, Any] = {"way": 3, "query": 5, "episodes": 20}
+    own = fs.evaluate(method, data.test, **asked)
+    assert (fs.evaluate(method, data.test, readout="prototype", **asked).correct == own.correct).all()
+    centered = fs.evaluate(method, data.test, readout="simpleshot", train_images=data.train, **asked)
+    tables = fs.embed(method, data.test), fs.embed(method, data.train)
+    by_hand = fs.evaluate_embeddings(tables[0], data.test, readout="simpleshot", train_embeddings=tables[1], **asked)
+    assert (centered.correct == by_hand.correct).all()
+    assert (centered.correct != own.correct).any()
+    with pytest.raises(UserError, match=r"train_images=data\.train"):
+        fs.evaluate(method, data.test, readout="simpleshot", **asked)
+    with pytest.raises(UserError, match="no use of unlabeled images"):
+        fs.evaluate(method, data.test, readout="prototype", unlabeled=2)
+    with pytest.raises(UserError, match="Did you mean 'simpleshot'"):
+        fs.evaluate(method, data.test, readout="simpelshot")
+
+
 def test_any_module_serves_as_encoder(data: fs.Data) -> None:
     mine = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 16))
     found = fs.evaluate(fs.build("proto", encoder=mine, data=data), data.test, way=3, query=5, episodes=20)
@@ -88,6 +109,7 @@ def test_training_leaves_the_best_weights_and_reads_no_test_class(data: fs.Data)
     result = fs.train(method, NoTest(data.dataset), "smoke", way=3, quiet=True)
     assert [validation.episode for validation in result.history] == [10, 20]
     assert result.selected in result.history
+    assert re.fullmatch(r"TrainingResult\(20 episodes in \S+ s, val \d+\.\d\d ± \d+\.\d\d % at [12]0\)", repr(result))
     assert fs.evaluate(method, data.test, query=5, episodes=50).interval.mean != before
     with pytest.raises(UserError, match="Did you mean"):
         fs.train(method, data, "fats")
@@ -101,6 +123,10 @@ def test_run_writes_the_record_of_a_command_that_does_the_same(tmp_path: Path) -
     assert record.command == config.to_command()
     assert record.num_episodes == 20
     assert [read_record(path) for path in (tmp_path / "records").glob("*.json")] == [record]
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*/checkpoint.safetensors")
+    method = load_trained(checkpoint, torch.device("cpu")).method
+    found = fs.evaluate(method, fs.load_dataset("strokes").test, way=3, query=5, episodes=20)
+    assert (found.correct == record.counts).all(), "the same precision as at the command line"
 
 
 def test_run_without_a_test_gives_the_log_of_the_training(tmp_path: Path) -> None:
@@ -130,7 +156,7 @@ def test_images_are_embedded_by_a_method_or_a_checkpoint(data: fs.Data, tmp_path
     rows = fs.embed(method, data.test)
     assert rows.dtype == np.float32
     found = fs.evaluate_embeddings(rows, data.test, query=5, episodes=20)
-    assert found.interval.mean == pytest.approx(fs.evaluate(method, data.test, query=5, episodes=20).accuracy, abs=0.01)
+    assert (found.correct == fs.evaluate(method, data.test, query=5, episodes=20).correct).all()
     checkpoint = color_checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="takes images of 3x84x84 and these are 1x28x28"):
         fs.embed(checkpoint, data.test)
