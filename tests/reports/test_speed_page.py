@@ -41,7 +41,14 @@ def measured(**more: Any) -> dict[str, Any]:
 
 
 def goal(model: str, accuracy: float) -> dict[str, Any]:
-    settings = {"model": model, "pixels": "omniglot", "way": 5, "shot": 1, "recipe": "fast", "num_episodes": 10_000}
+    settings = {
+        "model": model,
+        "pixels": "omniglot-vinyals-28",
+        "way": 5,
+        "shot": 1,
+        "recipe": "fast",
+        "num_episodes": 10_000,
+    }
     medians = {"median_training_seconds": 200.0, "median_seconds_without_validation": 180.0}
     found = {"target": 0.988, "median_accuracy": accuracy, "median_command_seconds": 220.0, "seeds_that_met_it": 2}
     goal = settings | medians | found | {"trainings": [{}, {}, {}]}
@@ -74,6 +81,19 @@ def test_processors_with_and_without_bf16_stand_side_by_side(tmp_path: Path) -> 
     assert "| ours | 90.0 | 10.0 | 22.5 | 400 | 20.0 | 100 |" in again
 
 
+def test_a_glance_spans_the_settings_and_the_picture_has_a_bar_for_each_time(tmp_path: Path) -> None:
+    more = [line("ours", 10.0, 1.0) | {"setting": "t"}, line("easyfsl", 25.0, 200.0) | {"setting": "t"}]
+    found = measured(contenders=[*measured()["contenders"], *more])
+    page = write_speed(tmp_path, found)[0].read_text(encoding="utf-8")
+    assert "| library | training step, with bf16 | 10,000 test episodes, with bf16 |" in page
+    assert "| easyfsl | 2.5–4.3 times | 50–200 times |" in page
+    assert "Training runs at 50 % of the machine's peak, embedding at 50 %" in page
+    picture = (tmp_path / "speed.svg").read_text(encoding="utf-8")
+    assert ">430 ms, 4.3 times</text>" in picture
+    assert ">25.0 ms, 2.5 times</text>" in picture
+    assert ">10.0 ms</text>" in picture
+
+
 def test_a_busy_machine_is_said_to_have_been_busy(tmp_path: Path) -> None:
     write_speed(tmp_path, measured(load=3.0))
     assert "**The machine was busy with other work (load 3.0 on 2 cores" in speed_page(tmp_path)
@@ -85,9 +105,11 @@ def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) 
     write_speed(tmp_path, goal("matching", 0.979))
     write_speed(tmp_path, goal("proto", 0.989))
     page = write_speed(tmp_path, measured(load=0.2))[0].read_text(encoding="utf-8")
-    assert page.count("proto on omniglot, 5-way 1-shot") == 1
-    assert "| fast | with bf16 | 98.80 % | 98.90 % | 2 of 3 seeds | 200 | 180 | 220 |" in page
-    assert "matching on omniglot" in page
+    assert page.count("`proto` on Omniglot, 5-way 1-shot") == 1
+    assert "**98.90 % after 200 s of training**, target 98.80 %" in page
+    assert "2 of 3 seeds met the target. Training takes 180 s without validation" in page
+    assert "written record it is 220 s" in page
+    assert "`matching` on Omniglot" in page
     assert "| easyfsl 1.0 |" in page
     assert [found["model"] for found in json.loads((tmp_path / "speed.json").read_text())["times_to_accuracy"]] == [
         "matching",
@@ -96,7 +118,7 @@ def test_times_to_accuracy_stay_when_all_else_is_measured_again(tmp_path: Path) 
 
 
 def test_a_page_that_was_changed_by_hand_is_found_out(tmp_path: Path) -> None:
-    page, _ = write_speed(tmp_path, measured())
+    page, *_ = write_speed(tmp_path, measured())
     check_page(tmp_path)
     page.write_text(page.read_text(encoding="utf-8").replace("4.3 times", "5.3 times"), encoding="utf-8")
     with pytest.raises(UserError, match="fewshot bench --write"):
@@ -122,5 +144,6 @@ def test_what_testing_costs_stays_on_the_page_when_other_figures_are_measured_an
     models = {"machine": MACHINE, "load": 0.1, "commit": "abc", "of_models": "all", "measurements": figures}
     write_speed(tmp_path, models)
     page = write_speed(tmp_path, measured())[0].read_text(encoding="utf-8")
+    assert "A training step takes 71.2 ms (`relation`) to 71.2 ms (`relation`)" in page
     assert "| relation | 71.2 | 5,053 | 9.50 | embedding 2.0 s | 28.1 | 0.60 |" in page
     assert "| peak memory | 1,234 | MB | resident |" in page

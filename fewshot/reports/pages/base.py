@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Content: TypeAlias = "str | Callable[[], Figure]"
-"""A text, or what draws a picture."""
+"""A text, or what draws a picture: no wider than a phone, five inches, so that its words can be read there."""
+_SCALE = 1.4  # how much larger pictures are where there is room
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def check_files(files: Mapping[Path, Content], remedy: str) -> None:
 def _bytes(path: Path, content: Content) -> bytes:
     if isinstance(content, str):
         return content.encode()
-    from fewshot.reports.plots.style import encode
+    from fewshot.reports.plots.inline_svg import svg_file
 
-    return encode(content(), path)
+    assert path.suffix == ".svg", f"pictures of pages are light or dark as the page is: {path}"
+    return svg_file(content(), scale=_SCALE).encode()

@@ -1,15 +1,18 @@
-"""docs/howto/speed.md: the page about speed, from speed.json and scaling.json beside it. No number is typed."""
+"""docs/howto/speed.md: the page about speed, and its picture, from speed.json and scaling.json. No number is typed."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from episodes.datasets.cards import DATASETS
+from fewshot.reports.names import images_name
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.rendering import render, table_of
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 PROCESSORS = {"bf16": "with bf16", "fp32": "without bf16"}
 """Kinds of processors by the precision that is chosen there, and what the page calls them."""
 _COLUMNS = {"step_ms": "step (ms)", "test_s": "10,000 episodes (s)", "embedding_ms": "embedding 1,024 images (ms)"}
+_WORK = {"step_ms": "training step", "test_s": "10,000 test episodes"}  # what is compared at a glance
+_SMALL = 10
 _BUSY = 0.5  # of the cores taken by other work before anything was measured
 
 
@@ -41,8 +46,8 @@ def write_speed(docs: Path, measured: dict[str, Any]) -> list[Path]:
     else:
         content = before | {"processors": before.get("processors", {}) | {measured["precision"]: measured}}
     content = content | {"times_to_accuracy": [goals[name] for name in sorted(goals)]}
-    scaling = _read(docs / "scaling.json")
-    return write_files({docs / "speed.md": _page(content, scaling), docs / "speed.json": _json(content)})
+    shown = _shown(docs, content, _read(docs / "scaling.json"))
+    return write_files(shown | {docs / "speed.json": _json(content)})
 
 
 def write_scaling(docs: Path, measured: dict[str, Any]) -> list[Path]:
@@ -57,23 +62,39 @@ def write_scaling(docs: Path, measured: dict[str, Any]) -> list[Path]:
     return write_files(files | {docs / "speed.md": speed_page(docs, measured)})
 
 
+def rewrite_page(docs: Path) -> list[Path]:
+    """Write the page and its picture anew from the figures in ``docs``; the files."""
+    return write_files(_shown(docs, _read(docs / "speed.json"), _read(docs / "scaling.json")))
+
+
 def check_page(docs: Path) -> None:
     """Raises UserError where speed.md is not what the figures beside it say."""
-    check_files({docs / "speed.md": speed_page(docs)}, "`fewshot bench --write`")
+    check_files(_shown(docs, _read(docs / "speed.json"), _read(docs / "scaling.json")), "`fewshot bench --write`")
 
 
 def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
     """The page, from the files in ``docs``."""
-    page = _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
-    return re.sub(r"\b(\d+)w(\d+)s(\d+)q\b", r"\1-way \2-shot, \3 queries a class", page)
+    return _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
+
+
+def _shown(docs: Path, content: dict[str, Any], scaling: dict[str, Any]) -> dict[Path, Content]:
+    """The page and, where libraries were compared, their picture."""
+    files: dict[Path, Content] = {docs / "speed.md": _page(content, scaling)}
+    if content.get("processors"):
+        files[docs / "speed.svg"] = lambda: _draw(_processors(content))
+    return files
+
+
+def _processors(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was measured on each kind of processor, by what the page calls it."""
+    measured = content.get("processors", {})
+    return {name: measured[kind] for kind, name in PROCESSORS.items() if kind in measured}
 
 
 def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
     optional = ("times_to_accuracy", "models", "large_file")
-    processors = {
-        PROCESSORS[kind]: content["processors"][kind] for kind in PROCESSORS if kind in content.get("processors", {})
-    }
-    return render(
+    processors = _processors(content)
+    page = render(
         "speed.md",
         content=dict.fromkeys(optional) | content,
         scaling=scaling,
@@ -81,10 +102,12 @@ def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
         busy=_busy,
         goal_warnings="".join(dict.fromkeys(_busy(goal) for goal in content.get("times_to_accuracy", []))),
         processors=processors,
+        glance=_at_a_glance(processors),
         against_others=_against_others(processors),
         limits=_limits(processors) if processors else None,
-        goals=_goals(content.get("times_to_accuracy", [])),
+        goals=[_goal(goal) for goal in content.get("times_to_accuracy", [])],
         models=_models(content.get("models", {}).get("measurements", [])),
+        steps=_steps(content.get("models", {}).get("measurements", [])),
         figures={
             name: table_of(
                 {"what": line["name"], "value": _number(line["value"]), "unit": line["unit"], "how": line["what"]}
@@ -93,6 +116,14 @@ def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
             for name, processor in processors.items()
         },
     )
+    return _with_words(page)
+
+
+def _with_words(text: str) -> str:
+    """``60-way 1-shot, 5 queries a class`` for 60w1s5q, and the names of data sets as their cards have them."""
+    text = re.sub(r"\b(\d+)w(\d+)s(\d+)q\b", r"\1-way \2-shot, \3 queries a class", text)
+    names = {name: card.benchmarks[0].display_name for name in DATASETS if (card := DATASETS.get(name)).benchmarks}
+    return re.sub(rf"\b({'|'.join(names)})(?=:| \d+-way)", lambda name: names[name[1]], text)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -124,6 +155,57 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def _ratios(processors: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """Of every contender's times how many times ours they are, a row for each kind of work."""
+    rows = []
+    for kind, processor in processors.items():
+        ours = {line["setting"]: line for line in processor["contenders"] if line["name"] == "ours"}
+        for line in processor["contenders"]:
+            row = {"processor": kind, "library": line["title"], "setting": line["setting"], "ms": line["step_ms"]}
+            own = ours[line["setting"]]
+            rows.append(row | {"is_ours": line is own} | {key: line[key] / own[key] for key in _WORK})
+    return pd.DataFrame(rows)
+
+
+def _at_a_glance(processors: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row for each other library: how many times as long as ours, from the setting of least to that of most."""
+    if not processors:
+        return table_of([])
+    ratios = _ratios(processors)
+    rows = []
+    for library, of in ratios[~ratios["is_ours"]].groupby("library", sort=False):
+        row = {"library": str(library)}
+        for key, work in _WORK.items():
+            for kind in processors:
+                found = of.loc[of["processor"] == kind, key]
+                row[f"{work}, {kind}"] = "" if found.empty else f"{_span(found)} times"
+        rows.append(row)
+    return table_of(rows)
+
+
+def _span(values: Iterable[float]) -> str:
+    """``2.2–3.6``, with a decimal where all are small; one number where all are alike."""
+    found = sorted(values)
+    ends = [f"{value:.1f}" if found[-1] < _SMALL else f"{value:,.0f}" for value in (found[0], found[-1])]
+    return "–".join(dict.fromkeys(ends))
+
+
+def _draw(processors: Mapping[str, dict[str, Any]]) -> Figure:
+    """The steps of all libraries, in the order of the measurement that had most of them."""
+    from fewshot.reports.plots.speed import step_times_figure
+
+    fullest = sorted(processors.values(), key=lambda processor: -len(processor["contenders"]))
+    order = list(dict.fromkeys(line["title"] for processor in fullest for line in processor["contenders"]))
+    times = _ratios(processors)
+    times = times.sort_values("library", key=lambda names: names.map(order.index), kind="stable")
+    times = times.sort_values("processor", key=lambda names: names.map([*processors].index), kind="stable")
+    words = [
+        f"{_number(line.ms)} ms" + ("" if line.is_ours else f", {line.step_ms:.1f} times")
+        for line in times.itertuples()
+    ]
+    return step_times_figure(times.assign(words=words, setting=times["setting"].map(_with_words)))
+
+
 def _against_others(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
     """A table for each setting: every library's times on each kind of processor, and how many times ours that is."""
     lines = [(kind, line) for kind, processor in processors.items() for line in processor["contenders"]]
@@ -140,20 +222,20 @@ def _against_others(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.Da
     return {setting: table_of(rows.values()).fillna("") for setting, rows in settings.items()}
 
 
-def _limits(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """What the time goes into, and what the training loop adds to a bare step."""
+def _limits(processors: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the time goes into, and what the training loop adds to a bare step; tables, and both in a few words."""
     rates, overheads = [], []
+    shares: dict[str, list[float]] = {"training": [], "embedding": []}
     for loop, peak in ((loop, processor["peak"]) for processor in processors.values() for loop in processor["loops"]):
-        best = peak[f"{loop['precision']}_gflops"]
-        for kind in ("training", "embedding"):
-            rate = loop[f"{kind}_gflops"]
-            shares = sorted(loop[f"{kind}_shares"].items(), key=lambda item: -item[1])[:3]
+        for kind, of_peak in shares.items():
+            of_peak.append(100 * loop[f"{kind}_gflops"] / peak[f"{loop['precision']}_gflops"])
+            most = sorted(loop[f"{kind}_shares"].items(), key=lambda item: -item[1])[:3]
             row = {
                 "what": f"{loop['setting']}: {kind}",
                 "images/s": _number(loop[f"{kind}_images_per_s"]),
-                "GFLOP/s": _number(rate),
-                "of the peak": f"{100 * rate / best:.0f} % ({loop['precision']})",
-                "most of the time goes into": ", ".join(f"{name} {share:.0f} %" for name, share in shares),
+                "GFLOP/s": _number(loop[f"{kind}_gflops"]),
+                "of the peak": f"{of_peak[-1]:.0f} % ({loop['precision']})",
+                "most of the time goes into": ", ".join(f"{name} {share:.0f} %" for name, share in most),
             }
             rates.append(row)
         overhead = {
@@ -163,24 +245,35 @@ def _limits(processors: Mapping[str, dict[str, Any]]) -> dict[str, pd.DataFrame]
             "overhead": f"{loop['overhead_percent']:+.1f} %",
         }
         overheads.append(overhead)
-    return {"rates": table_of(rates), "overhead": table_of(overheads)}
+    added = [loop["overhead_percent"] for processor in processors.values() for loop in processor["loops"]]
+    words = {kind: f"{_span(of_peak)} %" for kind, of_peak in shares.items()} | {"added": f"{max(added):.1f} %"}
+    return {"rates": table_of(rates), "overhead": table_of(overheads), "words": words}
 
 
-def _goals(goals: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    return table_of(
-        {
-            "what": f"{goal['model']} on {goal['pixels']}, {goal['way']}-way {goal['shot']}-shot",
-            "recipe": goal["recipe"],
-            "processor": PROCESSORS[goal.get("precision", "bf16")],
-            "target": f"{100 * goal['target']:.2f} %",
-            "accuracy": f"{100 * goal['median_accuracy']:.2f} %",
-            "target met": f"{goal['seeds_that_met_it']} of {len(goal['trainings'])} seeds",
-            "training (s)": _number(goal["median_training_seconds"]),
-            "no validation (s)": _number(goal["median_seconds_without_validation"]),
-            "command (s)": _number(goal["median_command_seconds"]),
-        }
-        for goal in goals
-    )
+def _goal(goal: dict[str, Any]) -> dict[str, str]:
+    """What is said of a training to the published accuracy."""
+    return {
+        "model": goal["model"],
+        "cell": f"{images_name(goal['pixels'])}, {goal['way']}-way {goal['shot']}-shot",
+        "recipe": goal["recipe"],
+        "processor": PROCESSORS[goal.get("precision", "bf16")],
+        "target": f"{100 * goal['target']:.2f} %",
+        "accuracy": f"{100 * goal['median_accuracy']:.2f} %",
+        "met": f"{goal['seeds_that_met_it']} of {len(goal['trainings'])} seeds",
+        "training": f"{_number(goal['median_training_seconds'])} s",
+        "without_validation": f"{_number(goal['median_seconds_without_validation'])} s",
+        "command": f"{_number(goal['median_command_seconds'])} s",
+    }
+
+
+def _steps(measurements: Sequence[dict[str, Any]]) -> dict[str, str] | None:
+    """The cheapest, the median and the dearest training step of all models; None where none was measured."""
+    found = {line["name"].partition(":")[0]: line["value"] for line in measurements if line["unit"] == "ms"}
+    if not found:
+        return None
+    names = sorted(found, key=lambda name: found[name])
+    ends = {end: f"{_number(found[name])} ms (`{name}`)" for end, name in (("least", names[0]), ("most", names[-1]))}
+    return ends | {"median": f"{_number(statistics.median(found.values()))} ms"}
 
 
 def _models(measurements: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -11,12 +11,18 @@ from fewshot.experiments.center_loss_demo import Plane
 from fewshot.reports.colors import INK, series
 from fewshot.reports.plots.style import plain
 
+_BESIDE_EACH_OTHER = 2
+
 
 def center_loss_figure(planes: Sequence[Plane], image_set: ImageSet) -> Figure:
     """The embeddings, a panel for each weight, a color and a mark for each class, its center as a cross."""
     classes = image_set.class_ids.numpy()
-    figure = Figure(figsize=(3.6 * len(planes), 3.9), dpi=120, layout="constrained")
-    for axes, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
+    rows = -(-len(planes) // _BESIDE_EACH_OTHER)
+    figure = Figure(figsize=(6, 0.6 + 3 * rows), dpi=120, layout="constrained")
+    panels = figure.subplots(rows, min(_BESIDE_EACH_OTHER, len(planes)), squeeze=False).flatten()
+    for axes in panels[len(planes) :]:
+        axes.set_visible(False)
+    for axes, plane in zip(panels, planes, strict=False):
         for number in range(image_set.num_classes):
             color, mark = series(number)
             axes.scatter(*plane.embeddings[classes == number].T, s=9, c=color, marker=mark, linewidths=0)
@@ -26,5 +32,5 @@ def center_loss_figure(planes: Sequence[Plane], image_set: ImageSet) -> Figure:
         axes.set_aspect("equal", adjustable="datalim")
         plain(axes)
     what = f"{image_set.num_classes} training classes of {image_set.dataset}"
-    figure.suptitle(f"Center loss: embeddings of two numbers, {what}; a cross is a center", fontsize=11)
+    figure.suptitle(f"Center loss: embeddings of two numbers,\n{what}; a cross is a center", fontsize=11)
     return figure

@@ -42,16 +42,20 @@ def inline_svg(figure: Figure, shared: dict[str, str]) -> str:
     return f'<svg {size} role="img" aria-label="{escape(str(figure.get_label()))}">{_drawn(figure, shared)}</svg>'
 
 
-def svg_file(figure: Figure, *, photos: bool = False) -> str:
-    """The drawing as a file of its own, light or dark as its reader prefers; ``photos`` stay as they are."""
+def svg_file(figure: Figure, *, photos: bool = False, scale: float = 1.0) -> str:
+    """The drawing as a file of its own, light or dark as its reader prefers; ``photos`` stay as they are.
+
+    It is ``scale`` times as large as the figure where there is room, and shrinks where there is none.
+    """
     light, dark = (";".join(f"--{role}:{color}" for role, color in theme.items()) for theme in (LIGHT, DARK))
     inverted = "" if photos else "image{filter:invert(1)}"
-    style = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}{inverted}}}"
+    style = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}{inverted}}}text{{fill:var(--ink)}}"
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     shared: dict[str, str] = {}
     body = _drawn(figure, shared)
+    size = f'width="{scale * width:.0f}" height="{scale * height:.0f}" viewBox="0 0 {width} {height}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
         f'font-family="{FONT}"><title>{escape(str(figure.get_label()))}</title><style>{style}</style>'
         f'<defs>{"".join(shared.values())}</defs><rect width="100%" height="100%" fill="var(--paper)"/>{body}</svg>\n'
     )
