@@ -21,7 +21,6 @@ exclude_patterns = [".*", "build", "dist", "runs", "data", "tests", "fewshot", "
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx_click",
     "sphinx_copybutton",
     "generated",
     "formulas",

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import commands
 import msgspec
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -172,11 +173,28 @@ def comments_of(struct: type) -> dict[str, str]:
     return {ast.unparse(field.target): lines[field.lineno - 1].partition("  # ")[2] for field in fields}
 
 
+def command_line() -> Iterator[str]:
+    """All commands in a table, then each for itself."""
+    found = commands.visible()
+    rows = [
+        [f"`{name} <fewshot {name}_>`_", commands.code(found[name].get_short_help_str(limit=200))] for name in found
+    ]
+    yield from listed(["command", "what it does"], rows)
+    yield from ("``fewshot --version`` prints the version. Ctrl-C is safe: the same command goes on.", "")
+    for name, command in found.items():
+        yield from heading(f"fewshot {name}")
+        yield f".. program:: fewshot {name}"
+        yield ""
+        yield from commands.described(command)
+        yield from commands.usage(name, command)
+        yield from commands.folds(command)
+
+
 class Generated(SphinxDirective):
     """``.. generated:: methods``, within RST."""
 
     required_arguments = 1
-    pages: ClassVar = {page.__name__: page for page in (api, methods, datasets, records)}
+    pages: ClassVar = {page.__name__: page for page in (api, methods, datasets, records, command_line)}
 
     def run(self) -> list[nodes.Node]:
         """The nodes of the page."""

@@ -60,7 +60,7 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Say what is here and what to do about what is missing.")
+@click.command(short_help="Say what is here and what to do about what is missing.")
 @data_option
 def doctor(data: Path | None) -> None:
     """Say what is here (versions, device, precision, data sets, learn2learn) and what to do about what is missing."""
@@ -91,6 +91,7 @@ VERBS = (
     damage,
     centers,
     bench,
+    doctor,
 )
 for command in (*VERBS, hausdorff):
     cli.add_command(command)

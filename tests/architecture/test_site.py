@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from fewshot.cli.classify import UNKNOWN
@@ -20,6 +21,7 @@ pytest.importorskip("sphinx", reason="the site needs sphinx: pip install fewshot
 DOCS = Path(__file__).parents[2] / "docs"
 FORMULAS = runpy.run_path(str(DOCS / "formulas.py"))
 DRAWN = FORMULAS["drawn"]
+COMMANDS = runpy.run_path(str(DOCS / "commands.py"))
 
 
 def entries() -> dict[str, Any]:
@@ -80,6 +82,23 @@ def test_a_value_of_a_wide_table_knows_its_column_and_numbers_stay_whole() -> No
     assert "data-label" not in carded(table("model", "5-way 1-shot", "gap"))
     ragged = table("model", "5-way 1-shot", "published", "gap").replace("<td></td>", '<td colspan="2"></td>', 1)
     assert "data-label" not in carded(ragged.replace("<td></td>", "")), "a cell over two columns"
+
+
+@pytest.mark.parametrize("name", COMMANDS["visible"]())
+def test_the_page_of_a_command_has_each_of_its_options_once_and_whole_pieces_of_code(name: str) -> None:
+    command = COMMANDS["visible"]()[name]
+    lines = [*COMMANDS["described"](command), *COMMANDS["usage"](name, command), *COMMANDS["folds"](command)]
+    written = [line.removeprefix(".. option:: ") for line in lines if line.startswith(".. option:: ")]
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert sorted(written) == sorted(map(COMMANDS["signature"], options))
+    assert not [line for line in lines if line.count("``") % 2 or "`" in line.replace("``", "")]
+
+
+def test_what_holds_without_an_option_is_said_and_a_choice_named() -> None:
+    (option,) = (option for option in COMMANDS["visible"]()["run"].params if option.name == "way")
+    assert COMMANDS["help_of"](option) == "Classes of a test episode. [default: 5]"
+    (option,) = (option for option in COMMANDS["visible"]()["sweep"].params if option.name == "executor")
+    assert COMMANDS["signature"](option) == "--executor <local|ray|slurm>"
 
 
 def test_notebooks_have_the_colors_of_the_report() -> None:

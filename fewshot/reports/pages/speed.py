@@ -199,10 +199,8 @@ def _draw(processors: Mapping[str, dict[str, Any]]) -> Figure:
     times = _ratios(processors)
     times = times.sort_values("library", key=lambda names: names.map(order.index), kind="stable")
     times = times.sort_values("processor", key=lambda names: names.map([*processors].index), kind="stable")
-    words = [
-        f"{_number(line.ms)} ms" + ("" if line.is_ours else f", {line.step_ms:.1f} times")
-        for line in times.itertuples()
-    ]
+    ratios = zip(times["ms"], times["is_ours"], times["step_ms"], strict=True)
+    words = [f"{_number(ms)} ms" + ("" if is_ours else f", {ratio:.1f} times") for ms, is_ours, ratio in ratios]
     return step_times_figure(times.assign(words=words, setting=times["setting"].map(_with_words)))
 
 
