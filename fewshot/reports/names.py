@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from episodes.datasets.cards import benchmarks
+from episodes.datasets.cards import DATASETS, benchmarks
 from fewshot.experiments.comparison.terms import all_terms
 from fewshot.models.catalog import paper_names, readout_names
 from fewshot.records.protocols import ProtocolName
@@ -28,6 +28,12 @@ def images_name(dataset_id: str) -> str:
     clean, _, share = re.fullmatch(r"(.+?)(-damaged-([\d.]+))?", dataset_id).groups()  # type: ignore[union-attr]
     known = benchmarks().get(clean)
     return (known.display_name if known else clean) + (f", {share} % of the images corrupted" if share else "")
+
+
+def dataset_name(dataset: str) -> str:
+    """``Omniglot`` for omniglot, as its card has it in tables; without such a card the word itself."""
+    card = DATASETS.get(dataset) if dataset in DATASETS else None
+    return card.benchmarks[0].display_name if card and card.benchmarks else dataset
 
 
 def seed_words(episode_seed: int) -> str:

@@ -11,7 +11,7 @@ from fewshot.records.open_set import read_open_set
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.leaderboard import FRONT
 from fewshot.reports.leaderboard import PAGE as LEADERBOARD
-from fewshot.reports.pages.ablation import PAGE as ABLATION
+from fewshot.reports.pages.ablation import ablation_files
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.pages.comparison import PAGE as COMPARISON
 from fewshot.reports.pages.corruption import PAGE as CORRUPTION
@@ -19,7 +19,7 @@ from fewshot.reports.pages.open_set import open_set_files
 from fewshot.reports.pages.recipe_costs import PAGE as RECIPE_COSTS
 from fewshot.reports.pages.training_styles import PAGE as TRAINING_STYLES
 
-PAGES = (LEADERBOARD, COMPARISON, ABLATION, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
+PAGES = (LEADERBOARD, COMPARISON, CORRUPTION, TRAINING_STYLES, RECIPE_COSTS)
 START, END = "<!-- leaderboard: generated from results/runs by `make leaderboard` -->", "<!-- leaderboard ends -->"
 
 
@@ -41,7 +41,11 @@ def files_of(results: Path, coming: Mapping[Path, RunRecord] | None = None) -> d
     """
     readme = readme_parts(results.parent / "README.md")
     records = read_records([results / "runs"], coming=coming)
-    pages = [*(page.render(records) for page in PAGES), open_set_files(read_open_set(results / "open-set"))]
+    pages = [
+        *(page.render(records) for page in PAGES),
+        ablation_files(records, results / "ablation.toml"),
+        open_set_files(read_open_set(results / "open-set")),
+    ]
     files = {results / name: content for page in pages for name, content in page.items()}
     front = files.pop(results / FRONT, None)
     return files if readme is None or front is None else files | {results.parent / "README.md": _readme(readme, front)}

@@ -12,7 +12,7 @@ import pytest
 from fewshot.experiments.sweep.plan import jobs_of, read_plan
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import StoredRecipe
-from fewshot.reports.pages.ablation import PAGE, PARTS, part_between
+from fewshot.reports.pages.ablation import PARTS, ablation_files, part_between, planned
 from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
 from shaped import Shaped
@@ -44,7 +44,7 @@ def record_of(accuracy: float, seed: int = 0, terms: str = TERMS, model: str = "
 
 
 def rows_of(records: list[RunRecord]) -> list[list[str]]:
-    lines = str(PAGE.render(records)["ablation.md"]).splitlines()
+    lines = str(ablation_files(records, PLAN)["ablation.md"]).splitlines()
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| proto")]
 
 
@@ -82,8 +82,23 @@ def test_a_part_helps_only_where_three_seeds_of_both_say_so(seeds: int, verdict:
 def test_rows_of_other_methods_other_terms_or_none_make_no_pair() -> None:
     assert rows_of([record_of(0.9), record_of(0.8, support_rotation=False, model="matching")]) == []
     assert rows_of([record_of(0.9), record_of(0.8, support_rotation=False, terms="comparison@v0")]) == []
-    assert "Not measured yet" in str(PAGE.render([record_of(0.9)])["ablation.md"])
-    assert PAGE.render([record_of(0.9, terms=""), record_of(0.8, terms="", support_rotation=False)]) == {}
+    assert ablation_files([record_of(0.9, terms=""), record_of(0.8, terms="", support_rotation=False)], PLAN) == {}
+
+
+def test_before_anything_is_measured_the_page_says_what_is_planned(tmp_path: Path) -> None:
+    page = str(ablation_files([record_of(0.9)], PLAN)["ablation.md"])
+    assert "Nothing of this is measured yet" in page
+    assert "These 96 trainings are planned" in page
+    assert "| support rotation | Omniglot | proto | --turns | --no-turns | 6, seeds 0, 1, 2 |" in page
+    table, trainings = planned(PLAN)
+    assert {*table["part"]} == {*PARTS}
+    assert sum(int(words.partition(",")[0]) for words in table["trainings"]) == trainings
+    without = str(ablation_files([record_of(0.9)], tmp_path / "ablation.toml")["ablation.md"])
+    assert "Nothing of this is measured yet" in without
+    assert "planned" not in without
+    measured = str(ablation_files([record_of(0.9), record_of(0.8, support_rotation=False)], PLAN)["ablation.md"])
+    assert "not measured" not in measured.lower()
+    assert "are planned" not in measured
 
 
 def test_every_part_is_on_and_off_in_the_planned_trainings_with_three_seeds_and_nothing_else_differs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,8 @@ import pandas as pd
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, cell_of, entries_by_cell, is_ranked
 from fewshot.records.schema import StoredRecipe
-from fewshot.reports.pages.base import Content, Page
+from fewshot.reports.names import dataset_name
+from fewshot.reports.pages.base import Content
 from fewshot.reports.pages.comparison import finding
 from fewshot.reports.rendering import render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
@@ -22,18 +24,26 @@ from fewshot.training.optimizers import MUON
 
 @dataclass(frozen=True)
 class Part:
-    """``fields`` of a recipe that differ, and how much of the part a recipe has; None: it has something else there."""
+    """``fields`` of a recipe that differ, and how much of the part a recipe has; None: it has something else there.
 
+    ``option`` is the setting of a run that changes it.
+    """
+
+    option: str
     fields: frozenset[str]
     degree: Callable[[StoredRecipe], int | None]
 
 
 PARTS: Mapping[str, Part] = {
-    "support rotation": Part(frozenset({"support_rotation"}), lambda recipe: int(bool(recipe.support_rotation))),
-    "Muon": Part(frozenset({"optimizer", "weight_decay"}), lambda recipe: int(recipe.optimizer == MUON)),
-    "flips": Part(frozenset({"augment"}), lambda recipe: {None: 0, "flip": 1}.get(recipe.augment)),
+    "support rotation": Part(
+        "turns", frozenset({"support_rotation"}), lambda recipe: int(bool(recipe.support_rotation))
+    ),
+    "Muon": Part("optimizer", frozenset({"optimizer", "weight_decay"}), lambda recipe: int(recipe.optimizer == MUON)),
+    "flips": Part("augment", frozenset({"augment"}), lambda recipe: {None: 0, "flip": 1}.get(recipe.augment)),
     "more classes in an episode": Part(  # within one budget of images
-        frozenset({"train_way", "train_episodes", "warmup", "validate_every"}), lambda recipe: recipe.train_way
+        "train_way",
+        frozenset({"train_way", "train_episodes", "warmup", "validate_every"}),
+        lambda recipe: recipe.train_way,
     ),
 }
 
@@ -96,8 +106,37 @@ def _words(entry: Entry) -> str:
     return f"{entry.schedule}: {entry.interval.points()}"
 
 
-def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
-    """A table for each cell that has pairs; none of the page where no training kept the terms of a comparison."""
+def planned(plan: Path) -> tuple[pd.DataFrame, int]:
+    """A row for each part on each data set, as the plan switches it on and off, and how many trainings there are.
+
+    In the plan the value that has the part comes first. Both are empty where there is no such file.
+    """
+    from fewshot.experiments.config import as_words
+    from fewshot.experiments.sweep.plan import jobs_of, read_plan
+
+    runs = [job.config for job in jobs_of(read_plan(plan))] if plan.is_file() else []
+    rows = []
+    for name, part in PARTS.items():
+        changed = [run for run in runs if getattr(run, part.option) is not None]
+        for dataset in dict.fromkeys(run.dataset for run in changed):
+            here = [run for run in changed if run.dataset == dataset]
+            first, second = dict.fromkeys(getattr(run, part.option) for run in here)
+            flag = f"--{part.option.replace('_', '-')}"
+            row = {"part": name, "data set": dataset_name(dataset or ""), "methods": _joined(run.model for run in here)}
+            row |= {"with it": " ".join(as_words(flag, first)), "without": " ".join(as_words(flag, second))}
+            rows.append(row | {"trainings": f"{len(here)}, seeds {_joined(str(run.seed) for run in here)}"})
+    return table_of(rows), len(runs)
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def ablation_files(records: Iterable[RunRecord], plan: Path) -> dict[str, Content]:
+    """A table for each cell that has pairs, or what is planned; no page where no training kept any terms.
+
+    ``plan`` is results/ablation.toml. Raises SweepError where that is no plan.
+    """
     kept = [record for record in records if is_ranked(record) and record.trained.terms and not record.readout]
     if not kept:
         return {}
@@ -106,7 +145,6 @@ def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
         if found := pairs(entries):
             of = cell_of(entries[0].first)
             tables[f"{of.protocol}, {of.num_episodes:,} episodes (episode seed {of.episode_seed})"] = _table(found)
-    return {"ablation.md": render("ablation.md", tables=dict(sorted(tables.items())))}
-
-
-PAGE = Page("ablation", _render)
+    coming, trainings = planned(plan)
+    page = render("ablation.md", tables=dict(sorted(tables.items())), planned=coming, trainings=trainings)
+    return {"ablation.md": page}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from episodes.datasets.cards import DATASETS
-from fewshot.reports.names import images_name
+from fewshot.reports.names import dataset_name, images_name
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.rendering import render, table_of
 
@@ -122,8 +122,7 @@ def _page(content: dict[str, Any], scaling: dict[str, Any]) -> str:
 def _with_words(text: str) -> str:
     """``60-way 1-shot, 5 queries a class`` for 60w1s5q, and the names of data sets as their cards have them."""
     text = re.sub(r"\b(\d+)w(\d+)s(\d+)q\b", r"\1-way \2-shot, \3 queries a class", text)
-    names = {name: card.benchmarks[0].display_name for name in DATASETS if (card := DATASETS.get(name)).benchmarks}
-    return re.sub(rf"\b({'|'.join(names)})(?=:| \d+-way)", lambda name: names[name[1]], text)
+    return re.sub(rf"\b({'|'.join(DATASETS)})(?=:| \d+-way)", lambda name: dataset_name(name[1]), text)
 
 
 def _read(path: Path) -> dict[str, Any]:
