@@ -18,6 +18,9 @@ _TOGETHER_AT_MOST = 60  # have no more characters than this
 _MANY = 9  # columns between which there is no room
 _TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its first interval
 _WHOLE = re.compile(r"\(\d+–\d+\)|(?<=[ >])\d+-(?:way|shot)(?=[ ,<])")  # where no line ends: (1–2), 5-way
+_SHORT = re.compile(
+    r'<span class="pre">(?=[^<]{1,24}</span>)'
+)  # a piece of code: --distance ends no line behind a dash
 _LONG = 24  # characters of a name and a value that have a line of their own on a phone
 _PROSE = 60
 
@@ -31,6 +34,7 @@ def finished(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _
 
     if body := context.get("body"):
         body = re.sub(r"<table\b.*?</table>", lambda found: carded(found[0]), body, flags=re.DOTALL)
+        body = _SHORT.sub('<span class="pre whole">', body)
         body = re.sub(r">([\w/-]+)\.md</span></a>", titled, body)  # a path means little here
         context["body"] = re.sub(r' download=""(?= href="[^"]*\.html")', "", body)
 
