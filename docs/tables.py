@@ -20,7 +20,7 @@ _TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its firs
 _WHOLE = re.compile(r"\(\d+–\d+\)|(?<=[ >])\d+-(?:way|shot)(?=[ ,<])")  # where no line ends: (1–2), 5-way
 _SHORT = re.compile(
     r'<span class="pre">(?=[^<]{1,24}</span>)'
-)  # a piece of code: --distance ends no line behind a dash
+)  # code: no line ends behind a dash
 _LONG = 24  # characters of a name and a value that have a line of their own on a phone
 _PROSE = 60
 
