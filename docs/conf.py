@@ -32,6 +32,7 @@ html_title = "fewshot-bench"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_extra_path = ["static/index.html"]
+html_use_index = html_domain_indices = False  # the menu and the search find what an index would list
 html_show_sphinx = html_show_copyright = html_copy_source = False
 
 smartquotes_action = "qe"  # the dashes of --model stay two

@@ -15,12 +15,10 @@ from sphinx.application import Sphinx
 
 _BESIDE_EACH_OTHER = 3  # columns that a phone has room for, where their longest values
 _TOGETHER_AT_MOST = 60  # have no more characters than this
-_MANY = 9  # columns between which there is no room
+_MANY = 9  # columns, between which there is little room; of more there is none
 _TOGETHER = re.compile(r"(?<!±\u00a0)\b(\d+\.\d+) ±")  # a number and its first interval
 _WHOLE = re.compile(r"\(\d+–\d+\)|(?<=[ >])\d+-(?:way|shot)(?=[ ,<])")  # where no line ends: (1–2), 5-way
-_SHORT = re.compile(
-    r'<span class="pre">(?=[^<]{1,24}</span>)'
-)  # code: no line ends behind a dash
+_SHORT = re.compile(r'<span class="pre">(?=[^<]{1,24}</span>)')  # code: no line ends behind a dash
 _LONG = 24  # characters of a name and a value that have a line of their own on a phone
 _PROSE = 60
 
@@ -42,7 +40,7 @@ def finished(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _
 def carded(table: str) -> str:
     """A table whose values carry the names of their columns; as it was where it fits or has cells over several.
 
-    A line may end before an interval, and where there are ``_MANY`` columns between a number and its ±; not behind it.
+    A line may end before an interval, and where there are more than ``_MANY`` columns between a number and its ±; not behind it.
     """
     table = _WHOLE.sub(r'<span class="whole">\g<0></span>', table.replace("± ", "±\u00a0").replace(" %", "\u00a0%"))
     soup = BeautifulSoup(table, "html.parser")
@@ -62,7 +60,7 @@ def carded(table: str) -> str:
                 kind = ["long"] * (len(name + words) > _LONG) + ["prose"] * (len(words) > _PROSE)
                 _add_classes(cell, kind)
     assert soup.table is not None
-    _add_classes(soup.table, ["cards", *["many"] * (columns > _MANY)])
+    _add_classes(soup.table, ["cards", *["many"] * (columns >= _MANY)])
     return str(soup) if columns > _MANY else _TOGETHER.sub("\\1\u00a0±", str(soup))
 
 
