@@ -40,7 +40,7 @@ def finished(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _
 def carded(table: str) -> str:
     """A table whose values carry the names of their columns; as it was where it fits or has cells over several.
 
-    A line may end before an interval, and where there are more than ``_MANY`` columns between a number and its ±; not behind it.
+    A line may end before an interval and, in more than ``_MANY`` columns, between a number and its ±; not behind it.
     """
     table = _WHOLE.sub(r'<span class="whole">\g<0></span>', table.replace("± ", "±\u00a0").replace(" %", "\u00a0%"))
     soup = BeautifulSoup(table, "html.parser")
