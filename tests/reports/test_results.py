@@ -39,12 +39,12 @@ def contents(results: Path) -> dict[str, bytes]:
 def test_the_committed_pages_say_what_the_committed_records_say() -> None:
     files = files_of(ROOT / "results")
     pages = [
-        "ablation.md",
         "damage.md",
         "damage.svg",
         "training-styles.md",
         "training-styles.svg",
         "recipes.md",
+        "ablation.md",
         "open-set.md",
     ]
     assert [path.name for path in files] == [*TABLES, *pages, "README.md"]
