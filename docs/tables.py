@@ -1,4 +1,4 @@
-"""Finished pages: tables that a phone can show, and links that say where they lead.
+"""Finished pages: tables and commands that a phone can show, and links that say where they lead.
 
 Each value of a table knows the name of its column, so that site.css makes a row a card.
 """
@@ -32,9 +32,16 @@ def finished(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _
 
     if body := context.get("body"):
         body = re.sub(r"<table\b.*?</table>", lambda found: carded(found[0]), body, flags=re.DOTALL)
+        body = re.sub(r'<div class="highlight-console .*?</pre>', lambda found: told(found[0]), body, flags=re.DOTALL)
         body = _SHORT.sub('<span class="pre whole">', body)
         body = re.sub(r">([\w/-]+)\.md</span></a>", titled, body)  # a path means little here
         context["body"] = re.sub(r' download=""(?= href="[^"]*\.html")', "", body)
+
+
+def told(block: str) -> str:
+    """Commands whose comments are parts of their own, so that a phone can set each below its command."""
+    parts = r'</span><span class="gap">\1</span><span class="told">\2\n</span>'
+    return re.sub(r"(?<=\S)( {2,})(# [^<]*)</span>\n", parts, block)
 
 
 def carded(table: str) -> str:

@@ -101,6 +101,14 @@ def test_what_holds_without_an_option_is_said_and_a_choice_named() -> None:
     assert COMMANDS["signature"](option) == "--executor <local|ray|slurm>"
 
 
+def test_what_a_command_does_is_a_part_of_its_own() -> None:
+    told = runpy.run_path(str(DOCS / "tables.py"))["told"]
+    line = '<span class="go">fewshot run   # train</span>\n'
+    parts = '<span class="go">fewshot run</span><span class="gap">   </span><span class="told"># train\n</span>'
+    assert told(line + line) == parts + parts
+    assert told('<span class="go">fewshot show # 1</span>\n').count("span") == 2, "one space: a part of the command"
+
+
 def test_notebooks_have_the_colors_of_the_report() -> None:
     settings = (DOCS / "matplotlibrc").read_text(encoding="utf-8")
     assert re.findall(r'"([0-9a-f]{6})"', settings) == [color.removeprefix("#") for color in SERIES]
