@@ -178,7 +178,11 @@ def unranked(frame: pd.DataFrame) -> list[Section]:
 
 
 def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
-    """The ranked rows, in groups that share a title: the papers' own images first, larger groups before smaller."""
+    """The ranked rows, in groups that share a title: the papers' own images first, larger groups before smaller.
+
+    Before them all is the final test on equal terms, once it has methods for the table of README.md: the other episodes
+    were seen while methods were made.
+    """
     ranked = frame[frame["rank"].notna()]
     names = [ProtocolName.parse(protocol) for protocol in ranked["protocol"]]
     ranked = ranked.assign(queries=[f"{name.episodes}@v{name.version}" for name in names])
@@ -186,8 +190,10 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     known = list(COMPARABLE_PIXELS)
 
     def order(group: tuple[tuple[str, str, int, int, int], pd.DataFrame]) -> tuple[object, ...]:
-        dataset = group[0][0]
-        return known.index(dataset) if dataset in known else len(known), dataset, -len(group[1]), group[0]
+        dataset, rows = group[0][0], group[1]
+        of_papers = known.index(dataset) if dataset in known else len(known)
+        is_final = rows.loc[rows["terms"].fillna("") != "", "model"].nunique() >= _FRONT_ROWS
+        return of_papers, dataset, not is_final, -len(rows), group[0]
 
     found: Iterable[tuple[tuple[str, str, int, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]
     return [rows for _, rows in sorted(found, key=order)]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from msgspec.structs import replace
 from rich.console import Console
@@ -371,6 +372,23 @@ def test_the_front_table_holds_the_six_best_methods_with_all_their_cells_side_by
     assert proto["Omniglot trainings"].endswith(("seed", "seeds"))
     assert "(98.80)" in proto["Omniglot 5-way 1-shot"]
     assert not table["method"].str.contains("soft-kmeans|nt-xent").any(), "inductive rows alone"
+
+
+def test_the_final_test_stands_first_once_it_has_methods_for_the_front_table() -> None:
+    development = frame_of(committed_rows())
+    development = development[(development["dataset"] == "omniglot-vinyals-28") & (development["terms"].fillna("") == "")]
+    of_paper = development[development["protocol"].str.fullmatch(r"omniglot-vinyals-28/5w1s/q15@v1")]
+    best = of_paper[of_paper["setting"] == "inductive"].drop_duplicates("model").head(6)
+    final = best.assign(terms="comparison@v1", episode_seed=7, episodes_digest="final", accuracy=best["accuracy"] - 0.2)
+    shown = {}
+    for number in (5, 6):
+        frame = pd.concat([development, final.head(number)], ignore_index=True)
+        table = front(frame).table
+        assert table is not None
+        shown[number] = dict(zip(table["method"], table["Omniglot 5-way 1-shot"], strict=True))
+    (method, accuracy), *_ = zip(best["model"], best["accuracy"], strict=True)
+    assert f"{100 * accuracy:.2f}" in shown[5][method], "what was seen in development, while the final test is small"
+    assert f"{100 * accuracy - 20:.2f}" in shown[6][method]
 
 
 def test_without_records_the_front_says_how_to_make_one() -> None:
