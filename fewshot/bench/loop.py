@@ -49,7 +49,7 @@ _QUICK, _FULL = (1.0, 1), (12.0, 3)  # seconds for the bare step and for the loo
 _KINDS = {  # words in the names of PyTorch's operations -> what a reader calls it; the first that fits
     "convolution": ("conv",),
     "matrix products": ("::mm", "::addmm", "::bmm"),  # the first block, Winograd's convolution, Muon
-    "batch norm": ("batch_norm",),
+    "batch norm": ("batch_norm", "rsqrt"),  # written out, it divides by a root: no optimizer has this one
     "pooling": ("max_pool",),
     "ReLU": ("relu", "threshold", "clamp_min"),
     "optimizer": ("adam", "addcmul", "addcdiv", "lerp", "sqrt", "_foreach"),
