@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch._dynamo.backends.registry import lookup_backend
 
 from episodes.sampler import ClassBatchSampler
 from fewshot.models.factory import build_method
@@ -20,11 +21,17 @@ from toy_classes import QUICK, toy_set
 from toy_training import measure
 
 compiler: Any = torch.compile
+compiled: list[Any] = []  # the graphs that the compiler was handed
 
 
 def without_the_last_stage(function: Any, *, dynamic: bool, mode: str | None) -> Any:  # noqa: ARG001
     """All of the compiler but what makes machine code, which takes long."""
-    return compiler(function, backend="aot_eager", dynamic=dynamic)
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    return compiler(function, backend=counted, dynamic=dynamic)
 
 
 def gradient_of(method: Method) -> torch.Tensor:
@@ -33,7 +40,9 @@ def gradient_of(method: Method) -> torch.Tensor:
 
 
 def one_step(name: str) -> list[float]:
-    """Relative difference of loss and gradient."""
+    """Relative difference of loss and gradient, and in how many graphs the step was compiled."""
+    torch._dynamo.reset()  # after eight versions of one function, the compiler leaves it as it is
+    compiled.clear()
     losses, gradients = [], []
     for loss in (loss_of, compiled_loss(torch.device("cpu"))):
         method = build((name, {}))
@@ -45,7 +54,7 @@ def one_step(name: str) -> list[float]:
         )
         torch.autograd.backward(losses[-1])
         gradients.append(gradient_of(method))
-    return [relative(*losses), relative(*gradients)]
+    return [relative(*losses), relative(*gradients), len(compiled)]
 
 
 def relative(expected: torch.Tensor, found: torch.Tensor) -> float:

@@ -29,8 +29,8 @@ COMPILED = ("proto", "relation", "siamese", "matching", "gaussian-proto", "maske
 def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     """Of each model, how far loss and gradient of the compiled step are from the plain ones, relative to their size.
 
-    With a C++ compiler also of a ``training``. In a process of its own: the checks of shapes that the tests put around
-    every function do not compile.
+    And how many graphs were compiled. With a C++ compiler also of a ``training``. In a process of its own: the checks
+    of shapes that the tests put around every function do not compile.
     """
     code = Path(__file__).parents[1] / "helpers" / "compiled_steps.py"
     has_compiler = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
@@ -47,7 +47,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_methods_of_every_kind_can_be_compiled(name: str, compared: dict[str, list[float]]) -> None:
-    of_loss, of_gradient = compared[name]
+    of_loss, of_gradient, graphs = compared[name]
+    assert graphs >= 1
     assert of_loss < 1e-4
     assert of_gradient < 1e-2
 
