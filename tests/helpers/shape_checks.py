@@ -1,8 +1,8 @@
 """What the import hook of conftest.py puts around our functions: every call is held to its annotations.
 
-jaxtyping compares the sizes of the axes that two arrays of one call share. Where no annotation names an array there is
-none to compare, and what it does for that, five times the work of the check itself, is left out: beartype holds these
-functions to the same annotations.
+beartype holds arguments and what is returned to the annotations; where these name arrays, jaxtyping remembers during a
+call how long each axis is, so that two arrays that share one are compared. Its own decorator does the same with several
+times the work, for the words of its errors: it binds the arguments, and checks them once more when the call has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from beartype import BeartypeConf, beartype
 
 # A whole number is welcome where a float is.
 check = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError))
-_with_shapes = jaxtyping.jaxtyped
+_jaxtyped = jaxtyping.jaxtyped
+_axes_of_a_call = jaxtyping.jaxtyped("context")
 
 
 def install(*packages: str) -> None:
@@ -36,10 +37,11 @@ def by_need(*, typechecker: Any) -> Callable[[Any], Any]:
             if isinstance(init := vars(thing).get("__init__"), FunctionType):
                 setattr(thing, "__init__", checked(init))  # noqa: B010 - mypy
         elif isinstance(thing, FunctionType):
+            if inspect.isgeneratorfunction(thing):  # between two values it yields, other calls are made
+                return _jaxtyped(thing, typechecker=typechecker)
             hints = resolved(thing)
-            if inspect.isgeneratorfunction(thing) or any(map(names_an_array, hints.values())):
-                return _with_shapes(thing, typechecker=typechecker)
-            return without_shapes(thing, hints)
+            held = without_shapes(thing, hints)
+            return with_shapes(held) if any(map(names_an_array, hints.values())) else held
         return thing
 
     return checked
@@ -55,6 +57,21 @@ def without_shapes(function: FunctionType, hints: dict[str, Any]) -> Callable[..
     copied.__annotations__ = hints
     held: Callable[..., Any] = check(copied)
     return function if held is copied else functools.wraps(function)(held)
+
+
+def with_shapes(held: Callable[..., Any]) -> Callable[..., Any]:
+    """That function, the sizes of the axes compared within each call."""
+
+    @functools.wraps(held)
+    def within_one_call(*given: Any, **named: Any) -> Any:
+        with _axes_of_a_call:
+            try:
+                return held(*given, **named)
+            except jaxtyping.TypeCheckError:
+                jaxtyping.print_bindings()  # type: ignore[no-untyped-call] # pytest shows it where a test fails
+                raise
+
+    return within_one_call
 
 
 def resolved(function: FunctionType) -> dict[str, Any]:
