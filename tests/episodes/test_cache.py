@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from episodes.images.array_cache import Decoder, cached_image_set
 from episodes.images.decoding import Images
 from episodes.progress import Progress
 from episodes.types import DataError, ImageSet
+from forked import FORKED
 from full_disk import no_space
 
 PIXELS = (np.arange(5 * 2 * 3 * 4) % 251).astype(np.uint8).reshape(5, 2, 3, 4)
@@ -268,7 +268,7 @@ def be_killed_in_the_middle(directory: Path) -> None:
 
 
 def test_nothing_is_taken_for_whole_after_a_kill_in_the_middle(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=be_killed_in_the_middle, args=(tmp_path,))
+    process = FORKED.Process(target=be_killed_in_the_middle, args=(tmp_path,))
     process.start()
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
@@ -295,7 +295,7 @@ def build_with_another(directory: Path, meeting_point: Path) -> str:
 def test_two_processes_that_build_the_same_array_at_once_do_no_harm(tmp_path: Path) -> None:
     directory, meeting_point = tmp_path / "cache", tmp_path / "meeting"
     meeting_point.mkdir()
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=FORKED) as pool:
         first, second = pool.map(build_with_another, [directory] * 2, [meeting_point] * 2)
     assert first == second
     assert len(list(meeting_point.iterdir())) == 2, "both have decoded"

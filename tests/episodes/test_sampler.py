@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from episodes.sampler import ClassBatchSampler, EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Episode, EpisodeError, ImageSet, gather
 from fewshot.records.protocols import VERSION
+from forked import FORKED
 from numbered_sets import num_distinct, number_of, numbered_set
 
 FULL = EpisodeSpec(way=3, shot=2, num_query=4, num_unlabeled=3, num_distractor=2)
@@ -106,7 +106,7 @@ def rows_in_another_process(first: int, count: int) -> list[list[int]]:
 
 def test_other_processes_draw_the_same_episodes() -> None:
     expected = rows_in_another_process(0, 8)
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=FORKED) as pool:
         parts = list(pool.map(rows_in_another_process, (0, 3), (3, 5)))
     assert parts[0] + parts[1] == expected
 

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -16,9 +16,7 @@ from fewshot.cli.main import main
 from fewshot.experiments import resolve
 from fewshot.reports import results
 from fewshot.training import loop
-
-_CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["killed", "fewshot.cli.run", "fewshot.experiments.run", "fewshot.reports.results"])
+from forked import FORKED
 
 
 def carry_out(folder: Path, words: Sequence[str]) -> None:
@@ -64,7 +62,7 @@ def begun_without_end(folder: Path) -> ForkServerProcess:
 
 
 def _started(target: Callable[..., None], *args: object) -> ForkServerProcess:
-    process = _CONTEXT.Process(target=target, args=args)
+    process = FORKED.Process(target=target, args=args)
     process.start()
     return process
 
@@ -74,7 +72,7 @@ class Killer:
 
     def __init__(self, seed: int) -> None:
         self.dice, self.kills = random.Random(seed), 0
-        server = _CONTEXT.Process(target=len, args=((),))
+        server = FORKED.Process(target=len, args=((),))
         server.start()
         server.join()  # the server has imported everything now, so that what is measured are the commands
 

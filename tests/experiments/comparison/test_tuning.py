@@ -26,6 +26,7 @@ from fewshot.models.methods.prototypical import Prototypical
 from fewshot.models.options import Range, Search, options_of
 from fewshot.training.loop import TrainingError
 from fewshot.training.recipes import Recipe, find_recipe, read_table
+from forked import fork_what_is_spawned
 from photo_builders import gray_squares
 from toy_classes import QUICK, FewStrokes, NoTest
 from toy_runs import Listener
@@ -127,6 +128,7 @@ def test_a_search_through_processes_makes_the_random_trials_at_once_and_is_the_s
             super().__init__(count)
 
     monkeypatch.setattr(workers, "Processes", Counted)
+    fork_what_is_spawned(monkeypatch)
     with Workers(jobs=2).making(Place(tmp_path / "there"), lambda _: None) as make:
 
         def counted(jobs: Sequence[Job]) -> list[Result]:

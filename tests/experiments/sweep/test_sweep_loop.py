@@ -27,6 +27,7 @@ from fewshot.progress import Reporter
 from fewshot.records.paper_tables import paper_table
 from fewshot.records.record import read_records
 from fewshot.training.loop import Progress as TrainingProgress
+from forked import fork_what_is_spawned
 from played_runs import play
 from toy_runs import Listener
 
@@ -91,7 +92,10 @@ def test_processes_run_at_once_and_tell_what_they_do_under_their_names(
     assert said[-1].startswith("3/3 ")
 
 
-def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(tmp_path: Path) -> None:
+def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_what_is_spawned(monkeypatch)
     place = script(tmp_path, failing="proto", dying="matching")
     jobs = [JOBS[0], JOBS[2], Job("matching", replace(PROTO, model="matching"))]
     with Processes(3) as engine:
@@ -102,7 +106,8 @@ def test_one_that_fails_or_dies_leaves_the_others_be_and_is_named(tmp_path: Path
     assert (tmp_path / "deaths").read_text().split() == ["matching"] * ATTEMPTS
 
 
-def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(tmp_path: Path) -> None:
+def test_ctrl_c_lets_all_of_them_save_and_begins_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_what_is_spawned(monkeypatch)
     place = script(tmp_path, wait_for=("nobody",))
     jobs = [*JOBS, Job("third", replace(PROTO, model="matching"))]
 
