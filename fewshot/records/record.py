@@ -59,30 +59,30 @@ _HIDDEN = re.compile(rf"(?!\r){HIDDEN.pattern}|\\u(00[01]|007f|00[89]|200[ef]|20
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One measurement. Accuracies are fractions; ``correct`` holds the correct queries of every episode, packed."""
 
-    protocol: str  # ProtocolName
-    accuracy: Share
-    ci95: Number
+    protocol: str  # what was measured: omniglot-vinyals-28/5w1s/q15@v1 (ProtocolName)
+    accuracy: Share  # the mean over the episodes, a fraction
+    ci95: Number  # half the 95 % interval over the episodes, by ci_formula
     num_episodes: Positive
-    num_queries: Positive  # of an episode
-    correct: str  # pack_counts
-    episodes_digest: str  # EpisodeSampler.digest
-    episode_seed: Count
+    num_queries: Positive  # of one episode
+    correct: str  # correct queries of every episode, packed by pack_counts
+    episodes_digest: str  # fingerprint of the test episodes: where it is the same, so are they (EpisodeSampler.digest)
+    episode_seed: Count  # which episodes were drawn
     readout: str = ""  # how frozen embeddings were classified; empty where the method has its own rule
-    transductive: bool
-    uses_unlabeled: bool
+    transductive: bool  # the queries of an episode saw each other
+    uses_unlabeled: bool  # unlabeled images of the episode were used
     self_supervised: bool = False  # no label was used in training
-    num_parameters: Count
-    trained: Trained
-    test: EpisodeSettings
-    history: History
-    cost: Cost
-    hardware: Hardware
+    num_parameters: Count  # of the whole method
+    trained: Trained  # what was trained, on what, and how
+    test: EpisodeSettings  # the test episodes
+    history: History  # validations, and the weights they selected
+    cost: Cost  # seconds
+    hardware: Hardware  # the machine of the test
     embeddings: ExternalEmbeddings | None = None  # None where the model is one of this program's
-    versions: dict[str, str]
-    command: str
-    date: str
+    versions: dict[str, str]  # of this program, Python and libraries
+    command: str  # as it was typed
+    date: str  # of the test, ISO 8601
     ci_formula: str
-    notes: list[str] = []
+    notes: list[str] = []  # what the program remarked, and --note
     schema: int = SCHEMA
 
     @property

@@ -87,25 +87,25 @@ class Trained(Part, frozen=True, kw_only=True):
     encoder_options: Options
     dataset: str = ""
     class_split: str = ""
-    dataset_id: str  # Dataset.protocol_name: omniglot-vinyals-28
+    dataset_id: str  # images, class split and side: omniglot-vinyals-28 (Dataset.protocol_name)
     image_shape: tuple[Positive, Positive, Positive] | None = None  # channels, height, width
-    num_classes: Positive | None = None
-    train_images: str | None = None  # fingerprints
-    val_images: str | None = None
+    num_classes: Positive | None = None  # of the training classes
+    train_images: str | None = None  # fingerprint of their pixels
+    val_images: str | None = None  # likewise
     corruption: Share = 0.0  # share of the images that lost their detail on purpose
     recipe: StoredRecipe
     shortened: bool  # fewer training episodes than the recipe says
-    seed: Count
-    precision: str | None = None
-    compiled: bool = False
+    seed: Count  # of the initial weights and the training episodes
+    precision: str | None = None  # in which the encoder computed
+    compiled: bool = False  # by --compile
     implementation: str | None = None  # of a method that has more than one
     packages: dict[str, dict[str, str]] = {}  # where what is none of ours comes from: model, encoder, readout, dataset
-    init: str | None = None  # InitialWeights.description
+    init: str | None = None  # the checkpoint it started from (InitialWeights.description)
     pretrained: PretrainedEncoder | None = None
     terms: str = ""  # those of the comparison that the training kept, such as comparison@v1
-    version: Count | None = None  # TRAINING_VERSION
+    version: Count | None = None  # of the training code: another would give other weights (TRAINING_VERSION)
     trained_as: Rule | None = None
-    commit: str
+    commit: str  # of this program when it was trained
     checkpoint: str  # empty where nothing was learned here
 
     @property
