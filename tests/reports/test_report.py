@@ -97,6 +97,18 @@ def test_the_next_model_is_another_one_and_not_another_recipe_of_the_best() -> N
     assert answers_for(alone)[1].short == "nothing to compare"
 
 
+def test_of_each_data_set_the_episodes_with_most_rows_are_open_and_the_others_on_demand() -> None:
+    models = ("proto", "matching", "relation", "siamese")
+    final = [a_record(model, episode_seed=9, episodes_digest="final") for model in models]
+    for number, opened in ((2, 0), (4, 9)):
+        records = [*(a_record(model) for model in models[:3]), *final[:number]]
+        (section,) = (section for section in sections_of(records) if section.key == "leaderboard")
+        first, more = ([table.title for table in found] for found in (section.tables, section.more_tables))
+        assert len(first) == len(more) == 1
+        assert ("seed 9" in first[0]) == (opened == 9)
+        assert ("seed 9" in more[0]) == (opened == 0)
+
+
 def test_shortened_trainings_answer_nothing() -> None:
     """Not even where there is nothing else: `surely better: Yes` would be said of a training that was cut short."""
     short = a_record("matching", 0.99, shortened=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,12 +183,22 @@ def _leaderboards(boards: Sequence[Board]) -> PageSection:
         "rank; bold: not surely beaten by anyone in the table. Press a heading to sort."
     )
     charts = [figures.intervals(board) for board in boards]
-    usual = [board for board in boards if board.is_usual]
+    usual = _most_measured([board for board in boards if board.is_usual])
     first = tables.leaderboards(usual, ranked=True, settings=_FIRST_SETTINGS)
     others = tables.leaderboards(usual, ranked=True, settings=_OTHER_SETTINGS)
-    others += tables.leaderboards([board for board in boards if not board.is_usual], ranked=True)
+    keys = {board.key for board in usual}
+    others += tables.leaderboards([board for board in boards if board.key not in keys], ranked=True)
     others += tables.leaderboards(boards, ranked=False)
     return PageSection("leaderboard", "Leaderboard", lead, "", (), (charts,), tuple(first), tuple(others), shown=1)
+
+
+def _most_measured(boards: Sequence[Board]) -> list[Board]:
+    """Of each data set the boards of those episodes, of development or of the final test, that have most rows."""
+    rows: Counter[tuple[str, str]] = Counter()
+    for board in boards:
+        rows[board.dataset, board.details] += len(board.rows)
+    most = {dataset: details for (dataset, details), _ in reversed(rows.most_common())}
+    return [board for board in boards if most[board.dataset] == board.details]
 
 
 def _published(boards: Sequence[Board]) -> PageSection:
