@@ -11,7 +11,6 @@ import click
 
 from fewshot.cli.main import cli
 
-_FEW = 5  # names of options in one line
 _SEVERAL = 3  # commands that say the same of an option: it is folded away by itself
 
 
@@ -46,7 +45,7 @@ def usage(name: str, command: click.Command) -> Iterator[str]:
 
 
 def folds(command: click.Command) -> Iterator[str]:
-    """Its options, first those of its own; a few names of the others stand in the line that opens them."""
+    """Its options, first those of its own; the names of the others stand in the line that opens them."""
     options = [option for option in command.params if isinstance(option, click.Option)]
     shared = [option for option in options if _COMMANDS_WITH[_said(option)] >= _SEVERAL]
     own = [option for option in options if option not in shared]
