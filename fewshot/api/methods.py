@@ -146,10 +146,12 @@ def evaluate(
     from episodes.errors import UserError
     from episodes.sampler import EpisodeSampler
     from fewshot.evaluation.evaluate import evaluate
+    from fewshot.experiments.measure import refuse_unreadable
     from fewshot.models.hardware import choose_precision
     from fewshot.models.readouts import READOUTS
 
     if readout is not None:
+        refuse_unreadable(_registered_name(type(method)) or type(method).__name__, method, [readout])
         if unlabeled or distractors:
             raise UserError("a read-out makes no use of unlabeled images: leave out unlabeled and distractors")
         if READOUTS.get(readout).needs_train_mean and train_images is None:

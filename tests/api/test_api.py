@@ -86,6 +86,8 @@ def test_a_read_out_classifies_what_a_method_embeds(data: fs.Data) -> None:
     assert (centered.correct != own.correct).any()
     with pytest.raises(UserError, match=r"train_images=data\.train"):
         fs.evaluate(method, data.test, readout="simpleshot", **asked)
+    with pytest.raises(UserError, match="model relation compares feature maps"):
+        fs.evaluate(fs.build("relation", data=data), data.test, readout="prototype")
     with pytest.raises(UserError, match="no use of unlabeled images"):
         fs.evaluate(method, data.test, readout="prototype", unlabeled=2)
     with pytest.raises(UserError, match="Did you mean 'simpleshot'"):
