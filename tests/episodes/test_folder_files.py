@@ -51,6 +51,43 @@ def test_blanks_around_a_label_and_a_large_letter_in_the_header_are_no_differenc
     assert sorted(listing.splits) == ["test", "train"]
 
 
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+MERGED = "each read as one class: caf\u00e9 ('cafe\\u0301' = 'caf\\xe9')"
+
+
+def test_folders_that_differ_only_in_how_letters_are_written_are_one_class_and_named(photos: Path) -> None:
+    save_classes(photos, {"tea": 2, COMPOSED: 3, DECOMPOSED: 3})
+    if len([*photos.iterdir()]) < 3:
+        pytest.skip("this file system keeps only one of the two names")
+    dataset = Folder(photos)
+    image_set = dataset.load("test")
+    assert (image_set.class_names, image_set.class_sizes.tolist()) == ((COMPOSED, "tea"), [6, 2])
+    (said,) = dataset.check()
+    assert said == f"1 class names are written in several ways that look the same, {MERGED}"
+    assert f"{MERGED}. " in f"{dataset.what_fits(image_set)} "
+    assert f"{MERGED}. " in f"{dataset.oddities()} "
+
+
+def test_one_class_written_in_two_ways_in_train_and_test_is_in_several_splits_and_named_where_pooled(
+    photos: Path,
+) -> None:
+    save_classes(photos, {f"train/{COMPOSED}": 2, "train/a": 2, f"test/{DECOMPOSED}": 2, "test/b": 2})
+    with pytest.raises(DataError, match=f"1 classes are in several splits: {COMPOSED}"):
+        Folder(photos).load("test")
+    pooled = Folder(photos, "test-only")
+    assert pooled.load("test").class_names == ("a", "b", COMPOSED)
+    assert pooled.oddities().count(MERGED) == 1
+
+
+def test_labels_of_a_csv_file_that_differ_only_in_how_letters_are_written_are_named(photos: Path) -> None:
+    save_classes(photos, {"heap": 3})
+    rows = [f"heap/0{row}.png,{label}" for row, label in enumerate((COMPOSED, DECOMPOSED, "tea"))]
+    dataset = Folder(write_csv(photos / "list.csv", ["filename,label", *rows]))
+    assert [line for line in dataset.check() if MERGED in line] == [
+        f"1 class names are written in several ways that look the same, {MERGED}"
+    ]
+
+
 def test_a_column_that_is_not_read_is_named(photos: Path) -> None:
     save_classes(photos, {"a": 2})
     path = write_csv(photos / "list.csv", ["filename,label,height", "a/00.png,a,3", "a/01.png,a,3"])

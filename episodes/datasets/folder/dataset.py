@@ -16,7 +16,7 @@ from episodes.datasets.folder.card import CARD
 from episodes.datasets.folder.copies import Seen, near_copies_sentence
 from episodes.datasets.folder.files import left_out_lines, left_out_sentence
 from episodes.datasets.folder.identity import content_digest
-from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes
+from episodes.datasets.folder.listing import ClassFiles, Listing, list_images, shared_classes, spellings_lines
 from episodes.errors import first_few
 from episodes.files import cache_root, data_root
 from episodes.images.array_cache import Decoder, cached_image_set
@@ -67,9 +67,10 @@ class Folder(Dataset):
     15 classes on, else test-only. ``random`` and ``test-only`` pool the classes of given splits.
 
     Hidden files and files that are no images by their name are left out, and named by ``check``; classes may differ in
-    size. Images are turned upright by their EXIF tag; transparent pixels become white; of 16 bits a pixel the upper 8
-    are kept, and 32 bits, or 12 in a file of 16, are refused. Large JPEG files are decoded at a reduced size, at least
-    four times the final one.
+    size. Names that differ only in how Unicode composes their letters are one class; ``check`` and a run say so.
+    Images are turned upright by their EXIF tag; transparent pixels become white; of 16 bits a pixel the upper 8 are
+    kept, and 32 bits, or 12 in a file of 16, are refused. Large JPEG files are decoded at a reduced size, at least four
+    times the final one.
     """
 
     card = CARD
@@ -153,11 +154,12 @@ class Folder(Dataset):
         return f"All classes are for the test ({limit}): --split random divides them."
 
     def oddities(self) -> str:
-        """What a user should know of the images before he trusts a number: files left out, copies; else empty."""
+        """What a user should know of the images before he trusts a number: files left out, classes merged, copies."""
         splits = [split for split in SPLITS if self._divided.get(split)]
         files = {split: self.files(split) for split in splits}
         copies = near_copies_sentence({split: self.load(split) for split in splits}, files, cache_root(data_root()))
-        return " ".join(filter(None, [left_out_sentence(self._listing.left_out), copies]))
+        merged = [f"{line}." for line in spellings_lines(self._listing.spellings)]
+        return " ".join(filter(None, [left_out_sentence(self._listing.left_out), *merged, copies]))
 
     def check(self, progress: Progress = silent) -> list[str]:
         try:
@@ -171,6 +173,7 @@ class Folder(Dataset):
         damages = decode_pictures(pictures, seen, self._preparation, "checking images", progress)
         problems: list[str] = [*unreadable_lines(damages), *seen.problems()]
         problems += left_out_lines({why: names for why, names in listing.left_out.items() if why != "hidden"})
+        problems += spellings_lines(listing.spellings)
         if listing.without_images:
             problems.append(Problem(f"{len(listing.without_images)} folders hold no image", listing.without_images))
         sizes = {name: len(files) for part in classes.values() for name, files in part.items()}

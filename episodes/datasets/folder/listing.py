@@ -8,7 +8,7 @@ import os
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from episodes.datasets.folder.files import LeftOut, Walk
 from episodes.errors import DataError, first_few
-from episodes.images.decoding import PICTURE_SUFFIXES
+from episodes.images.decoding import PICTURE_SUFFIXES, Problem
 from episodes.spec import Split
 
 ClassFiles = dict[str, list[str]]
@@ -40,6 +40,7 @@ class Listing:
     splits: dict[Split, ClassFiles]
     without_images: tuple[str, ...] = ()  # folders that might have been meant as classes
     left_out: LeftOut = field(default_factory=dict)  # every other file that was seen, by the reason
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each class with more than one
 
     def path(self, file: str) -> Path:
         return self.base / file
@@ -93,7 +94,7 @@ def _list_folder(root: Path) -> Listing:
                 f"{root} holds one folder, {subfolders[0]}, and that one the folders {first_few(inner)}: if those are "
                 f"the classes or splits, name {root / subfolders[0]}"
             )
-        return _without_empty(Listing(root, pooled, {}, left_out=walk.left_out))
+        return _without_empty(Listing(root, pooled, {}, left_out=walk.left_out, spellings=_spellings(subfolders)))
     others = [name for name in subfolders if name not in split_folders and walk.pictures(name)]
     if others:
         raise DataError(
@@ -101,12 +102,15 @@ def _list_folder(root: Path) -> Listing:
             "folders into train/, val/ and test/"
         )
     splits: dict[Split, ClassFiles] = {}
+    written: list[str] = []
     for split_folder in split_folders:
         of_split = splits.setdefault(_SPLIT_OF[split_folder.lower()], {})
         walk.loose(split_folder)
         for name in walk.subfolders(split_folder):
             of_split.setdefault(_normal(name), []).extend(walk.pictures(f"{split_folder}/{name}"))
-    return _without_empty(Listing(root, _pooled(splits.values()), splits, left_out=walk.left_out))
+            written.append(name)
+    pooled = _pooled(splits.values())
+    return _without_empty(Listing(root, pooled, splits, left_out=walk.left_out, spellings=_spellings(written)))
 
 
 def _without_empty(listing: Listing) -> Listing:
@@ -115,7 +119,7 @@ def _without_empty(listing: Listing) -> Listing:
         split: {name: classes[name] for name in classes if classes[name]} for split, classes in listing.splits.items()
     }
     classes = {name: files for name, files in listing.classes.items() if files}
-    return Listing(listing.base, classes, splits, empty, listing.left_out)
+    return Listing(listing.base, classes, splits, empty, listing.left_out, listing.spellings)
 
 
 def _list_csv(csv_path: Path) -> Listing:
@@ -191,7 +195,8 @@ def _listing_of_rows(csv_path: Path, rows: list[dict[str, str]], has_splits: boo
                     f"{csv_path} says split {row['split']!r} of {row['filename']}: valid are train, val, test"
                 )
             splits.setdefault(split, {}).setdefault(name, []).append(row["filename"])
-    return Listing(csv_path.parent, classes, splits, left_out=left_out)
+    spellings = _spellings(row["label"] for row in rows)
+    return Listing(csv_path.parent, classes, splits, left_out=left_out, spellings=spellings)
 
 
 def shared_classes(splits: dict[Split, ClassFiles]) -> list[str]:
@@ -211,3 +216,21 @@ def _pooled(splits: Iterable[ClassFiles]) -> ClassFiles:
 def _normal(name: str) -> str:
     """The same class name on a Mac, which takes accents apart, as elsewhere; blanks around it are no part of it."""
     return unicodedata.normalize("NFC", name).strip() or name
+
+
+def _spellings(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of each class that is written in more than one way: its ways, sorted."""
+    written: dict[str, set[str]] = {}
+    for name in names:
+        written.setdefault(_normal(name), set()).add(name)
+    return {name: tuple(sorted(ways)) for name, ways in sorted(written.items()) if len(ways) > 1}
+
+
+def spellings_lines(spellings: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    """A line on the classes that are written in several ways, letters outside of ASCII as escapes; none where none is.
+
+    The ways look the same on a screen: an accent may be a letter's own or a sign behind it.
+    """
+    told = [f"{name} ({' = '.join(map(ascii, ways))})" for name, ways in spellings.items()]
+    what = f"{len(told)} class names are written in several ways that look the same, each read as one class"
+    return [Problem(what, told)] if told else []
