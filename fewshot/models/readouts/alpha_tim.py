@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,28 +41,33 @@ class AlphaTIM(TemperedReadout):
     def logits(self, support: Support, query: Query) -> Scores:
         alpha = self.alpha if self.alpha is not None else 2.0 if support.shape[2] < 5 else 7.0
         weights = SpanWeights.of_means(support, query)
-        weights.gram.mul_(TEMPERATURE)  # so scores are logits
-        # Coefficients and products go through the same steps: one tensor, half as many passes.
+        gram = weights.gram.mul_(TEMPERATURE)  # so scores are logits
+        # Coefficients and products go through the same steps: one tensor, half as many passes. These passes are what a
+        # step costs: every one writes to memory that is there already, and factors of a whole tensor wait for a number.
         kept = torch.stack([weights.coefficients, TEMPERATURE * weights.products])
         weights.coefficients, weights.products = kept
-        change, mean = torch.empty_like(kept), torch.zeros_like(kept)
+        change, mean, passing = torch.empty_like(kept), torch.zeros_like(kept), torch.empty_like(kept[0])
+        probabilities = torch.empty_like(passing)
         square, true = kept.new_zeros(len(support), support.shape[1], 1), support_shares(support)
         over, tiny = TEMPERATURE * support.shape[3], _TINY / TEMPERATURE  # the gradient is kept over the temperature
         for step in range(1, self.steps + 1):
-            slopes = loss_slopes(weights.scores().softmax(1), true, alpha, out=change[0])
-            torch.bmm(slopes, weights.gram, out=change[1])
-            change.addcmul_(slopes.sum(-1, keepdim=True), kept, value=-1)
+            torch.softmax(weights.scores(out=passing), 1, out=probabilities)
+            slopes = loss_slopes(probabilities, true, alpha, out=change[0])
+            slopes.addcmul_(slopes.sum(-1, keepdim=True), weights.coefficients, value=-1)
+            torch.bmm(slopes, gram, out=change[1])
             mean.lerp_(change, 1 - _MEAN_KEPT)
-            length = (slopes * change[1]).sum(-1, keepdim=True).clamp_min_(0)
-            square.mul_(_SQUARE_KEPT).add_(length, alpha=(1 - _SQUARE_KEPT) / over)
-            root = (square / (1 - _SQUARE_KEPT**step)).sqrt_().add_(tiny)
-            kept.addcmul_(root.reciprocal_(), mean, value=-self.learning_rate / (1 - _MEAN_KEPT**step))
+            length = torch.mul(slopes, change[1], out=passing).sum(-1, keepdim=True).clamp_min_(0)
+            square.lerp_(length, 1 - _SQUARE_KEPT)
+            scale = math.sqrt(over * (1 - _SQUARE_KEPT**step))  # of the root, and so of the rate
+            rate = square.sqrt().add_(tiny * scale).reciprocal_()
+            kept.addcmul_(rate, mean, value=-self.learning_rate * scale / (1 - _MEAN_KEPT**step))
         return weights.scores()[..., true.shape[1] :].log_softmax(1).transpose(1, 2)
 
     def peak_elements(self, way: int, shot: int, queries: int, dim: int) -> int:
-        """The many steps see products of images alone, so the embeddings, which are gathered once, hardly count."""
+        """The many steps see products of images alone, so the embeddings, which are gathered once, hardly count. With
+        fewer episodes at once the small operations of a step would keep one thread of a processor busy, not two."""
         images = way * shot + queries
-        return 6 * images * images + images * dim // 16
+        return 4 * images * images + images * dim // 32
 
 
 def loss_slopes(
@@ -71,14 +78,23 @@ def loss_slopes(
 ) -> Float[Tensor, "batch way images"]:
     """Derivative of the loss by the logits, written to ``out`` where it is given."""
     num_support, power = true.shape[1], alpha - 1
-    of_support, of_queries = probabilities[..., :num_support], probabilities[..., num_support:]
+    of_queries = probabilities[..., num_support:]
     factor = alpha / (power * of_queries.shape[2])
     of_mean = factor * to_power(of_queries.mean(-1, keepdim=True), power)
-    gains = torch.sub(of_mean, to_power(of_queries, power), alpha=factor).mul_(of_queries)
-    slopes = torch.empty_like(probabilities) if out is None else out
-    torch.sub(of_support, true, out=slopes[..., :num_support]).div_(num_support)
-    torch.addcmul(gains, gains.sum(1, keepdim=True), of_queries, value=-1, out=slopes[..., num_support:])
+    # Of all images, since whole rows are faster than parts of them; those of the support are written over.
+    gains = less_power(of_mean, probabilities, power, factor).mul_(probabilities)
+    slopes = torch.addcmul(gains, gains.sum(1, keepdim=True), probabilities, value=-1, out=out)
+    of_support = slopes[..., :num_support]
+    torch.add(true / -num_support, probabilities[..., :num_support], alpha=1 / num_support, out=of_support)
     return slopes
+
+
+def less_power(start: Tensor, numbers: Tensor, power: float, factor: float) -> Tensor:
+    """``start - factor * numbers ** power``; where the power is whole, its last product and the rest in one pass."""
+    if not 2 <= power <= 64 or power != int(power):
+        return torch.sub(start, numbers if power == 1 else numbers**power, alpha=factor)
+    half = to_power(numbers, power // 2)
+    return torch.addcmul(start, half, half * numbers if power % 2 else half, value=-factor)
 
 
 def to_power(numbers: Tensor, power: float) -> Tensor:

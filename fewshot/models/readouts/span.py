@@ -36,8 +36,8 @@ class SpanWeights:
         gram = images @ images.transpose(1, 2)
         return cls(gram, coefficients, coefficients @ gram)
 
-    def scores(self) -> Float[Tensor, "batch way images"]:
+    def scores(self, out: Float[Tensor, "batch way images"] | None = None) -> Float[Tensor, "batch way images"]:
         """Minus half the squared distance of weights and image, but for the image's own length: the same for all
-        classes, it moves no softmax."""
-        lengths = (self.coefficients * self.products).sum(-1, keepdim=True)
-        return torch.sub(self.products, lengths, alpha=0.5)
+        classes, it moves no softmax. Written to ``out`` where it is given."""
+        lengths = torch.mul(self.coefficients, self.products, out=out).sum(-1, keepdim=True)
+        return torch.sub(self.products, lengths, alpha=0.5, out=out)
