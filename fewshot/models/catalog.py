@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,7 @@ class Described:
     source: str
     options: tuple[str, ...]
     kind: str = ""  # of a method: a key of KINDS
+    trains_on: str = ""  # of a method: "episodes", "images" or "nothing"
 
     @property
     def paper_name(self) -> str:
@@ -44,7 +46,24 @@ class Described:
 @cache
 def paper_names() -> dict[str, str]:
     """What the papers call each method: ``{"proto": "Prototypical Networks"}``."""
-    return {described.name: described.paper_name for described in models()}
+    return {name: described.paper_name for name, described in _models().items()}
+
+
+def trains_on(model: str) -> str:
+    """What a method is trained on, as its class says; empty where no method is called so.
+
+    Where the methods are imported, they are asked: a program may have registered one of its own.
+    """
+    if "fewshot.models.methods" in sys.modules:
+        from fewshot.models.methods import METHODS
+
+        return METHODS.get(model).trains_on if model in METHODS else ""
+    return _models()[model].trains_on if model in _models() else ""
+
+
+@cache
+def _models() -> dict[str, Described]:
+    return {described.name: described for described in models()}
 
 
 @cache
@@ -84,12 +103,17 @@ def _registered(folder: str) -> list[Described]:
     for name in registry:
         entry = registry.get(name)
         options = tuple(map(str, options_of(entry).values()))
-        kind = _kind({word: getattr(entry, word) for word in _TELLING}) if folder == "methods" else ""
-        found.append(Described(name, entry.title, getattr(entry, "source", ""), options, kind))
+        says = {word: getattr(entry, word) for word in _TELLING} if folder == "methods" else {}
+        found.append(Described(name, entry.title, getattr(entry, "source", ""), options, *_of_method(says)))
     return found
 
 
 _TELLING: dict[str, Any] = {"trains_on": "episodes", "uses_unlabeled": False, "self_supervised": False}
+
+
+def _of_method(says: Mapping[str, Any]) -> tuple[str, str]:
+    """The group of a method and what it is trained on; of anything else nothing is said."""
+    return (_kind(says), says["trains_on"]) if says else ("", "")
 
 
 def _kind(says: Mapping[str, Any]) -> str:
@@ -127,8 +151,8 @@ def _read(name: str, node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], fo
                 words[word] = value
             case ast.FunctionDef(name="__init__", args=arguments):
                 options = tuple(_options(arguments))
-    kind = _kind(words) if folder in ("methods", "losses") else ""
-    return Described(name, words["title"], words["source"], options, kind)
+    says = words if folder in ("methods", "losses") else {}
+    return Described(name, words["title"], words["source"], options, *_of_method(says))
 
 
 def _body(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.stmt]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from episodes.datasets.cards import benchmarks
-from fewshot.experiments.paper_plan import PaperCell
 from fewshot.records.comparison import Comparison
 from fewshot.records.paper_tables import PaperTable
 from fewshot.records.rows import Entry, cell_of
 from fewshot.reports.names import method_and_readout
 from fewshot.reports.rendering import Bold, Section, render
 from fewshot.statistics.paired import ranks_with_ties
+
+if TYPE_CHECKING:  # at run time it would load PyTorch, which no table needs
+    from fewshot.experiments.paper_plan import PaperCell
 
 ACCURACY = "Accuracy in % with its 95 % interval"
 BEST = "bold: not surely below the best (paired test on the same episodes, Holm, 5 %)"

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from fewshot.models import catalog
 from fewshot.models.encoders.base import ENCODERS
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
+from records import measured, published
 
 MAIN = """
 import sys
@@ -37,6 +39,26 @@ def test_what_the_source_files_say_is_what_is_registered() -> None:
     ):
         assert listed == catalog._registered(folder)
         assert [entry.name for entry in listed] == [*registry]
+
+
+def test_what_a_method_is_trained_on_is_read_without_it_and_asked_of_one_that_was_registered_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {name: catalog.trains_on(name) for name in METHODS}
+    assert {*asked.values()} == {"episodes", "images", "nothing"}
+    monkeypatch.setitem(METHODS._entries, "meanwhile", METHODS.get("triplet"))
+    assert catalog.trains_on("meanwhile") == "images"
+    monkeypatch.delitem(sys.modules, "fewshot.models.methods")
+    assert {name: catalog.trains_on(name) for name in asked} == asked
+    assert catalog.trains_on("meanwhile") == ""
+
+
+def test_the_leaderboard_is_printed_without_torch(tmp_path: Path) -> None:
+    published(tmp_path, measured("proto"), measured("triplet"))
+    words = ["leaderboard", "--results", str(tmp_path), "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", MAIN, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "triplet" in done.stdout
 
 
 def processor_seconds(*words: str) -> float:

@@ -15,6 +15,7 @@ import msgspec
 
 from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
+from fewshot.models.catalog import trains_on
 
 if TYPE_CHECKING:
     from fewshot.records.schema import StoredRecipe
@@ -202,12 +203,9 @@ def recipe_fields(
 
     Among it are the ``options`` of the method; those that a user gives go before them.
     """
-    from fewshot.models.methods import METHODS  # torch: not where options are made from the fields of a recipe
-
     owner, source = _owner_of(dataset)
-    on_images = model in METHODS and METHODS.get(model).trains_on == "images"
     case = {"recipe": name, "model": model, "shot": shot, "way": way, "encoder": encoder, "terms": terms}
-    case["trains_on"] = "images" if on_images else "episodes"
+    case["trains_on"] = "images" if trains_on(model) == "images" else "episodes"
     fields: dict[str, Any] = {}
     for entry in (*_tables()[owner].entries, *_tables()[_SHARED].entries, *_tuned(owner)):
         if entry.fits(case):
