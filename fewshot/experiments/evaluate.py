@@ -12,8 +12,8 @@ import msgspec
 from episodes.datasets.base import Dataset
 from episodes.datasets.corruption import corrupted, corrupted_share
 from episodes.datasets.omniglot.oneshot_runs import oneshot_runs
-from episodes.datasets.opening import open_dataset
-from episodes.errors import UserError
+from episodes.datasets.opening import DEFAULT_DATASET, open_dataset
+from episodes.errors import DataError, UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import RUNS, EpisodeSpec
 from episodes.types import Split
@@ -117,9 +117,7 @@ def _of_embeddings(
         raise UserError("embeddings have no rule of their own: name a read-out (see `fewshot list readouts`)")
     if config.precision != "auto":
         raise UserError("embeddings made elsewhere have their precision: leave out --precision")
-    if dataset is None:
-        dataset = open_dataset(config.dataset, root, config.class_split, reporter=reporter, size=config.size)
-    dataset = corrupted(dataset, config.damage)
+    dataset = corrupted(dataset or _of_the_rows(config, root, reporter), config.damage)
     specs = [
         EpisodeSpec(way, shot, config.query, dirichlet=config.dirichlet)
         for way in config.way or (5,)
@@ -128,6 +126,31 @@ def _of_embeddings(
     samplers = _samplers(config, dataset, specs, reporter)
     plan = EvaluationPlan(dataset, samplers, config.num_episodes(""), "fp32", readouts, command)
     return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
+
+
+def _of_the_rows(config: EvaluateConfig, root: Path | None, reporter: Reporter) -> Dataset:
+    """The data set whose test images the embeddings are said to be of, and whose labels are used.
+
+    It is Omniglot where none is named, which is said; another one never stands in for it. Raises UserError where it is
+    not to be had.
+    """
+    try:
+        dataset = open_dataset(
+            config.dataset or DEFAULT_DATASET, root, config.class_split, reporter=reporter, size=config.size
+        )
+    except DataError as error:
+        if config.dataset is not None:
+            raise
+        raise UserError(
+            f"without --dataset, embeddings are taken as those of Omniglot's test images, and Omniglot is not here "
+            f"({error}): name the data set that they are of with --dataset"
+        ) from error
+    if config.dataset is None:
+        reporter.say(
+            f"No --dataset is named: the embeddings are taken as those of the test images of {dataset.protocol_name}, "
+            "and its labels are used."
+        )
+    return dataset
 
 
 def open_set_again(

@@ -236,6 +236,27 @@ def test_what_does_not_go_with_own_embeddings_is_answered_in_one_line(
     assert not Path("runs").exists()
 
 
+def test_embeddings_of_no_named_data_set_are_never_scored_by_the_labels_of_another(fewshot: Fewshot) -> None:
+    """As many rows as strokes has test images, which stand in for Omniglot elsewhere: here nobody said so."""
+    np.savez("mine.npz", embeddings=embeddings())
+    outcome = fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS[2:])
+    *_, error = outcome.err.splitlines()  # the others tell of the download that is tried
+    assert outcome.status == 2
+    assert "without --dataset, embeddings are taken as those of Omniglot's test images, and Omniglot is not " in error
+    assert error.endswith("name the data set that they are of with --dataset")
+    assert not Path("runs").exists()
+
+
+def test_the_data_set_whose_labels_are_used_is_said_where_none_is_named(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewshot.experiments.evaluate.DEFAULT_DATASET", "strokes")
+    np.savez("mine.npz", embeddings=embeddings())
+    said = "the embeddings are taken as those of the test images of strokes-standard-28-c50, and its labels are used."
+    assert said in fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS[2:]).err
+    assert said not in fewshot("evaluate", "--embeddings", "mine.npz", *TEST_WORDS).err
+
+
 def test_a_name_without_own_embeddings_and_a_file_without_export_are_refused(fewshot: Fewshot) -> None:
     assert (
         "--name and --trained-on tell of embeddings" in fewshot("evaluate", "model.safetensors", "--name", "mine").error
