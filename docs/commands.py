@@ -9,7 +9,16 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from episodes.datasets.cards import DATASETS
 from fewshot.cli.main import cli
+from fewshot.models.encoders import ENCODERS
+from fewshot.models.hardware import PRECISIONS
+from fewshot.models.losses import LOSSES
+from fewshot.models.methods import METHODS
+from fewshot.models.options import options_of
+from fewshot.models.readouts import READOUTS
+from fewshot.training.optimizers import OPTIMIZERS
+from fewshot.training.recipes import RECIPES
 
 _SEVERAL = 3  # commands that say the same of an option: it is folded away by itself
 
@@ -30,11 +39,12 @@ def described(command: click.Command) -> Iterator[str]:
 
 
 def code(text: str) -> str:
-    """What stands between backticks, and every option, as code."""
+    """What stands between backticks, and every option with its value, as code."""
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text)
     parts = re.split(r"(``.*?``)", text)
     return "".join(
-        part if part.startswith("``") else re.sub(r"(?<![\w-])--[a-z][\w-]*", r"``\g<0>``", part) for part in parts
+        part if part.startswith("``") else re.sub(rf"(?<![\w-])--[a-z][\w-]*{_VALUE}", r"``\g<0>``", part)
+        for part in parts
     )
 
 
@@ -60,7 +70,7 @@ def folded(summary: str, options: Sequence[click.Option]) -> Iterator[str]:
     if options:
         yield from _raw(f"<details><summary>{summary}</summary>")
         for option in options:
-            yield from (f".. option:: {signature(option)}", "", f"   {code(help_of(option))}", "")
+            yield from (f".. option:: {signature(option)}", "", f"   {described_option(option)}", "")
         yield from _raw("</details>")
 
 
@@ -76,8 +86,31 @@ def signature(option: click.Option) -> str:
 def help_of(option: click.Option) -> str:
     """What it does and, where the sentence does not say so, what holds without it."""
     words = f"{'Required. ' if option.required else ''}{option.help or ''}"
-    shown = option.show_default and option.default is not None and not option.is_flag
-    return f"{words} [default: {option.default}]" if shown else words
+    return f"{words} [default: {option.default}]" if _shows_default(option) else words
+
+
+def described_option(option: click.Option) -> str:
+    """The same as RST; the default is code where it can be typed so."""
+    words = help_of(option)
+    if not _shows_default(option):
+        return code(words)
+    typed = f"{option.default}]"
+    return code(f"{words.removesuffix(typed)}`{option.default}`]")
+
+
+def _shows_default(option: click.Option) -> bool:
+    return bool(option.show_default and option.default is not None and not option.is_flag)
+
+
+def _words() -> Iterator[str]:
+    """Words that an option may take: of models, recipes, class splits and hardware."""
+    yield from (*METHODS, *READOUTS, *RECIPES, *OPTIMIZERS, *PRECISIONS, "all")
+    for card in map(DATASETS.get, DATASETS):
+        yield from card.class_splits
+    for registry in (METHODS, LOSSES, READOUTS, ENCODERS):
+        for name in registry:
+            for option in options_of(registry.get(name)).values():
+                yield from map(str, option.choices)
 
 
 def _said(option: click.Option) -> tuple[str, str]:
@@ -91,3 +124,6 @@ def _raw(html: str) -> Iterator[str]:
 _COMMANDS_WITH = Counter(
     _said(option) for command in visible().values() for option in command.params if isinstance(option, click.Option)
 )
+_TAKEN = "|".join(sorted({*_words()}, key=len, reverse=True))
+_VALUE = rf"(?: (?:\d(?:[\d.,-]*\d)?|[\w-]+(?:,[\w-]+)+|(?:[\w-]+:)?[A-Z]{{2,}}|{_TAKEN})(?![\w-]))?"
+"""Behind an option, if any: numbers, names with commas, a word in capitals that stands for one, or a word it takes."""

@@ -101,6 +101,29 @@ def test_what_holds_without_an_option_is_said_and_a_choice_named() -> None:
     assert COMMANDS["signature"](option) == "--executor <local|ray|slurm>"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("such as --distance cosine, is", "such as ``--distance cosine``, is"),
+        ("--model proto,matching --way 5,20 --seed 0-2.", "``--model proto,matching`` ``--way 5,20`` ``--seed 0-2``."),
+        ("for --encoder timm:NAME or", "for ``--encoder timm:NAME`` or"),
+        ("With --precision auto; --readout all.", "With ``--precision auto``; ``--readout all``."),
+        ("With --readout the embeddings", "With ``--readout`` the embeddings"),
+        ("--jobs or --executor say so", "``--jobs`` or ``--executor`` say so"),
+        ("as `fewshot run --way 20` does", "as ``fewshot run --way 20`` does"),
+    ],
+)
+def test_an_option_and_its_value_are_one_piece_of_code(text: str, expected: str) -> None:
+    assert COMMANDS["code"](text) == expected
+
+
+def test_a_default_that_can_be_typed_is_code() -> None:
+    options = [option for option in COMMANDS["visible"]()["run"].params if isinstance(option, click.Option)]
+    found = {option.name: COMMANDS["described_option"](option) for option in options}
+    assert found["way"] == "Classes of a test episode. [default: ``5``]"
+    assert found["train_way"].endswith("[default: the recipe's].")
+
+
 def test_what_a_command_does_is_a_part_of_its_own() -> None:
     told = runpy.run_path(str(DOCS / "tables.py"))["told"]
     line = '<span class="go">fewshot run   # train</span>\n'
