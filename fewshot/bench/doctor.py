@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -221,5 +222,13 @@ def _learn2learn() -> Finding:
 def _log(name: str) -> Finding:
     if importlib.util.find_spec(name) is None:
         return Finding(name, "missing", f"not installed (only --log {name} needs it)", f"pip install {PACKAGE}[{name}]")
-    distribution = importlib.metadata.packages_distributions()[name][0]  # mlflow comes as mlflow-skinny, too
-    return Finding(name, "ok", importlib.metadata.version(distribution))
+    return Finding(name, "ok", _version(name))
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Of the distribution that a package came with."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # mlflow comes as mlflow-skinny, too; to look through all is slow
+        return importlib.metadata.version(importlib.metadata.packages_distributions()[package][0])
