@@ -19,6 +19,7 @@ from fewshot.experiments.sweep.jobs import Job, Place
 from fewshot.progress import Reporter
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import Cost, History, StoredValidation
+from forked import fork_what_is_spawned
 from records import a_record
 from toy_runs import run
 
@@ -122,6 +123,7 @@ def test_a_model_that_there_is_not_is_refused_before_anything_runs(fewshot: Fews
 
 
 def test_a_training_that_fails_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fork_what_is_spawned(monkeypatch)
     monkeypatch.setattr(bench_accuracy, "perform", die)
     with pytest.raises(UserError, match=r"`fewshot run --model proto .*` failed: A process .* terminated abruptly"):
         measure_time_to_accuracy(SMOKE, 0.0, 1, tmp_path, Reporter())

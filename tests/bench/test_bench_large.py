@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import pytest
 from episodes.errors import UserError
 from episodes.spec import EpisodeSpec
 from fewshot.bench import large_file as bench_large
-from fewshot.bench.large_file import large_file, measure_large_file
+from fewshot.bench.large_file import large_file, measure_large_file, own_megabytes
 from fewshot.progress import Reporter
 from fewshot.reports.pages.speed import write_speed
+from forked import FORKED
 from toy_bench import called_here
+from toy_classes import toy_method
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,7 @@ def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monk
     monkeypatch.setattr(bench_large, "keep_freed_memory", lambda: True)  # it would last beyond the test
     for name, value in (("_SPEC", EpisodeSpec(3, 1, 2)), ("_PER_CLASS", 20), ("_SMALL_SHARE", 4)):
         monkeypatch.setattr(bench_large, name, value)
+    monkeypatch.setattr(bench_large, "fresh_method", lambda model, _: toy_method(model))
     measured: dict[str, Any] = measure_large_file(drawn, Reporter(), 0.0003, steps=60)
     found = measured["large_file"]
     assert found["large"]["file_gb"] == pytest.approx(0.0003, rel=0.1)
@@ -68,26 +70,22 @@ def test_both_trainings_are_measured_and_shown(drawn: Path, tmp_path: Path, monk
     assert "Training from an image file" in later  # kept until it is measured anew
 
 
-ALLOCATES_AND_MAPS = """
-import sys
-import numpy as np
-from fewshot.bench.large_file import own_megabytes
-np.save(sys.argv[1], np.ones(100_000_000, np.uint8))
-before = own_megabytes()
-kept = np.ones(100_000_000, np.uint8)
-after = own_megabytes()
-pages = np.load(sys.argv[1], mmap_mode="r")
-assert pages.sum() == 100_000_000
-print(after - before, own_megabytes() - after)
-"""
+def allocated_and_mapped(path: Path) -> tuple[float, float]:
+    """What 100 MB add to the memory of this process: as an array of its own, and as the pages of a file."""
+    np.save(path, np.ones(100_000_000, np.uint8))
+    before = own_megabytes()
+    kept = np.ones(100_000_000, np.uint8)
+    after = own_megabytes()
+    pages = np.load(path, mmap_mode="r")
+    assert pages.sum() == kept.sum() == 100_000_000
+    return after - before, own_megabytes() - after
 
 
 def test_memory_of_its_own_counts_what_is_allocated_and_not_what_is_mapped(tmp_path: Path) -> None:
     """In a process of its own: this one may keep memory that others have freed, and give it out again."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs Linux's account of a process")
-    words = [sys.executable, "-c", ALLOCATES_AND_MAPS, str(tmp_path / "pages.npy")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    allocated, mapped = map(float, done.stdout.split())
+    with ProcessPoolExecutor(1, mp_context=FORKED) as pool:
+        allocated, mapped = pool.submit(allocated_and_mapped, tmp_path / "pages.npy").result()
     assert 80 < allocated < 130
     assert mapped < 40
