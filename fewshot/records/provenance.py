@@ -21,6 +21,7 @@ def versions() -> dict[str, str]:
     return found | {name: _version(name) for name in _PACKAGES}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

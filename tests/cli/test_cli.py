@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from command_line import FEW_STROKES, SMOKE, Fewshot, checkpoint_of, record_in
+from command_line import FEW_STROKES, SMOKE, Fewshot, checkpoint_of, draw_trainings, record_in
 from episodes.datasets.cards import DATASETS
 from episodes.datasets.omniglot.dataset import Omniglot
 from episodes.datasets.strokes.card import CARD
@@ -94,6 +94,17 @@ def test_the_same_command_finds_the_finished_training(fewshot: Fewshot) -> None:
     assert anew.out == first.out
 
 
+def test_the_course_of_a_training_is_drawn_beside_its_checkpoint_and_not_again(
+    fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_trainings(monkeypatch)
+    picture = checkpoint_of(record_in(fewshot(*SMOKE))).with_name("training.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.write_text("as it was")
+    fewshot(*SMOKE)
+    assert picture.read_text() == "as it was"
+
+
 def test_every_option_of_run_reaches_the_record(fewshot: Fewshot) -> None:
     recipe = {
         "--train-way": 4,
@@ -133,6 +144,7 @@ def test_a_shortened_training_is_called_one(fewshot: Fewshot) -> None:
 def test_no_test_prints_the_accuracy_on_val_and_reads_no_test_class(
     fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    draw_trainings(monkeypatch)
     words = [word for word in SMOKE if word not in ("--episodes", "20", "--query", "5")]
     monkeypatch.setitem(DATASETS._entries, "strokes", replace(FEW_STROKES, dataset="toy_classes:NoTest"))
     outcome = fewshot(*words, "--no-test")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from command_line import SMOKE, Fewshot, checkpoint_of, record_in
+from command_line import SMOKE, Fewshot, checkpoint_of, draw_trainings, record_in
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import evaluate
@@ -37,7 +37,8 @@ def test_its_rule_is_the_nearest_class_mean() -> None:
     torch.testing.assert_close(logits, expected)
 
 
-def test_an_untrained_encoder_keeps_the_weights_of_its_seed(fewshot: Fewshot) -> None:
+def test_an_untrained_encoder_keeps_the_weights_of_its_seed(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_trainings(monkeypatch)
     outcome = fewshot(*UNTRAINED, "--width", "8", "--seed", "3", "--precision", "fp32")
     record = record_in(outcome)
     tensors, _ = load_tensors(checkpoint_of(record))

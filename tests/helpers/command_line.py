@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from episodes.datasets.cards import DATASETS
+from fewshot.cli import run as run_command
 from fewshot.cli.main import main
 from fewshot.models import hardware
 from fewshot.records import record
@@ -21,6 +22,8 @@ from fewshot.records.record import RunRecord, read_record
 SMOKE = ("run", "--dataset", "strokes", "--recipe", "smoke", "--width", "8", "--episodes", "20", "--query", "5")
 """A run of a second."""
 
+
+_DRAW_TRAINING = run_command._draw_training
 
 FEW_STROKES = replace(DATASETS.get("strokes"), dataset="toy_classes:FewStrokes")
 
@@ -65,7 +68,7 @@ class Fewshot:
 
 @contextmanager
 def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Fewshot]:
-    """The command line in ``folder``, with few strokes, an empty data folder and no network."""
+    """The command line in ``folder``, with few strokes, an empty data folder, no network, no picture of trainings."""
     with socket.socket() as closed:  # bound and never listening: a connection is refused at once
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("FEWSHOT_OMNIGLOT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -73,9 +76,15 @@ def isolated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv("FEWSHOT_CACHE", raising=False)
         monkeypatch.setitem(DATASETS._entries, "strokes", FEW_STROKES)
         monkeypatch.setattr(record, "CHECKOUT", folder / "no checkout")
+        monkeypatch.setattr(run_command, "_draw_training", lambda _: None)  # it takes as long as a training of a test
         monkeypatch.setattr(hardware, "keep_freed_memory", lambda: True)  # it would last beyond the test
         monkeypatch.chdir(folder)
         yield Fewshot(capsys)
+
+
+def draw_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line draws the course of a training after all."""
+    monkeypatch.setattr(run_command, "_draw_training", _DRAW_TRAINING)
 
 
 def record_in(outcome: Outcome) -> RunRecord:
