@@ -97,7 +97,6 @@ class _Surveyor:
             resolved = self._resolved(job.config)
         except UserError as error:
             return Surveyed(job, "refused", why=str(error))
-        training = job.training
         if resolved:
             folder = resolved.folder(self._place.out)
             if records := self._records(job, resolved, folder):
@@ -105,6 +104,8 @@ class _Surveyor:
             if (folder / CHECKPOINT).exists() and not (folder / "state.safetensors").exists():
                 return Surveyed(job, "trained")
             training = folder.name
+        else:
+            training = job.training
         if training in self._seen:
             return Surveyed(job, "shared")
         self._seen.add(training)
