@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from episodes.datasets.strokes.dataset import Strokes
+from episodes.types import ImageSet, Split
 from fewshot.experiments.comparison.terms import terms_named
 from fewshot.experiments.config import EvaluateConfig, RunConfig
 from fewshot.experiments.sweep.jobs import Job, Place, perform
@@ -48,6 +50,15 @@ def test_a_job_is_finished_when_all_its_records_are_there(tmp_path: Path) -> Non
     assert [(one.state, one.images) for one in found] == [("to train", 7 * 5 * (1 + 5))]
 
 
+LOAD = Strokes.load
+
+
+@functools.cache
+def drawn(split: Split) -> ImageSet:
+    """All strokes, which one test after the other looks at."""
+    return LOAD(Strokes(), split)
+
+
 @pytest.mark.parametrize("model", ["proto", "maml", "softmax"])
 @pytest.mark.parametrize("here", [True, False])
 def test_within_terms_a_sweep_counts_the_images_of_their_budget(
@@ -55,6 +66,7 @@ def test_within_terms_a_sweep_counts_the_images_of_their_budget(
 ) -> None:
     """Whether the data set is on this machine or not; a share of the budget is a share of the images."""
     monkeypatch.setattr(Strokes, "is_present", lambda self: here)
+    monkeypatch.setattr(Strokes, "load", lambda self, split, progress: drawn(split))
     config = RunConfig(model=model, dataset="strokes", terms="comparison@v1")
     budget = terms_named("comparison@v1").budgets["strokes-standard-28"].images
     for share in (None, 0.25):
