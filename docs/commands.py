@@ -68,10 +68,10 @@ def folds(command: click.Command) -> Iterator[str]:
 def folded(summary: str, options: Sequence[click.Option]) -> Iterator[str]:
     """Options behind a line, each with an anchor of its own."""
     if options:
-        yield from _raw(f"<details><summary>{summary}</summary>")
+        yield from raw(f"<details><summary>{summary}</summary>")
         for option in options:
             yield from (f".. option:: {signature(option)}", "", f"   {described_option(option)}", "")
-        yield from _raw("</details>")
+        yield from raw("</details>")
 
 
 def signature(option: click.Option) -> str:
@@ -117,7 +117,8 @@ def _said(option: click.Option) -> tuple[str, str]:
     return option.opts[0], option.help or ""
 
 
-def _raw(html: str) -> Iterator[str]:
+def raw(html: str) -> Iterator[str]:
+    """HTML as it is, as RST."""
     yield from ("", ".. raw:: html", "", f"   {html}", "")
 
 

@@ -25,6 +25,7 @@ extensions = [
     "generated",
     "formulas",
     "tables",
+    "folds",
 ]
 
 html_theme = "furo"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
+from html import escape
 from typing import Any, ClassVar
 
 import commands
@@ -44,9 +45,9 @@ def doc_of(described: Any) -> list[str]:
     return (inspect.getdoc(described) or "").splitlines()
 
 
-def listed(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """A table."""
-    yield from ("", ".. list-table::", "   :header-rows: 1", "")
+def listed(columns: list[str], rows: list[list[str]], kind: str = "") -> Iterator[str]:
+    """A table, of a class of site.css if one is named."""
+    yield from ("", ".. list-table::", "   :header-rows: 1", *([f"   :class: {kind}"] if kind else []), "")
     for row in [columns, *rows]:
         yield from (f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(row))
     yield ""
@@ -54,25 +55,52 @@ def listed(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 def api() -> Iterator[str]:
     """Every public name, beside those of its kind."""
-    left = set(fewshot.__all__)
-    for title, homes in GROUPS.items():
+    groups: dict[str, list[str]] = {title: [] for title in GROUPS}
+    for name in fewshot.__all__:
+        groups[_group_of(name)].append(name)
+    yield from overview({title: [f":py:obj:`~fewshot.{name}`" for name in found] for title, found in groups.items()})
+    for title, found in groups.items():
         yield from heading(title)
-        for name in fewshot.__all__:
-            value = getattr(fewshot, name)
-            if name in left and value.__module__.startswith(tuple(homes.split())):
-                left.remove(name)
-                yield from (f".. auto{'class' if inspect.isclass(value) else 'function'}:: fewshot.{name}", "")
-    assert not left, f"GROUPS in docs/generated.py has no place for {sorted(left)}"
+        for name in found:
+            kind = "class" if inspect.isclass(getattr(fewshot, name)) else "function"
+            yield from (f".. auto{kind}:: fewshot.{name}", "")
+
+
+def _group_of(name: str) -> str:
+    home = getattr(fewshot, name).__module__
+    for title, homes in GROUPS.items():
+        if home.startswith(tuple(homes.split())):
+            return title
+    raise ValueError(f"GROUPS in docs/generated.py has no place for {name}")
+
+
+def overview(names: dict[str, list[str]]) -> Iterator[str]:
+    """What stands on the page: a row for each section, with a link to each name."""
+    rows = [[f"`{title}`_", ", ".join(links)] for title, links in names.items()]
+    yield from listed(["section", "names"], rows, "names")
 
 
 def methods() -> Iterator[str]:
     """Every entry of the registries: what it is, its formula, source and options."""
     losses = {*LOSSES}
-    by_rule = {name: METHODS.get(name) for name in METHODS if name not in losses}
-    yield from entries("Methods with a rule of their own", by_rule)
-    yield from entries("Losses", all_of(LOSSES))
-    yield from entries("Read-outs of frozen embeddings", all_of(READOUTS))
-    yield from entries("Encoders", all_of(ENCODERS))
+    sections: dict[str, dict[str, Any]] = {
+        "Methods with a rule of their own": {name: METHODS.get(name) for name in METHODS if name not in losses},
+        "Losses": all_of(LOSSES),
+        "Read-outs of frozen embeddings": all_of(READOUTS),
+        "Encoders": all_of(ENCODERS),
+    }
+    seen: set[str] = set()
+    links: dict[str, list[str]] = {title: [] for title in sections}
+    lines: list[str] = []
+    for title, found in sections.items():
+        lines += heading(title)
+        for name, entry in found.items():
+            anchor = f"{title} {name}" if name in seen else name  # an encoder may have the name of a method
+            links[title].append(f"`{name} <#{nodes.make_id(anchor)}>`__")
+            lines += [f".. _{anchor.lower()}:"] if name in seen else []
+            lines += described(name, entry)
+        seen |= {*found}
+    yield from (*overview(links), *lines)
 
 
 def all_of(registry: Registry[Any]) -> dict[str, Any]:
@@ -80,19 +108,18 @@ def all_of(registry: Registry[Any]) -> dict[str, Any]:
     return {name: registry.get(name) for name in registry}
 
 
-def entries(title: str, found: dict[str, Any]) -> Iterator[str]:
-    """A section of entries, each with a heading to link to."""
-    yield from heading(title)
-    for name, entry in found.items():
-        yield from heading(name, "~")
-        yield from (f"**{entry.title}**", "")
-        if formula := getattr(entry, "formula", ""):
-            yield from (".. math::", "", f"   {formula}", "")
-        yield from (*doc_of(entry), "")
-        if source := getattr(entry, "source", ""):
-            yield from (f"*Source:* {source}", "")
-        if options := options_of(entry):
-            yield from ("*Options:* " + ", ".join(f"``{option}``" for option in options.values()), "")
+def described(name: str, entry: Any) -> Iterator[str]:
+    """A heading to link to and a line that says what it is, which opens formula, text, source and options."""
+    yield from heading(name, "~")
+    yield from commands.raw(f"<details><summary>{escape(entry.title)}</summary>")
+    if formula := getattr(entry, "formula", ""):
+        yield from (".. math::", "", f"   {formula}", "")
+    yield from (*doc_of(entry), "")
+    if source := getattr(entry, "source", ""):
+        yield from (f"*Source:* {source}", "")
+    if options := options_of(entry):
+        yield from ("*Options:* " + ", ".join(f"``{option}``" for option in options.values()), "")
+    yield from commands.raw("</details>")
 
 
 def datasets() -> Iterator[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+import fewshot
 from fewshot.cli.classify import UNKNOWN
+from fewshot.models.encoders import ENCODERS
 from fewshot.models.losses import LOSSES
 from fewshot.models.methods import METHODS
 from fewshot.models.readouts import READOUTS
@@ -122,6 +126,55 @@ def test_a_default_that_can_be_typed_is_code() -> None:
     found = {option.name: COMMANDS["described_option"](option) for option in options}
     assert found["way"] == "Classes of a test episode. [default: ``5``]"
     assert found["train_way"].endswith("[default: the recipe's].")
+
+
+@pytest.fixture
+def lines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """The lines of a generated page."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    pages = runpy.run_path(str(DOCS / "generated.py"))
+    return lambda page: [line for text in pages[page]() for line in text.split("\n")]
+
+
+def test_every_method_loss_read_out_and_encoder_has_a_link_on_top_and_folds_its_details(
+    lines_of: Callable[[str], list[str]],
+) -> None:
+    lines = lines_of("methods")
+    headings = [line for line, below in pairwise(lines) if line and below == "~" * len(line)]
+    assert headings == [
+        *(name for name in METHODS if name not in {*LOSSES}),
+        *(name for registry in (LOSSES, READOUTS, ENCODERS) for name in registry),
+    ]
+    anchors = re.findall(r"`([\w-]+) <#([\w-]+)>`__", "\n".join(lines))
+    assert [name for name, _ in anchors] == headings
+    assert len({anchor for _, anchor in anchors}) == len(headings), "relation is a method and an encoder"
+    assert ".. _encoders relation:" in lines
+    folds = [line.strip().partition(">")[0] for line in lines if "details>" in line]
+    assert folds == ["<details", "</details"] * len(headings)
+
+
+def test_every_public_name_of_python_has_a_link_on_top(lines_of: Callable[[str], list[str]]) -> None:
+    lines = lines_of("api")
+    links = re.findall(r":py:obj:`~(fewshot\.\w+)`", "\n".join(lines))
+    described = [line.rpartition(" ")[2] for line in lines if line.startswith(".. auto")]
+    assert links == described
+    assert {*described} == {f"fewshot.{name}" for name in fewshot.__all__}
+
+
+def test_a_name_of_python_shows_a_sentence_and_folds_the_rest_with_every_anchor() -> None:
+    folded = runpy.run_path(str(DOCS / "folds.py"))["folded"]
+    member = (
+        '<dl class="py method"><dt id="f.A.fit"><span class="descname">fit</span></dt><dd><p>m</p><p>n</p></dd></dl>'
+    )
+    found = folded(f'<dl class="py class"><dt id="f.A">A</dt><dd><p>First.</p><p>More.</p>{member}</dd></dl>')
+    assert found == (
+        '<dl class="py class"><dt id="f.A">A</dt><dd><p>First.</p><details><summary>Details, <code>fit</code></summary>'
+        f"<p>More.</p>{member}</details></dd></dl>"
+    )
+    example = '<dl class="py function"><dt>g</dt><dd><p>First.</p><div class="doctest"><pre>g()</pre></div></dd></dl>'
+    assert "<p>First.</p><details><summary>Example</summary><div" in folded(example)
+    alone = '<dl class="py function"><dt>g</dt><dd><p>First.</p></dd></dl>'
+    assert folded(alone) == alone
 
 
 def test_what_a_command_does_is_a_part_of_its_own() -> None:
