@@ -15,6 +15,7 @@ import fewshot as fs
 from episodes.errors import UserError
 from fewshot.evaluation.classifier.heads import HEADS
 from fewshot.evaluation.classifier.model import load_classifier
+from fewshot.evaluation.classifier.onnx import export_onnx
 from labeled_embeddings import embeddings
 from toy_checkpoint import color_checkpoint
 from toy_classes import COLOR, toy_set
@@ -90,3 +91,25 @@ def test_what_is_no_image_or_has_no_weights_is_named(checkpoint: str, tmp_path: 
     rows, labels = embeddings([3, 3])
     with pytest.raises(UserError, match="does not know how to make them"):
         fs.Classifier(encoder=None).fit(rows, labels).save(tmp_path / "x.safetensors")
+
+
+def test_an_export_takes_activations_out_of_place_which_is_faster_and_puts_them_back(
+    tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install fewshot-bench[photos]")
+    images = toy_set(3, 6, COLOR)
+    labels = [images.class_names[label] for label in images.class_ids]
+    fs.Classifier(checkpoint, "cosine").fit(images.images, labels).save(tmp_path / "my.safetensors")
+    saved = load_classifier(tmp_path / "my.safetensors")
+    activation = torch.nn.ReLU6(inplace=True)
+    saved.network.add_module("activation", activation)
+    seen = []
+
+    def noted(*_: Any, **__: Any) -> None:
+        seen.append(activation.inplace)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(torch.onnx, "export", noted)
+    with pytest.raises(UserError, match="far enough"):
+        export_onnx(saved, tmp_path / "my.onnx")
+    assert (seen, activation.inplace) == ([False], True)
