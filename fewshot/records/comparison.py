@@ -18,6 +18,7 @@ from fewshot.records.rows import (
     Cell,
     Entry,
     Setting,
+    best_on_val,
     configuration_of,
     entries_by_cell,
     is_ranked,
@@ -183,21 +184,12 @@ def _choose(rows: Sequence[Entry]) -> _Chosen:
     """One configuration of several, by what is known before the test."""
     if len(rows) == 1:
         return _Chosen(rows[0], "the only configuration")
-    looks = {_validated_on(record) for row in rows for record in row.records}
+    looks = {row.validated_on for row in rows}
     if len(looks) == 1 and None not in looks:
-        best = max(rows, key=lambda row: np.mean([record.history.val_accuracy or 0.0 for record in row.records]))
+        best = best_on_val(rows)
         return _Chosen(best, f"of {len(rows)} configurations the best on the validation classes")
     latest = max(rows, key=lambda row: max(record.date for record in row.records))
     return _Chosen(latest, f"of {len(rows)} configurations the latest: they share no validation")
-
-
-def _validated_on(record: RunRecord) -> tuple[object, ...] | None:
-    """The validation episodes; None where nothing was validated."""
-    recipe = record.trained.recipe
-    shot = recipe.val_shot or recipe.train_shot
-    if record.history.val_accuracy is None:
-        return None
-    return record.trained.val_images, recipe.val_way, shot, recipe.val_query, recipe.val_episodes
 
 
 def _nothing_shared(words: Sequence[str], found: Sequence[dict[Cell, _Chosen]]) -> str:

@@ -169,6 +169,17 @@ class Entry:
         return tuple(record.seed for record in self.records)
 
     @property
+    def validated_on(self) -> tuple[object, ...] | None:
+        """The validation episodes that its trainings looked at; None where one looked at none, or at others."""
+        looks = {_validated_on(record) for record in self.records}
+        return looks.pop() if len(looks) == 1 else None
+
+    @property
+    def val_accuracy(self) -> float:
+        """The accuracy on the validation classes, the mean over the training seeds; 0 where nothing was validated."""
+        return float(np.mean([record.history.val_accuracy or 0.0 for record in self.records]))
+
+    @property
     def train_seconds(self) -> float:
         """Seconds of one training, the mean over seeds."""
         return float(np.mean([record.cost.training_seconds for record in self.records]))
@@ -229,6 +240,26 @@ class Entry:
         """Model, readout and recipe in one line."""
         readout = f" + {self.first.readout}" if self.first.readout else ""
         return f"{self.model}{readout} ({self.encoder}, {self.schedule})"
+
+
+def best_on_val(entries: Iterable[Entry]) -> Entry:
+    """The row that did best on the validation classes, of those that looked at the same validation episodes as most.
+
+    What the rows did in the test decides nothing.
+    """
+    by_look: dict[object, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.label):
+        by_look.setdefault(entry.validated_on, []).append(entry)
+    most = max(by_look.values(), key=len)
+    return max(most, key=lambda entry: entry.val_accuracy)
+
+
+def _validated_on(record: RunRecord) -> tuple[object, ...] | None:
+    recipe = record.trained.recipe
+    if record.history.val_accuracy is None:
+        return None
+    shot = recipe.val_shot or recipe.train_shot
+    return record.trained.val_images, recipe.val_way, shot, recipe.val_query, recipe.val_episodes
 
 
 def _options(options: Options) -> str:

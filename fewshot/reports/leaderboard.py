@@ -35,7 +35,7 @@ from fewshot.reports.sortable import Heading, SortableTable, Value
 _NOTHING = Section(text="No records yet: `fewshot run` makes one.")
 FRONT = "front"
 """What ``PAGE`` calls the table of README.md, which is no file of its own."""
-_FRONT_ROWS = 6
+FRONT_ROWS = 6
 _MOST_ROWS = 8  # of a table of leaderboard.md; the others on demand
 _TITLES = {"omniglot-vinyals-28": "Omniglot", "miniimagenet-ravi-84": "miniImageNet"}  # of the table in README.md
 _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
@@ -91,7 +91,7 @@ def front(frame: pd.DataFrame) -> Section:
             wide[title] = table.set_index("model").add_prefix(f"{title} ")
     if not wide:
         return _NOTHING
-    table = pd.concat([*wide.values()], axis=1, sort=False).head(_FRONT_ROWS).fillna("").reset_index(names="method")
+    table = pd.concat([*wide.values()], axis=1, sort=False).head(FRONT_ROWS).fillna("").reset_index(names="method")
     return Section(table=table, numbers=frozenset(column for column in table.columns[1:] if column.endswith("shot")))
 
 
@@ -192,7 +192,7 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     def order(group: tuple[tuple[str, str, int, int, int], pd.DataFrame]) -> tuple[object, ...]:
         dataset, rows = group[0][0], group[1]
         of_papers = known.index(dataset) if dataset in known else len(known)
-        is_final = rows.loc[rows["terms"].fillna("") != "", "model"].nunique() >= _FRONT_ROWS
+        is_final = rows.loc[rows["terms"].fillna("") != "", "model"].nunique() >= FRONT_ROWS
         return of_papers, dataset, not is_final, -len(rows), group[0]
 
     found: Iterable[tuple[tuple[str, str, int, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]

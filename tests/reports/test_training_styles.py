@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fewshot.records.record import RunRecord
-from fewshot.records.schema import StoredRecipe
+from fewshot.records.schema import History, StoredRecipe
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.pages.training_styles import (
     PAGE,
@@ -43,6 +43,7 @@ def record_of(model: str, recipe: dict[str, Any], rate: float, readout: str = ""
             "model_options": {},
             "terms": changes.pop("terms", ""),
         },
+        "history": History(val_accuracy=changes.pop("val", 0.9), val_ci95=0.01),
         "counts": counts,
         "num_queries": 75,
         "readout": readout,
@@ -93,15 +94,38 @@ def test_a_style_follows_from_what_the_record_says(records: Sequence[RunRecord])
     assert style_of(changed(records[0], uses_unlabeled=True)) is None
 
 
-def test_the_verdict_pairs_the_best_of_each_side_and_its_sign_is_episodic_minus_baseline(
+def test_every_episodic_network_meets_the_baseline_that_validated_best_with_read_outs_set_beforehand(
     records: Sequence[RunRecord],
 ) -> None:
-    (group,) = comparable(records)
-    (of_all,), (fixed,) = verdicts(group), verdicts(group, "simpleshot")
-    assert (of_all.episodic.entry.first.model, of_all.baseline.entry.first.readout) == ("proto", "cosine")
-    assert of_all.difference.mean == pytest.approx(records[0].accuracy - records[3].accuracy)
-    assert fixed.difference.mean == pytest.approx(records[0].accuracy - records[4].accuracy)
-    assert of_all.words(0.01) == fixed.words(0.2) == "one seed each, not of the same terms: no finding"
+    weaker = [record_of("hinge", BATCHES, 0.96, readout, val=0.6) for readout in ("", "simpleshot")]
+    (group,) = comparable([*records, *weaker])
+    by_own, fixed = verdicts(group), verdicts(group, "simpleshot")
+    for found, baseline in ((by_own, records[2]), (fixed, records[4])):
+        assert [verdict.episodic_name for verdict in found] == ["proto", "relation"]
+        assert {verdict.baseline.entry.first.accuracy for verdict in found} == {baseline.accuracy}, "not hinge's"
+        assert found[0].difference.mean == pytest.approx(records[0].accuracy - baseline.accuracy)
+    assert by_own[0].words(0.01) == fixed[0].words(0.2) == "one seed each, not of the same terms: no finding"
+
+
+def test_of_several_configurations_validation_chooses_and_not_the_test() -> None:
+    longer = {**EPISODES, "train_episodes": 9000}
+    of_proto = [record_of("proto", EPISODES, 0.95, val=0.8), record_of("proto", longer, 0.9, val=0.81)]
+    of_proto.append(record_of("proto", {**EPISODES, "val_shot": 5}, 0.8, val=0.99))  # on easier validation episodes
+    page = str(PAGE.render([*of_proto, record_of("softmax", BATCHES, 0.92)])["training-styles.md"])
+    ((name, difference, _),) = rows_under(page, "### The verdict")
+    assert (name, difference[:3]) == ("proto", "-1.")
+    costs = {row[0]: row for row in rows_under(page, "### What it costs")}
+    assert costs["proto"][4] == f"{9000 * 60 * 6:,}"
+
+
+def test_where_both_kinds_have_rows_on_the_terms_these_alone_are_compared() -> None:
+    others = [record_of("proto", EPISODES, 0.97, val=0.99), record_of("hinge", BATCHES, 0.97, val=0.99)]
+    within = [record_of("proto", EPISODES, 0.95, terms=TERMS), record_of("softmax", BATCHES, 0.9, terms=TERMS)]
+    (verdict,) = verdicts(comparable([*others, *within])[0])
+    assert verdict.episodic.entry.records == (within[0],)
+    assert verdict.baseline.entry.records == (within[1],)
+    (alone,) = verdicts(comparable([*others, within[0]])[0])
+    assert alone.episodic.entry.records == (others[0],)
 
 
 def of_seeds(count: int, terms: str) -> list[RunRecord]:
@@ -127,7 +151,8 @@ def test_episodic_training_pays_only_where_several_seeds_on_the_same_terms_say_s
     (verdict,) = verdicts(group)
     assert verdict.words(0.01) == words
     (row,) = rows_under(str(PAGE.render(records)["training-styles.md"]), "### The verdict")
-    assert row[-1] == (f"**{words}**" if words == "episodic training pays" else words)
+    assert row[-1] == words
+    assert row[1].startswith("**+4.") == (words == "episodic training pays"), "a finding is bold"
 
 
 def test_several_seeds_of_one_row_alone_are_no_finding() -> None:
@@ -143,14 +168,14 @@ def test_where_the_seeds_agree_and_the_episodes_do_not_there_is_no_claim() -> No
 
 def test_the_page_counts_its_findings_alone_and_shows_every_readout(records: Sequence[RunRecord]) -> None:
     text = str(PAGE.render(records)["training-styles.md"])
-    assert "None of these 2 comparisons is a finding: that takes 3 training seeds or more of both rows" in text
+    assert "None of these 4 comparisons is a finding: that takes 3 training seeds or more of both rows" in text
     assert "It gains most" not in text
     found = str(PAGE.render(of_seeds(3, TERMS))["training-styles.md"])
     counted = (
         "Of 1 comparisons 1 are of 3 seeds or more on the same terms; in these episodic training is surely ahead in 1"
     )
     assert f"{counted}, surely behind in 0." in found
-    assert "It gains most at 5-way 1-shot (" in found
+    assert "It gains most with proto at 5-way 1-shot (" in found
     matrix = rows_under(text, "<summary>5-way 1-shot")
     assert [row[0] for row in matrix] == ["softmax", "proto", "relation", "nt-xent", "untrained conv4"]
     assert [bool(cell) for cell in matrix[0][2:]] == [True, True, True], "own, cosine, simpleshot"
@@ -191,17 +216,24 @@ def test_the_picture_names_every_model_and_is_the_same_each_time(records: Sequen
 def test_a_difference_is_claimed_only_where_it_is_beyond_other_seeds_as_well() -> None:
     """The episodic network is better by 0.01 in each of three pairs of trainings, which differ by 0.02 themselves."""
     of_seeds = [
-        [record_of("proto", EPISODES, rate + 0.01, seed=seed), record_of("softmax", BATCHES, rate, "cosine", seed=seed)]
+        [
+            record_of("proto", EPISODES, rate + 0.01, seed=seed),
+            record_of("softmax", BATCHES, rate, "simpleshot", seed=seed),
+        ]
         for seed, rate in enumerate((0.92, 0.94, 0.96))
     ]
-    (alone,) = verdicts(comparable(of_seeds[0])[0])
-    (together,) = verdicts(comparable([record for both in of_seeds for record in both])[0])
+    (alone,) = verdicts(comparable(of_seeds[0])[0], "simpleshot")
+    (together,) = verdicts(comparable([record for both in of_seeds for record in both])[0], "simpleshot")
     assert alone.difference.p < 1e-6
     assert together.difference.p > 0.2
     assert together.difference.mean == pytest.approx(0.01, abs=0.003)
 
 
-def test_the_largest_group_of_rows_comes_first_and_is_drawn() -> None:
+def test_the_final_test_comes_first_and_is_drawn() -> None:
     groups = comparable(committed())
     assert len(groups) > 1
-    assert [len(group) for group in groups] == sorted(map(len, groups), reverse=True)
+    firsts = [group[0] for group in groups]
+    assert firsts[0].cell.pixels == "omniglot-vinyals-28"
+    final = [bool(standing.entry.first.trained.terms) for standing in firsts]
+    assert final == sorted(final, reverse=True)
+    assert len({*final}) == 2

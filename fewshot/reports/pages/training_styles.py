@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
+from fewshot.records.rows import best_on_val
+from fewshot.reports.leaderboard import FRONT_ROWS
 from fewshot.reports.names import departures, images_name, method_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, why_no_finding
@@ -28,12 +31,12 @@ STYLES: dict[Style, str] = {
     "untrained": "not trained at all",
 }
 OWN_RULE = "own"
-_FIXED = "simpleshot"  # the read-out that the papers of transfer baselines settled on, whatever the test says
+_FIXED = "simpleshot"  # the read-out that the papers of transfer baselines settled on
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best episodic network of a cell against a baseline, on the same episodes."""
+    """An episodic network of a cell against the baseline that validated best there, on the same episodes."""
 
     way_shot: tuple[int, int]
     episodic: RankedRow
@@ -44,6 +47,11 @@ class Verdict:
     def cell(self) -> str:
         """``5-way 1-shot``."""
         return _head(self.way_shot)
+
+    @property
+    def episodic_name(self) -> str:
+        """The episodic network."""
+        return row_name(self.episodic)
 
     @property
     def baseline_name(self) -> str:
@@ -80,14 +88,22 @@ def readout_of(standing: RankedRow) -> str:
 def comparable(records: Iterable[RunRecord]) -> list[list[RankedRow]]:
     """The ranked entries that have a style, in groups of the same images and episodes where both styles occur.
 
-    The largest comes first: it is what the picture shows.
+    Groups of the final test come first, once they have methods for the table of README.md; then the papers' own images,
+    larger groups before smaller. The picture shows the first.
     """
     groups: dict[tuple[str, str, int, int], list[RankedRow]] = {}
     for standing in ranked_rows(records):
         if standing.rank is not None and style_of(standing.entry.first) and standing.way_shot in COLUMNS:
             groups.setdefault(settings(standing), []).append(standing)
-    kept = [groups[key] for key in sorted(groups, key=lambda key: (-len(groups[key]), key))]
-    return [group for group in kept if {"episodic", "baseline"} <= {_style(standing) for standing in group}]
+    kept = {key: group for key, group in groups.items() if {"episodic", "baseline"} <= {*map(_style, group)}}
+    papers = list(COMPARABLE_PIXELS)
+
+    def order(key: tuple[str, str, int, int]) -> tuple[object, ...]:
+        within = {standing.entry.first.model for standing in kept[key] if standing.entry.first.trained.terms}
+        place = papers.index(key[0]) if key[0] in papers else len(papers)
+        return len(within) < FRONT_ROWS, place, -len(kept[key]), key
+
+    return [kept[key] for key in sorted(kept, key=order)]
 
 
 def _style(standing: RankedRow) -> Style:
@@ -102,32 +118,51 @@ def _cell(group: Sequence[RankedRow], way_shot: tuple[int, int]) -> list[RankedR
     return sorted(chosen, key=lambda standing: -standing.entry.interval.mean)
 
 
-def verdicts(group: Sequence[RankedRow], readout: str | None = None) -> list[Verdict]:
-    """Cell by cell the best episodic network, under its own rule, against the best baseline of one readout or any."""
+def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE) -> list[Verdict]:
+    """Cell by cell every episodic network, by its own rule, against the baseline that did best on the validation
+    classes, with a read-out that is set beforehand.
+
+    Where both kinds have rows on the terms of a comparison, these alone are compared.
+    """
     found = []
     for way_shot in COLUMNS:
         cell = _cell(group, way_shot)
         episodic = [s for s in cell if _style(s) == "episodic" and readout_of(s) == OWN_RULE]
-        baselines = [s for s in cell if _style(s) == "baseline" and readout in (None, readout_of(s))]
-        if episodic and baselines:
-            first, second = episodic[0], baselines[0]
+        baselines = [s for s in cell if _style(s) == "baseline" and readout_of(s) == readout]
+        if readout == OWN_RULE and not baselines:  # for a baseline that is the nearest class mean, whoever computed it
+            baselines = [s for s in cell if _style(s) == "baseline" and readout_of(s) == "prototype"]
+        within = [[s for s in side if s.entry.first.trained.terms] for side in (episodic, baselines)]
+        if all(within):
+            episodic, baselines = within
+        if baselines:
             rows = [standing.entry.by_seed for standing in cell]  # all of them say how far seeds move a row
-            difference = paired_difference(rows, cell.index(first), cell.index(second))
-            found.append(Verdict(way_shot, first, second, difference))
+            second = _chosen(baselines)
+            for name in dict.fromkeys(map(row_name, episodic)):
+                first = _chosen([standing for standing in episodic if row_name(standing) == name])
+                difference = paired_difference(rows, cell.index(first), cell.index(second))
+                found.append(Verdict(way_shot, first, second, difference))
     return found
+
+
+def _chosen(rows: Sequence[RankedRow]) -> RankedRow:
+    """The one that did best on the validation classes."""
+    best = best_on_val(standing.entry for standing in rows)
+    return next(standing for standing in rows if standing.entry is best)
 
 
 def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     """What the page says of one group."""
     pixels, _, episodes, seed = settings(group[0])
     said = ", ".join(departures(group[0].entry.first.protocol_name, episodes, seed))
-    found = [*verdicts(group), *verdicts(group, _FIXED)]
-    corrected = [float(p) for p in holm([verdict.difference.p for verdict in found])]
-    sure = [verdict for verdict, p in zip(found, corrected, strict=True) if isinstance(verdict.words(p), Bold)]
+    of_readouts = [verdicts(group, readout) for readout in (OWN_RULE, _FIXED)]
+    found = [verdict for of_readout in of_readouts for verdict in of_readout]
+    corrected = iter(holm([verdict.difference.p for verdict in found]))
+    tables = [[(verdict, verdict.words(float(next(corrected)))) for verdict in row] for row in of_readouts]
+    sure = [verdict for table in tables for verdict, words in table if isinstance(words, Bold)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
         "title": f"{images_name(pixels)}{f' ({said})' if said else ''}",
-        "verdicts": _verdict_table(found, corrected),
+        "verdicts": [_verdict_table(table) for table in tables if table],
         "num_verdicts": len(found),
         "num_findings": sum(not verdict.why_no_finding for verdict in found),
         "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
@@ -137,17 +172,23 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     }
 
 
-def _verdict_table(found: Sequence[Verdict], corrected: Sequence[float]) -> pd.DataFrame:
-    return table_of(
-        {
-            "cell": verdict.cell,
-            "best episodic network": f"{_name(verdict.episodic)} {verdict.episodic.entry.interval.points()}",
-            "best baseline with labels": f"{_name(verdict.baseline)} {verdict.baseline.entry.interval.points()}",
-            "difference": verdict.difference.percent(),
-            "verdict": verdict.words(p),
-        }
-        for verdict, p in zip(found, corrected, strict=True)
-    )
+def _verdict_table(said: Sequence[tuple[Verdict, str]]) -> pd.DataFrame:
+    """A row for each episodic network, a column for each cell, and in words what they say; a finding is bold."""
+    rows = []
+    for name in dict.fromkeys(verdict.episodic_name for verdict, _ in said):
+        words_in, row = {}, {"episodic network": name}
+        for verdict, words in said:
+            if verdict.episodic_name == name:
+                words_in[verdict.cell] = words
+                shown = verdict.difference.percent()
+                row[f"{verdict.cell} against {verdict.baseline_name}"] = (
+                    Bold(shown) if isinstance(words, Bold) else shown
+                )
+        one = len(set(words_in.values())) == 1
+        told = words_in.values() if one else (f"{cell}: {words}" for cell, words in words_in.items())
+        rows.append(row | {"verdict": "; ".join(dict.fromkeys(told))})
+    table = table_of(rows).fillna("")
+    return table[[*table.columns.drop("verdict"), "verdict"]]
 
 
 def _cost_table(group: Sequence[RankedRow]) -> pd.DataFrame:
@@ -169,12 +210,14 @@ def _cost_table(group: Sequence[RankedRow]) -> pd.DataFrame:
 
 
 def _one_a_model(group: Sequence[RankedRow]) -> dict[str, RankedRow]:
-    """The best row of each model at the first cell it has under its own rule, best models first."""
+    """The row of each model that validated best, at the first cell it has under its own rule, best models first."""
     found: dict[str, RankedRow] = {}
     for column in COLUMNS:
-        for standing in _cell(group, column):
-            if readout_of(standing) == OWN_RULE:
-                found.setdefault(row_name(standing), standing)
+        cell = _cell(group, column)
+        for name in dict.fromkeys(row_name(standing) for standing in cell if readout_of(standing) == OWN_RULE):
+            row = _row_of(cell, name, OWN_RULE)
+            assert row is not None
+            found.setdefault(name, row)
     return found
 
 
@@ -184,14 +227,16 @@ def row_name(standing: RankedRow) -> str:
     return f"untrained {standing.entry.encoder}" if first.model == "untrained" else first.model
 
 
-def _best(cell: Sequence[RankedRow], name: str, readout: str) -> RankedRow | None:
-    return next((s for s in cell if row_name(s) == name and readout_of(s) == readout), None)
+def _row_of(cell: Sequence[RankedRow], name: str, readout: str) -> RankedRow | None:
+    """The row of a model with a read-out; of several the one that validated best."""
+    found = [s for s in cell if row_name(s) == name and readout_of(s) == readout]
+    return _chosen(found) if found else None
 
 
 def _ruled(cell: Sequence[RankedRow], name: str, standing: RankedRow) -> RankedRow | None:
     """A model under its own rule; for all that learned no rule that is the nearest class mean, whoever computed it."""
-    found = _best(cell, name, OWN_RULE)
-    return found if found is not None or _style(standing) == "episodic" else _best(cell, name, "prototype")
+    found = _row_of(cell, name, OWN_RULE)
+    return found if found is not None or _style(standing) == "episodic" else _row_of(cell, name, "prototype")
 
 
 def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
@@ -199,7 +244,7 @@ def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
     readouts = list(dict.fromkeys([OWN_RULE, *sorted({readout_of(standing) for standing in cell})]))
     rows = []
     for name in dict.fromkeys(map(row_name, cell)):
-        found = {readout: _best(cell, name, readout) for readout in readouts}
+        found = {readout: _row_of(cell, name, readout) for readout in readouts}
         there = [standing for standing in found.values() if standing is not None]
         most = max(standing.entry.interval.mean for standing in there)
         values = {

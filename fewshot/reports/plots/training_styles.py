@@ -43,6 +43,7 @@ def training_styles_figure(errors: pd.DataFrame, styles: Mapping[str, str], titl
     marks = [
         Line2D([], [], color=colors[style], marker="o", linestyle="", label=f"{style}: {what}")
         for style, what in styles.items()
+        if style in errors["style"].array
     ]
     marks.append(Line2D([], [], color=INK, marker="o", fillstyle="none", linestyle="", label="a read-out"))
     figure.suptitle(textwrap.fill(title, _LINE), fontsize=10)
