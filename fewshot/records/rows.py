@@ -40,6 +40,10 @@ SETTINGS: dict[Setting, str] = {
 }
 
 
+READOUTS_COMPARED: frozenset[Setting] = frozenset({"transductive", "external data"})
+"""Settings in which read-outs are what is compared; elsewhere a training is one row, by the rule of its method."""
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """The very episodes that a record was measured on: only records of one cell are compared."""

@@ -12,7 +12,7 @@ from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import COLUMNS as WAYS_AND_SHOTS
 from fewshot.records.ranking import RankedRow, missing, ranked_rows
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import SETTINGS, Setting
+from fewshot.records.rows import READOUTS_COMPARED, SETTINGS, Setting
 from fewshot.reports import frame as frames
 from fewshot.reports.frame import (
     Column,
@@ -45,8 +45,6 @@ _MODEL_AND_SEEDS: dict[str, Callable[[Row], str]] = {
 _GROUP = ["dataset", "queries", "episodes", "episode_seed", "images"]  # what the columns of one table share
 _OTHERWISE = "published otherwise"
 _CONFIGURATION = ["display_name", "encoder", "recipe_details"]  # a row of an overview, at every way and shot
-_READOUT_IN: dict[Setting, tuple[str]] = {"transductive": ("readout",), "external data": ("readout",)}
-"""Settings where read-outs are what is compared."""
 
 
 def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
@@ -63,7 +61,7 @@ def overview(frame: pd.DataFrame, *, folded: bool = False) -> list[Section]:
     for rows in _groups(frame):
         heading = _title(rows)
         for setting, members in _by_setting(rows):
-            by = [*_CONFIGURATION, *_READOUT_IN.get(setting, ())]
+            by = [*_CONFIGURATION, *_readout_in(setting)]
             table = _wide(_one_each(members, by), by, labels, _ranked)
             numbers = frozenset(table.columns[len(labels) :])
             section = Section(text=_setting_words(setting, rows), table=table, numbers=numbers)
@@ -113,7 +111,7 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             as_in_a_paper = setting == "transductive" and members["published"].notna().any()
             if members["model"].nunique() == 1 and not is_first and not as_in_a_paper:
                 continue
-            by = ["model", *_READOUT_IN.get(setting, ())]
+            by = ["model", *_readout_in(setting)]
             labels = _MODEL_AND_SEEDS | ({"model": _model_and_readout} if len(by) > 1 else {})
             table = _wide(_one_each(members, by), by, labels, _beside_published, _otherwise)
             numbers = frozenset(table.columns[len(_MODEL_AND_SEEDS) :]) - {_OTHERWISE}
@@ -121,6 +119,11 @@ def headline(frame: pd.DataFrame) -> list[Section]:
             text = _setting_words(setting, rows)
             sections.append(Section(heading, text=text, table=table, numbers=numbers, most=_MOST_ROWS))
     return sections or [_NOTHING]
+
+
+def _readout_in(setting: Setting) -> list[str]:
+    """The column that tells rows of one method apart where read-outs are what is compared."""
+    return ["readout"] if setting in READOUTS_COMPARED else []
 
 
 def _one_each(rows: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
@@ -163,7 +166,7 @@ def for_papers(frame: pd.DataFrame) -> list[Section]:
     sections = []
     for rows in _groups(frame.assign(readout=frame["readout"].fillna(""))):
         for setting, members in _by_setting(rows):
-            by = ["model", "encoder", *_READOUT_IN.get(setting, ())]
+            by = ["model", "encoder", *_readout_in(setting)]
             table = _wide(_one_each(members, by), by, labels, accuracy_words)
             count = f"{rows['episodes'].iloc[0]:,} episodes a cell"
             told = f"{_title(rows)}, {setting}: {SETTINGS[setting]}. {ACCURACY}, {count}; {BEST}."

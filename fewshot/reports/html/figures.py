@@ -68,7 +68,7 @@ def legend_of(rows: Iterable[NamedRow]) -> tuple[tuple[str, str], ...]:
 
 def intervals(board: Board) -> Figure:
     """Every training of a board with its interval, and the published numbers."""
-    rows, drawn = [], board.best_readouts[:_MOST_ROWS]
+    rows, drawn = [], board.drawn[:_MOST_ROWS]
     for row in drawn:
         paper = row.published if row.published and not row.published.difference else None
         printed = (paper.accuracy / 100, f"published: {paper.accuracy:.2f} % ({source_of(paper)})") if paper else ()
@@ -85,16 +85,16 @@ def intervals(board: Board) -> Figure:
 
 
 def _left_out(board: Board, most: int) -> str:
-    drawn, rows = board.best_readouts, len(board.rows)
+    drawn, rows = board.drawn, len(board.rows)
     words = [f"The best {most} of {len(drawn)}."] if len(drawn) > most else []
     if rows > len(drawn):
-        words.append(f"Of {rows} rows the best read-out of each training.")
+        words.append(f"Of {rows} rows each training by its method's own rule.")
     return " ".join(words)
 
 
 def paired(board: Board) -> Figure | None:
     """Paired differences of the rows of a board; None where there is nothing to compare."""
-    rows = board.best_readouts[:_MOST_COMPARED]
+    rows = board.drawn[:_MOST_COMPARED]
     if len(rows) < 2:
         return None
     means = np.array([row.interval.mean for row in rows])
@@ -111,7 +111,7 @@ def paired(board: Board) -> Figure | None:
 
 def distribution(board: Board) -> Figure:
     """How the accuracies of single episodes spread."""
-    drawn = board.best_readouts[:_MOST_COMPARED]
+    drawn = board.drawn[:_MOST_COMPARED]
     rows = [(label(row), color_of(row), row.accuracies) for row in drawn]
     title, queries = f"Accuracies of single episodes, {board.name}", board.rows[0].first.num_queries
     chart = ridge_chart(rows, title, queries, "accuracy of one episode")
@@ -127,7 +127,7 @@ def learning_curves(boards: Sequence[Board]) -> list[Figure]:
     """Validation accuracy against training episodes, for the trainings of each data set."""
     trainings: dict[str, dict[tuple[str, int | None], NamedRow]] = defaultdict(dict)
     for board in boards:
-        for row in board.best_readouts:
+        for row in board.drawn:
             trained, recipe = row.first.trained, row.first.trained.recipe
             shot = recipe.train_shot or board.protocol.shot
             how = "trained on batches" if recipe.batch_size else f"trained for {shot} shot{'s' * (shot > 1)}"
@@ -186,7 +186,7 @@ def _against(boards: Sequence[Board], varied: str, fixed: str) -> list[Figure]:
     for title, members in groups.items():
         found: dict[str, dict[int, NamedRow]] = defaultdict(dict)
         for board in sorted(members, key=lambda board: int(getattr(board.protocol, varied))):
-            for row in board.best_readouts:
+            for row in board.drawn:
                 found[row.training_name + _mark(row)].setdefault(getattr(board.protocol, varied), row)
         complete = [(name, of) for name, of in found.items() if len(of) > 1]
         complete.sort(key=lambda item: -[*item[1].values()][-1].interval.mean)
@@ -218,7 +218,7 @@ def _tip(name: str, value: int, varied: str, row: NamedRow) -> str:
 
 def costs(board: Board) -> Figure | None:
     """Accuracy against seconds of training; None where there is nothing to compare."""
-    rows = [row for row in board.best_readouts if (row.train_seconds or 0.0) > 0]
+    rows = [row for row in board.drawn if (row.train_seconds or 0.0) > 0]
     if len(rows) < 2:
         return None
     marks, best = [], 0.0

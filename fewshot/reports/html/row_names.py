@@ -12,7 +12,7 @@ from episodes.datasets.cards import benchmarks
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import Entry, Setting, entries_by_cell, setting_of, why_not_ranked
+from fewshot.records.rows import READOUTS_COMPARED, Entry, Setting, entries_by_cell, setting_of, why_not_ranked
 from fewshot.reports.names import departures, images_name, method_and_readout, method_name, typed_dataset
 
 
@@ -108,12 +108,15 @@ class Board:
         return self.rows[0].first.num_episodes
 
     @cached_property
-    def best_readouts(self) -> tuple[NamedRow, ...]:
-        """Each training with its most accurate read-out, best first: what is drawn."""
-        found: dict[str, NamedRow] = {}
-        for row in self.rows:
-            found.setdefault(row.training_name, row)
-        return tuple(found.values())
+    def drawn(self) -> tuple[NamedRow, ...]:
+        """Each training once, best first. No accuracy chooses its read-out: it is the rule of the method itself, else
+        the nearest class mean. Where read-outs are what is compared, each is drawn."""
+        found: dict[tuple[str, str], NamedRow] = {}
+        for row in sorted(self.rows, key=lambda row: (row.first.readout != "", row.first.readout != "prototype")):
+            key = row.training_name, row.first.readout if row.setting in READOUTS_COMPARED else ""
+            found.setdefault(key, row)
+        kept = {*map(id, found.values())}
+        return tuple(row for row in self.rows if id(row) in kept)
 
     @property
     def is_own(self) -> bool:

@@ -136,13 +136,13 @@ def spreads(boards: Sequence[Board]) -> SortableTable:
     """What the mean hides: percentiles and worst tenth of the accuracies of single episodes."""
     rows = []
     for board in boards:
-        for row in board.best_readouts:
+        for row in board.drawn:
             of = row.spread
             values = (row.interval.mean, of.worst_decile, of.percentile5, of.median, of.percentile95, of.perfect)
             numbers = (number(value, f"{100 * value:.1f}") for value in values)
             rows.append((Value(row.name), Value(board.name), *numbers))
     words = "model | episodes | mean # | worst tenth # | 5th percentile # | median # | 95th percentile # | no mistake #"
-    caption = "Each training with its best read-out; the mean over seeds first, where there are several."
+    caption = "Each training by its method's own rule; the mean over seeds first, where there are several."
     extra = ("5th percentile", "median", "95th percentile", "no mistake")
     return SortableTable("Accuracies of single episodes, in %", caption, headings(words), tuple(rows), extra=extra)
 
