@@ -73,11 +73,13 @@ def test_every_number_in_parentheses_is_verified_of_the_paper_itself_and_of_the_
         protocol = f"{images}/{cell.replace('-way ', 'w').replace('-shot', 's')}/{queries}"
         rows = [row for row in committed_rows() if f"{100 * row.entry.interval.mean:.2f}" == ours]
         records = [row.entry.first for row in rows if not row.entry.first.readout]
-        (record,) = [record for record in records if (record.model, record.protocol) == (model, protocol)]
-        number = target_of(record)
-        assert number is not None
-        assert f"{number.accuracy:.2f}" == theirs
-        assert all(conditions(number, record).values()), (model, protocol, conditions(number, record))
+        these = [record for record in records if (record.model, record.protocol) == (model, protocol)]
+        assert these
+        for record in these:  # one, or several that round to the same accuracy: then it must hold of each
+            number = target_of(record)
+            assert number is not None
+            assert f"{number.accuracy:.2f}" == theirs
+            assert all(conditions(number, record).values()), (model, protocol, conditions(number, record))
 
 
 def test_readme_has_no_number_in_parentheses_that_the_summary_has_not() -> None:
