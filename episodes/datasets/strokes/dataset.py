@@ -71,7 +71,7 @@ class Strokes(Dataset):
         )
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
-        """Draw the images of a split; too quick (under a second by default) to be worth a cache."""
+        """Draw the images of a split; too quick (1 to 5 seconds by default) to be worth a cache."""
         classes = split_classes(split, self.num_classes)
         images = np.empty((len(classes), self.drawers, 1, SIZE, SIZE), np.uint8)
         at_once = max(1, _IMAGES_AT_ONCE // self.drawers)
