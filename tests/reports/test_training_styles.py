@@ -107,6 +107,14 @@ def test_every_episodic_network_meets_the_baseline_that_validated_best_with_read
     assert by_own[0].words(0.01) == fixed[0].words(0.2) == "one seed each, not of the same terms: no finding"
 
 
+def test_a_baseline_whose_class_means_were_computed_as_a_read_out_is_one_by_its_own_rule() -> None:
+    by_means = record_of("center", BATCHES, 0.9, "prototype", val=0.95)
+    (verdict,) = verdicts(
+        comparable([record_of("proto", EPISODES, 0.95), record_of("softmax", BATCHES, 0.94, val=0.9), by_means])[0]
+    )
+    assert verdict.baseline.entry.records == (by_means,)
+
+
 def test_of_several_configurations_validation_chooses_and_not_the_test() -> None:
     longer = {**EPISODES, "train_episodes": 9000}
     of_proto = [record_of("proto", EPISODES, 0.95, val=0.8), record_of("proto", longer, 0.9, val=0.81)]

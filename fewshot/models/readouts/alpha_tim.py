@@ -43,7 +43,7 @@ class AlphaTIM(TemperedReadout):
         weights = SpanWeights.of_means(support, query)
         gram = weights.gram.mul_(TEMPERATURE)  # so scores are logits
         # Coefficients and products go through the same steps: one tensor, half as many passes. These passes are what a
-        # step costs: every one writes to memory that is there already, and factors of a whole tensor wait for a number.
+        # step costs: each writes to memory that is there already, and a factor of all numbers goes into a later pass.
         kept = torch.stack([weights.coefficients, TEMPERATURE * weights.products])
         weights.coefficients, weights.products = kept
         change, mean, passing = torch.empty_like(kept), torch.zeros_like(kept), torch.empty_like(kept[0])

@@ -128,9 +128,8 @@ def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE) -> list[Verdic
     for way_shot in COLUMNS:
         cell = _cell(group, way_shot)
         episodic = [s for s in cell if _style(s) == "episodic" and readout_of(s) == OWN_RULE]
-        baselines = [s for s in cell if _style(s) == "baseline" and readout_of(s) == readout]
-        if readout == OWN_RULE and not baselines:  # for a baseline that is the nearest class mean, whoever computed it
-            baselines = [s for s in cell if _style(s) == "baseline" and readout_of(s) == "prototype"]
+        rules = (OWN_RULE, "prototype") if readout == OWN_RULE else (readout,)  # a baseline's is the nearest class mean
+        baselines = [s for s in cell if _style(s) == "baseline" and readout_of(s) in rules]
         within = [[s for s in side if s.entry.first.trained.terms] for side in (episodic, baselines)]
         if all(within):
             episodic, baselines = within
