@@ -279,7 +279,7 @@ def test_transductive_finetuning_takes_the_steps_of_pytorchs_adam() -> None:
         torch.testing.assert_close(found, torch.stack(expected), rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("alpha", [2.0, 7.0])
+@pytest.mark.parametrize("alpha", [1.5, 2.0, 3.0, 4.0, 7.0, 8.0])
 def test_alpha_tims_slopes_are_those_of_its_loss(alpha: float) -> None:
     support, query, _ = unit_episodes(batch=1)
     images, way, shot = torch.cat([support.flatten(1, 2), query], dim=1)[0], support.shape[1], support.shape[2]
