@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from fewshot.models.encoders.torchvision_import import import_torchvision
 from fewshot.models.methods.semi_supervised import SoftKMeansPrototypical
-from fewshot.models.readouts import READOUTS
-from fewshot.models.readouts.alpha_tim import AlphaTIM, loss_slopes, to_power
+from fewshot.models.readouts import READOUTS, alpha_tim
+from fewshot.models.readouts.alpha_tim import AlphaTIM, loss_slopes, strides, to_power
 from fewshot.models.readouts.bd_cspn import BDCSPN, rectified
 from fewshot.models.readouts.laplacian_shot import LaplacianShot, affinities
 from fewshot.models.readouts.pt_map import PTMAP, map_estimate, transport
@@ -305,6 +305,28 @@ def test_alpha_tim_takes_adams_steps_with_one_mean_square_for_each_class(alpha: 
             root = (square / (1 - 0.999**step)).sqrt() + 1e-8
             weights = (weights - 1e-2 / (1 - 0.9**step) * mean / root).detach().requires_grad_()
         torch.testing.assert_close(found[episode], of_squares(weights, query[episode]).detach())
+
+
+def test_alpha_tims_later_steps_are_taken_five_at_a_time() -> None:
+    taken = strides(1000, 1e-4)
+    assert taken[:40] == [1] * 40
+    assert taken[40:50] == [2] * 10
+    assert (max(taken), sum(taken)) == (5, 1000)
+    assert (max(strides(1000, 2e-4)), max(strides(1000, 1e-3)), strides(41, 1e-4)[-1]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(("shot", "alpha"), [(1, 2.0), (5, 7.0)])
+def test_alpha_tims_later_steps_together_end_where_they_end_one_by_one(
+    shot: int, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support, query, _ = unit_episodes(shot=shot, num_query=15, batch=8)
+    together = AlphaTIM(alpha, steps=400).logits(support, query).exp()
+    monkeypatch.setattr(alpha_tim, "strides", lambda steps, learning_rate: [1] * steps)
+    alone = AlphaTIM(alpha, steps=400).logits(support, query).exp()
+    without_last = AlphaTIM(alpha, steps=396).logits(support, query).exp()
+    apart, of_four_steps = (together - alone).abs().mean(), (without_last - alone).abs().mean()
+    assert 0 < apart < of_four_steps
+    assert float((together.argmax(-1) == alone.argmax(-1)).double().mean()) >= 0.998
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0, 6.0, 11.0, 65.0])
