@@ -14,9 +14,16 @@ from fewshot.models.tensor_files import save_tensors
 from fewshot.records.provenance import short_hash
 from fewshot.training.checkpoints import training_name
 
+_AS = "-as-"
+
 
 class ConversionError(UserError):
     """A rule that these weights cannot serve. The message says what is missing."""
+
+
+def trained_name(name: str) -> str:
+    """The training that a checkpoint of this name holds the weights of: its own, or the one it was converted from."""
+    return name.partition(_AS)[0]
 
 
 def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any], out: Path) -> Path:
@@ -38,7 +45,7 @@ def convert_checkpoint(checkpoint: Path, model: str, options: Mapping[str, Any],
         )
     before = {"model": metadata["model"], "model_options": metadata["model_options"]}
     changed = metadata | {"model": model, "model_options": chosen, "trained_as": metadata.get("trained_as", before)}
-    name = f"{training_name(checkpoint)}-as-{model}-{short_hash({'model': model, 'options': chosen})[:6]}"
+    name = f"{training_name(checkpoint)}{_AS}{model}-{short_hash({'model': model, 'options': chosen})[:6]}"
     path = out / "checkpoints" / name / "checkpoint.safetensors"
     save_tensors(path, {name: tensors[name] for name in wanted}, changed)
     return path

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from episodes.errors import UserError
 from episodes.files import sole_writer, write_all
+from fewshot.experiments.convert import trained_name
 from fewshot.models.factory import load_trained
 from fewshot.models.methods import METHODS
-from fewshot.models.tensor_files import CheckpointError, load_tensors, tensors_bytes
+from fewshot.models.tensor_files import CheckpointError, borrowing_bytes, load_tensors, tensors_bytes
 from fewshot.records.record import WITHOUT_WEIGHTS, RunRecord, read_record, record_bytes
 from fewshot.records.schema import trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
@@ -80,7 +81,8 @@ def _contents(
     contents: dict[Path, bytes] = {}  # weights come before their record: no record ever lacks its weights
     for candidate in candidates:
         if candidate.weights is not None:
-            contents[weights_path(candidate.record, results)] = weights_bytes(candidate.weights)
+            path = weights_path(candidate.record, results)
+            contents[path] = _borrowing(candidate.weights, path) or weights_bytes(candidate.weights)
         record = candidate.record
         kept = candidate.weights is not None or weights_path(record, results).is_file() or record.without_weights
         missing = "" if kept or not record.trained.checkpoint else f"{WITHOUT_WEIGHTS}."
@@ -103,9 +105,17 @@ def _of_no_machine(record: RunRecord) -> RunRecord:
 def weights_bytes(checkpoint: Path) -> bytes:
     """The checkpoint as it is committed: without what a loss on images keeps for its training alone."""
     tensors, metadata = load_tensors(checkpoint)
-    if METHODS.get(metadata["model"]).trains_on != "images":
-        return checkpoint.read_bytes()
-    return tensors_bytes({name: t for name, t in tensors.items() if name.startswith("encoder.")}, metadata)
+    if METHODS.get(metadata["model"]).trains_on == "images":
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    return tensors_bytes(tensors, metadata)
+
+
+def _borrowing(checkpoint: Path, published: Path) -> bytes | None:
+    """A converted checkpoint without tensors, where those of the training that it was made of are published already."""
+    lender = published.with_name(f"{trained_name(published.stem)}{published.suffix}")
+    if lender == published or not lender.is_file():
+        return None
+    return borrowing_bytes(lender, *load_tensors(checkpoint))
 
 
 def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:

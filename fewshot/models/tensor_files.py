@@ -18,6 +18,8 @@ from episodes.files import write_atomically
 
 _PICKLED = (b"PK", b"\x80\x02", b"\x80\x04")  # how files of torch.save begin: a zip file, or of old a pickle
 
+_BORROWS = "borrows"  # in the metadata of a file that has its tensors in another: which, their names, their digest
+
 
 class CheckpointError(UserError):
     """A checkpoint that is absent, damaged or not ours. The message says what to do."""
@@ -41,6 +43,14 @@ def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
     return safetensors.torch.save(compact, {"fewshot": stated, "sha256": digest_of(compact, stated)})
 
 
+def borrowing_bytes(lender: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes | None:
+    """A file of no tensors, which ``load_tensors`` reads with those of ``lender`` beside it; None if it lacks one."""
+    held, _ = _read(lender)
+    if any(name not in held or not torch.equal(held[name], tensor) for name, tensor in tensors.items()):
+        return None
+    return tensors_bytes({}, {**metadata, _BORROWS: [lender.name, sorted(tensors), digest_of(tensors)]})
+
+
 def digest_of(tensors: Mapping[str, Tensor], stated: str = "") -> str:
     """SHA-256 of metadata and tensors: names, types, shapes, numbers."""
     sha = hashlib.sha256(stated.encode())
@@ -61,6 +71,22 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     A file that carries no digest, because it is older than digests are, is read unchecked.
     """
+    tensors, metadata = _read(path)
+    if _BORROWS not in metadata:
+        return tensors, metadata
+    try:
+        lender, names, digest = metadata.pop(_BORROWS)
+        beside = path.with_name(lender)
+    except (TypeError, ValueError) as error:
+        raise _not_ours(path) from error
+    held, _ = _read(beside)
+    tensors = {name: held[name] for name in names if name in held}
+    if digest_of(tensors) != digest:
+        raise CheckpointError(f"{path} has its weights in {lender} beside it, which holds others now: copy both anew")
+    return tensors, metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}: `fewshot run` writes one and prints its path")
     with path.open("rb") as begun:
@@ -74,14 +100,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         stated = metadata.pop("fewshot")
-        if metadata and metadata != {"sha256": digest_of(tensors, stated)}:
-            raise CheckpointError(
-                f"{path} is damaged: its content is not that of its digest. Copy it anew from where it is whole, or "
-                "train again with --fresh"
-            )
-        return tensors, dict(json.loads(stated))
+        said = dict(json.loads(stated))
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _not_ours(path) from error
+    if metadata and metadata != {"sha256": digest_of(tensors, stated)}:
         raise CheckpointError(
-            f"{path} is not a checkpoint of fewshot, or is damaged: give a checkpoint.safetensors that `fewshot run` "
-            "wrote; if this is one, copy it anew from where it is whole, or train again with --fresh"
-        ) from error
+            f"{path} is damaged: its content is not that of its digest. Copy it anew from where it is whole, or train "
+            "again with --fresh"
+        )
+    return tensors, said
+
+
+def _not_ours(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a checkpoint of fewshot, or is damaged: give a checkpoint.safetensors that `fewshot run` "
+        "wrote; if this is one, copy it anew from where it is whole, or train again with --fresh"
+    )

@@ -111,6 +111,34 @@ def test_of_a_loss_on_images_the_encoder_alone_is_published_and_tests_the_same(
     assert record.percent() in again.out
 
 
+def test_converted_weights_are_published_without_tensors_where_those_of_their_training_are(
+    fewshot: Fewshot, measured: Path
+) -> None:
+    trained = read_record(measured)
+    test = ("--way", str(CONFIG.way), "--query", "5", "--episodes", "20", "--precision", "fp32")
+    outcome = fewshot("evaluate", trained.trained.checkpoint, "--as", "soft-kmeans-proto", *test)
+    assert outcome.status == 0, outcome.err
+    (path,) = Path("runs/records").glob("soft-kmeans-proto*")
+    alone, borrowing = (weights_path(read_record(path), Path(folder)) for folder in ("alone", "results"))
+    assert fewshot("publish", path, "--results", "alone").status == 0
+    assert fewshot("publish", measured).status == 0
+    assert fewshot("publish", path).status == 0
+    assert borrowing.stat().st_size < 5_000 < alone.stat().st_size
+    (tensors, metadata), (expected, said) = load_tensors(borrowing), load_tensors(alone)
+    assert (metadata, list(tensors)) == (said, sorted(expected))
+    assert all(tensors[name].equal(tensor) for name, tensor in expected.items())
+    again = fewshot("evaluate", borrowing, *test)
+    assert read_record(path).percent() in again.out
+    assert fewshot("publish", Path("results/runs", path.name), "--results", "elsewhere").status == 0
+    assert weights_path(read_record(path), Path("elsewhere")).stat().st_size == alone.stat().st_size
+    lender = weights_path(trained, Path("results"))
+    held, of_lender = load_tensors(lender)
+    save_tensors(lender, {name: tensor + 1 for name, tensor in held.items()}, of_lender)
+    assert f"has its weights in {lender.name} beside it, which holds others now" in fewshot("evaluate", borrowing).error
+    lender.unlink()
+    assert f"there is no checkpoint {lender}" in fewshot("evaluate", borrowing).error
+
+
 def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
     before = measured.read_bytes()
     assert fewshot("publish", measured, "--note", "longer training is left").status == 0
