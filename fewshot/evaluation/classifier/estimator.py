@@ -75,7 +75,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """The probability of every class, (images, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        found = self.fitted_.probabilities(self._rows(X)).double()
+        found = self.fitted_.double().probabilities(self._rows(X).double())
         return np.asarray((found / found.sum(-1, keepdim=True)).numpy(), np.float64)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
@@ -86,7 +86,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def known(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """How well each image is known, -1 to 1: the cosine to the nearest class mean; low for another class."""
         check_is_fitted(self)
-        return np.asarray(knownness(self._rows(X), self.fitted_.means).double().numpy(), np.float64)
+        return np.asarray(knownness(self._rows(X).double(), self.fitted_.double().means).numpy(), np.float64)
 
     def save(self, path: Path | str) -> None:
         """Write what ``fewshot predict`` and ``fewshot export`` read. Raises UserError without an encoder."""

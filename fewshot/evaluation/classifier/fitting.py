@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,11 @@ class Fitted:
     def probabilities(self, rows: Float[Tensor, "images dim"]) -> Float[Tensor, "images way"]:
         """Of each class, adding up to 1."""
         return (self.head.scores(rows) / self.temperature).softmax(-1)
+
+    def double(self) -> Fitted:
+        """The same in float64, where an image's answer hardly depends on what else is asked at once."""
+        head = replace(self.head, weights=self.head.weights.double(), bias=self.head.bias.double())
+        return replace(self, head=head, means=self.means.double())
 
 
 def fit(

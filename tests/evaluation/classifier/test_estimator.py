@@ -113,3 +113,12 @@ def test_an_export_takes_activations_out_of_place_which_is_faster_and_puts_them_
     with pytest.raises(UserError, match="far enough"):
         export_onnx(saved, tmp_path / "my.onnx")
     assert (seen, activation.inplace) == ([False], True)
+
+
+@pytest.mark.parametrize("readout", HEADS)
+def test_an_answer_does_not_depend_on_what_else_is_asked_at_once(readout: str) -> None:
+    rows, labels = embeddings([40] * 3, dim=333)
+    classifier = fs.Classifier(encoder=None, readout=readout).fit(rows, labels)
+    for answers in (classifier.predict_proba, classifier.known):
+        alone = np.concatenate([answers(rows[at : at + 1]) for at in range(len(rows))])
+        np.testing.assert_allclose(answers(rows), alone, rtol=1e-12, atol=1e-15)
