@@ -79,6 +79,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         beside = path.with_name(lender)
     except (TypeError, ValueError) as error:
         raise _not_ours(path) from error
+    if not beside.is_file():
+        raise CheckpointError(f"{path} has its weights in {lender}, which is not beside it: copy both")
     held, _ = _read(beside)
     tensors = {name: held[name] for name in names if name in held}
     if digest_of(tensors) != digest:

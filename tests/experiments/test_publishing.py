@@ -136,7 +136,7 @@ def test_converted_weights_are_published_without_tensors_where_those_of_their_tr
     save_tensors(lender, {name: tensor + 1 for name, tensor in held.items()}, of_lender)
     assert f"has its weights in {lender.name} beside it, which holds others now" in fewshot("evaluate", borrowing).error
     lender.unlink()
-    assert f"there is no checkpoint {lender}" in fewshot("evaluate", borrowing).error
+    assert f"in {lender.name}, which is not beside it: copy both" in fewshot("evaluate", borrowing).error
 
 
 def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
