@@ -185,7 +185,8 @@ def _describe_ranks(table: RankTable) -> Section:
     from fewshot.reports.rendering import Section, table_of
 
     rows = [{"method": table.methods[place], "mean rank": f"{table.mean_ranks[place]:.2f}"} for place in table.order]
-    told = f"Friedman p {_p(table.friedman_p)}, critical difference {table.critical_difference:.2f} (Nemenyi, 5 %)"
+    friedman = "" if table.friedman_p is None else f"Friedman p {_p(table.friedman_p)}, "
+    told = f"{friedman}critical difference {table.critical_difference:.2f} (Nemenyi, 5 %)"
     warning = f"\nwarning: {table.warning}" if table.warning else ""
     heading = f"mean rank over {len(table.protocols)} protocols (1 is best)"
     return Section(heading, text=told + warning, table=table_of(rows), numbers=frozenset(["mean rank"]))

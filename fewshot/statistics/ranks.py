@@ -22,7 +22,7 @@ class RankTable:
     protocols: tuple[str, ...]
     ranks: npt.NDArray[np.float64]  # (protocols, methods)
     mean_ranks: npt.NDArray[np.float64]  # (methods,)
-    friedman_p: float  # that all methods are equal; 1 where there are too few methods or protocols to ask
+    friedman_p: float | None  # that all methods are equal; None for fewer than three methods or two protocols
     critical_difference: float  # of mean ranks, Nemenyi's test at 5 %
     warning: str  # why not to trust it; empty where there is no reason
 
@@ -58,9 +58,10 @@ def rank_table(
     if accuracies.shape != (len(protocols), len(methods)) or len(methods) < 2 or not protocols:
         raise ValueError(f"accuracies {accuracies.shape} for {len(protocols)} protocols and {len(methods)} methods")
     ranks = np.asarray(stats.rankdata(-accuracies, axis=1), np.float64)
-    friedman_p = 1.0
-    if len(methods) > 2 and len(protocols) > 1 and not bool(np.all(ranks == ranks[:, :1])):
-        friedman_p = float(stats.friedmanchisquare(*accuracies.T).pvalue)
+    friedman_p = None
+    if len(methods) > 2 and len(protocols) > 1:
+        all_tied = bool(np.all(ranks == ranks[:, :1]))
+        friedman_p = 1.0 if all_tied else float(stats.friedmanchisquare(*accuracies.T).pvalue)
     return RankTable(
         tuple(methods),
         tuple(protocols),

@@ -34,6 +34,7 @@ def test_ranks_friedman_and_critical_difference_are_those_of_the_papers_example(
     assert table.mean_ranks.tolist() == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
     assert table.critical_difference == pytest.approx(1.25, abs=0.005)
     assert table.friedman_p == pytest.approx(stats.friedmanchisquare(*DEMSAR.T).pvalue)
+    assert table.friedman_p is not None
     assert table.friedman_p < 0.05
     assert [METHODS[index] for index in table.order] == ["C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5"]
     assert table.groups() == [(0, 3)], "3.143 - 1.964 is below the critical difference"
@@ -60,9 +61,15 @@ def test_the_quantiles_are_those_of_the_papers_table() -> None:
 
 
 def test_few_data_sets_are_warned_of_even_where_their_protocols_are_many() -> None:
-    table = rank_table(("a", "b"), [str(number) for number in range(8)], np.ones((8, 2)), num_datasets=2)
+    table = rank_table(("a", "b", "c"), [str(number) for number in range(8)], np.ones((8, 3)), num_datasets=2)
     assert "8 protocols of 2 data sets are too few" in table.warning
-    assert table.friedman_p == 1
+    assert table.friedman_p == 1, "all tied"
+
+
+def test_two_methods_or_one_protocol_are_too_few_for_friedman() -> None:
+    always_better = np.array([[0.9, 0.8]] * 7)
+    assert rank_table(("a", "b"), list("pqrstuv"), always_better, num_datasets=2).friedman_p is None
+    assert rank_table(("a", "b", "c"), ["p"], np.array([[0.9, 0.8, 0.7]]), num_datasets=1).friedman_p is None
 
 
 def test_one_method_alone_has_no_rank() -> None:
