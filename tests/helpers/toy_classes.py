@@ -88,16 +88,17 @@ class FewStrokes(Strokes):
     A test may put other images in the place of a split.
     """
 
-    drawn: ClassVar[dict[Split, ImageSet]] = {}
+    drawn: ClassVar[dict[tuple[str, Split], ImageSet]] = {}  # a test may give them another name
 
     def __init__(self, root: Path | str | None = None, class_split: str | None = None, **replaced: ImageSet) -> None:
         super().__init__(root, class_split, num_classes=50)
         self.replaced = replaced
 
     def load(self, split: Split, progress: Progress = silent) -> ImageSet:
-        if split not in self.drawn:
-            self.drawn[split] = super().load(split, progress)
-        return self.replaced.get(split, self.drawn[split])
+        key = self.protocol_name, split
+        if key not in self.drawn:
+            self.drawn[key] = super().load(split, progress)
+        return self.replaced.get(split, self.drawn[key])
 
 
 class NoTest(FewStrokes):
