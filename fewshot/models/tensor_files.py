@@ -76,13 +76,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, metadata
     try:
         lender, names, digest = metadata.pop(_BORROWS)
-        beside = path.with_name(lender)
+        beside, wanted = path.with_name(lender), set(names)
     except (TypeError, ValueError) as error:
         raise _not_ours(path) from error
     if not beside.is_file():
         raise CheckpointError(f"{path} has its weights in {lender}, which is not beside it: copy both")
     held, _ = _read(beside)
-    tensors = {name: held[name] for name in names if name in held}
+    tensors = {name: tensor for name, tensor in held.items() if name in wanted}
     if digest_of(tensors) != digest:
         raise CheckpointError(f"{path} has its weights in {lender} beside it, which holds others now: copy both anew")
     return tensors, metadata

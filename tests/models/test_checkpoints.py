@@ -111,7 +111,9 @@ def test_a_file_older_than_digests_is_read_and_known_to_be_unchecked(tmp_path: P
     assert (carries_digest(new), carries_digest(old)) == (True, False)
 
 
-@pytest.mark.parametrize("borrows", [3, ["../out.safetensors", [], ""], ["itself.safetensors", ["a"], "0"]])
+@pytest.mark.parametrize(
+    "borrows", [3, ["itself.safetensors", 5, ""], ["../out.safetensors", [], ""], ["itself.safetensors", ["a"], "0"]]
+)
 def test_a_file_that_claims_to_have_its_weights_elsewhere_is_refused(tmp_path: Path, borrows: object) -> None:
     path = saved_method(tmp_path / "itself.safetensors", borrows=borrows)
     with pytest.raises(CheckpointError, match=r"damaged|holds others now") as error:
