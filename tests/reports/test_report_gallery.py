@@ -9,6 +9,7 @@ import torch
 
 from command_line import Fewshot
 from episodes.errors import UserError
+from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.records.record import RunRecord, read_records
 from fewshot.reports.html import page
 from fewshot.reports.html.figures import Figure
@@ -76,7 +77,9 @@ def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot, monkeypatch: p
         patch.setattr(page, "inline_svg", lambda *_: "")  # the pictures are drawn below
         assert fewshot("report").status == 0
     assert "draws your images" in Path("runs/report.html").read_text()
-    assert fewshot("report", "--closeups").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Embeddings, "_embed", None)  # the run has left its embeddings: none is made again
+        assert fewshot("report", "--closeups").status == 0
     gallery, text = read_gallery(Path("runs/closeups.json")), Path("runs/report.html").read_text()
     (classes,), (drawn,) = gallery.classes, gallery.maps
     assert classes.photos

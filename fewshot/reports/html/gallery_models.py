@@ -134,7 +134,8 @@ def look_at_own(board: Board, weights: Sequence[Path], data: Path | None, report
     if method.embeds_per_episode:
         found = evaluate(method, sampler, episodes, progress=reporter.data_progress, keep_predictions=True)
         return Gallery(classes=(class_results(row, board.digest, found, image_set),))
-    embeddings = Embeddings(method, dataset, "fp32", reporter)
+    kept = path.parents[2] / "embeddings" if path.name == CHECKPOINT else None  # where its run has left them
+    embeddings = Embeddings(method, dataset, _precision(row), reporter, kept)
     table = embeddings.table(image_set)
     if record.readout:
         rule = READOUTS.get(record.readout)()
