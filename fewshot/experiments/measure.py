@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from episodes.datasets.base import Dataset
-from episodes.datasets.corruption import corrupted_share
+from episodes.datasets.corruption import Corrupted, corrupted, corrupted_share
 from episodes.datasets.opening import open_dataset
 from episodes.errors import UserError
 from episodes.registry import origins
@@ -157,7 +157,7 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
     method, metadata = trained.method, trained.metadata
     refuse_unreadable(metadata["model"], method, plan.readouts)
     rows = drawn_rows(plan.samplers, plan.num_episodes)
-    trained_on = partial(_dataset_of_training, metadata, plan.dataset, reporter)
+    trained_on = partial(dataset_of_training, metadata, plan.dataset, reporter)
     embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings", rows, trained_on)
 
     def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
@@ -184,16 +184,26 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
     return outcomes
 
 
-def _dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: Reporter) -> Dataset:
-    """The data set on whose training images read-outs center: that of the training, where another one is tested."""
-    name = metadata.get("dataset", tested.name)
-    if name == tested.name:
-        return tested
+def dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: Reporter) -> Dataset:
+    """The data set on whose training images read-outs center: that of the training, whatever is tested.
+
+    It differs from the tested one where its class split, its side or the share of its damaged images does. Raises
+    UserError where it is not at hand.
+    """
+    name, pixels, damage = metadata["dataset"], metadata["pixels"], metadata.get("damage", 0.0)
+    whole = tested.inner if isinstance(tested, Corrupted) else tested
+    for trained_on in (tested, corrupted(whole, damage)):
+        if pixels == trained_on.protocol_name:
+            return trained_on
     if name == "folder":
-        raise UserError("the model was trained on images of its user's own: no read-out can center on them here")
-    root = None if tested.name == "folder" else tested.root
+        raise UserError(
+            f"the model was trained on images of its user's own that are not those tested here ({pixels}): no read-out "
+            "can center on them, so leave out those that do"
+        )
+    root = None if whole.name == "folder" else whole.root
     shape = tuple(metadata["image_shape"])
-    return open_dataset(name, root, metadata["class_split"], reporter=reporter, image_shape=shape)
+    opened = open_dataset(name, root, metadata["class_split"], reporter=reporter, image_shape=shape)
+    return corrupted(opened, damage)
 
 
 def measurements(

@@ -10,9 +10,14 @@ import pytest
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from episodes.datasets.base import dataset_class
 from episodes.datasets.cards import DATASETS, class_lists
+from episodes.datasets.corruption import corrupted
+from episodes.datasets.omniglot.dataset import Omniglot
+from fewshot.experiments.measure import dataset_of_training
+from fewshot.progress import Reporter
 from fewshot.records.rows import setting_of, why_not_ranked
 from listed_builders import jpeg, picture
 from patterns import add_folder
+from photo_builders import gray_squares
 
 WEIGHTS = Path(__file__).parents[2] / "results/weights/proto-miniimagenet-ravi-84-fast-9b3716bfbd65.safetensors"
 
@@ -38,6 +43,39 @@ def test_a_checkpoint_is_tested_on_another_data_set_at_its_own_size_and_ranked_a
     assert "mini-imagenet-cache-train.pkl" in without_training_images.err.splitlines()[-1]
     refused = fewshot(*asked, "--size", "64")
     assert "was trained on images of (3, 84, 84)" in refused.error
+
+
+@pytest.mark.parametrize(
+    ("about", "pixels"),
+    [
+        ({}, "omniglot-vinyals-28"),
+        ({"class_split": "lake"}, "omniglot-lake-28"),
+        ({"damage": 0.5}, "omniglot-vinyals-28-damaged-50"),
+        ({"class_split": "lake", "damage": 0.5}, "omniglot-lake-28-damaged-50"),
+        ({"dataset": "strokes", "class_split": "standard", "damage": 0.25}, "strokes-standard-28-damaged-25"),
+    ],
+)
+@pytest.mark.parametrize("damage", [0.0, 0.25])
+def test_what_read_outs_center_on_has_the_split_and_the_damage_of_the_training(
+    about: dict[str, Any], pixels: str, damage: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Omniglot, "is_present", lambda _: True)
+    known = {"dataset": "omniglot", "class_split": "vinyals", "image_shape": [1, 28, 28], "pixels": pixels}
+    tested = corrupted(Omniglot(tmp_path, "vinyals"), damage)
+    assert dataset_of_training(known | about, tested, Reporter()).protocol_name == pixels
+
+
+def test_no_read_out_centers_on_another_folder_than_that_of_the_training(fewshot: Fewshot) -> None:
+    ours, others = Path("ours"), Path("others")
+    gray_squares(ours, 12)
+    gray_squares(others, 13)
+    run = ("run", "--dataset", ours, "--recipe", "smoke", "--way", "2", "--query", "2", "--episodes", "20")
+    checkpoint = checkpoint_of(record_in(fewshot(*run, "--size", "16", "--split", "random")))
+    asked = ("--query", "2", "--way", "2", "--episodes", "20", "--readout", "simpleshot")
+    assert fewshot("evaluate", checkpoint, "--dataset", ours, "--split", "random", *asked).status == 0
+    refused = fewshot("evaluate", checkpoint, "--dataset", others, "--split", "random", *asked)
+    assert refused.status == 2
+    assert "trained on images of its user's own that are not those tested here (folder-ours-" in refused.error
 
 
 def test_read_outs_center_on_the_images_of_the_training_and_on_none_of_the_tested_data_set(

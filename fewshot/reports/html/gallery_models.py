@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from episodes.spec import EpisodeSpec
 from episodes.types import Episode, ImageSet
 from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.evaluation.evaluate import embed_all, evaluate, evaluate_readout
+from fewshot.experiments.measure import dataset_of_training
 from fewshot.experiments.verify import spec_of
 from fewshot.models.batches import episode_images
 from fewshot.models.factory import load_trained
@@ -130,12 +132,14 @@ def look_at_own(board: Board, weights: Sequence[Path], data: Path | None, report
     if sampler.digest(record.num_episodes) != board.digest:
         reporter.say(f"{board.name}: the images in {images} are not those of the records; left out")
         return Gallery()
-    method, episodes = load_trained(path, choose_device("cpu")).method, record.num_episodes
+    trained, episodes = load_trained(path, choose_device("cpu")), record.num_episodes
+    method = trained.method
     if method.embeds_per_episode:
         found = evaluate(method, sampler, episodes, progress=reporter.data_progress, keep_predictions=True)
         return Gallery(classes=(class_results(row, board.digest, found, image_set),))
     kept = path.parents[2] / "embeddings" if path.name == CHECKPOINT else None  # where its run has left them
-    embeddings = Embeddings(method, dataset, _precision(row), reporter, kept)
+    trained_on = partial(dataset_of_training, trained.metadata, dataset, reporter)
+    embeddings = Embeddings(method, dataset, _precision(row), reporter, kept, trained_on=trained_on)
     table = embeddings.table(image_set)
     if record.readout:
         rule = READOUTS.get(record.readout)()
