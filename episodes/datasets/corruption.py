@@ -33,6 +33,7 @@ class Corrupted(Dataset):
         self.inner, self.share = inner, share
         self.card, self.root = inner.card, inner.root
         self.class_split, self.image_shape = inner.class_split, inner.image_shape
+        self.sizes, self.downloadable = inner.sizes, inner.downloadable  # type: ignore[misc]  # of this one alone
 
     @property
     def protocol_name(self) -> str:
@@ -49,8 +50,26 @@ class Corrupted(Dataset):
         """The images of a split, some corrupted; the fingerprint is that of the pixels as they are now."""
         return corrupt_images(self.inner.load(split, progress), self.share)
 
+    def files(self, split: Split) -> list[str]:
+        return self.inner.files(split)
+
+    def at_size(self, size: int) -> Dataset:
+        return Corrupted(self.inner.at_size(size), self.share)
+
+    def here_in_part(self) -> str:
+        return self.inner.here_in_part()
+
+    def download(self, progress: Progress = silent) -> None:
+        self.inner.download(progress)
+
+    def how_to_get(self) -> str:
+        return self.inner.how_to_get()
+
     def what_fits(self, image_set: ImageSet) -> str:
         return self.inner.what_fits(image_set)
+
+    def summary(self) -> list[str]:
+        return self.inner.summary()
 
     def check(self, progress: Progress = silent) -> list[str]:
         return self.inner.check(progress)

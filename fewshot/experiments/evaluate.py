@@ -71,7 +71,8 @@ def _of_checkpoint(
     trained = load_trained(checkpoint, device)
     dataset = dataset or _opened(config, metadata, root, reporter)
     if not corrupted_share(dataset):  # as asked for, else as in the training
-        dataset = corrupted(dataset, config.damage if config.damage is not None else metadata.get("damage", 0.0))
+        in_training = 0.0 if config.protocol == RUNS else metadata.get("damage", 0.0)  # the runs are as published
+        dataset = corrupted(dataset, config.damage if config.damage is not None else in_training)
     test_set = dataset.load("test", reporter.data_progress)
     if test_set.image_shape != trained.method.encoder.image_shape:
         raise CheckpointError(

@@ -9,7 +9,10 @@ import torch
 
 from command_line import SMOKE, checkpoint_of, isolated, record_in
 from episodes.datasets.corruption import Corrupted, corrupted, corrupted_rows, corrupted_share
+from episodes.datasets.folder.dataset import Folder
+from episodes.datasets.omniglot.dataset import Omniglot
 from episodes.types import DataError
+from photo_builders import plain_photos
 from toy_classes import FewStrokes
 
 
@@ -41,6 +44,16 @@ def test_the_share_stands_in_the_name_of_the_protocol_and_in_the_fingerprint() -
     dataset = Corrupted(FewStrokes(), 0.75)
     assert dataset.protocol_name == f"{FewStrokes().protocol_name}-damaged-75"
     assert dataset.load("test").fingerprint != FewStrokes().load("test").fingerprint
+
+
+def test_all_else_is_said_of_the_data_set_that_is_damaged(tmp_path: Path) -> None:
+    photos = Folder(plain_photos(tmp_path / "photos", 2), "test-only", image_size=32)
+    assert Corrupted(photos, 0.5).files("test") == photos.files("test") != []
+    omniglot = Omniglot(tmp_path, "lake")
+    hurt = Corrupted(omniglot, 0.5)
+    assert 105 in hurt.sizes
+    assert hurt.at_size(105).protocol_name == "omniglot-lake-105-damaged-50"
+    assert (hurt.downloadable, hurt.how_to_get()) == (True, omniglot.how_to_get())
 
 
 def test_no_share_leaves_the_data_set_as_it_is() -> None:

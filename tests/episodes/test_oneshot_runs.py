@@ -181,6 +181,9 @@ def test_a_training_on_background_alphabets_is_tested_on_the_runs(
     again = fewshot("evaluate", checkpoint, "--protocol", "runs", "--precision", "fp32", "--out", "again")
     assert record_in(again).correct == record.correct
     assert "leave out --way" in fewshot("evaluate", checkpoint, "--protocol", "runs", "--way", "5").error
+    damaged = checkpoint_of(record_in(fewshot(*smoke, "--split", "lake", "--damage", "0.5")))
+    on_runs = record_in(fewshot("evaluate", damaged, "--protocol", "runs"))
+    assert (on_runs.trained.corruption, on_runs.test.corruption) == (0.5, 0.0), "the runs are as published"
     assert "--split lake" in fewshot(*smoke, "--protocol", "runs").error
     hausdorff = record_in(fewshot("run", "--model", "hausdorff", "--split", "lake", "--protocol", "runs"))
     assert hausdorff.protocol == "omniglot-lake-28/20w1s/runs@v1"
