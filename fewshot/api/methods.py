@@ -213,6 +213,7 @@ def evaluate_embeddings(
     True
     """
     from episodes.sampler import EpisodeSampler
+    from fewshot.evaluation.embedding_cache import mean_of
     from fewshot.evaluation.evaluate import evaluate_readout
     from fewshot.models.readouts import READOUTS
 
@@ -220,7 +221,7 @@ def evaluate_embeddings(
     table = finite_rows(embeddings, "embeddings", len(images.images))
     mean = None
     if train_embeddings is not None:
-        mean = finite_rows(train_embeddings, "train_embeddings", None).mean(dim=0)
+        mean = mean_of(finite_rows(train_embeddings, "train_embeddings", None))
     elif rule.needs_train_mean:
         from episodes.errors import UserError
 
@@ -230,12 +231,16 @@ def evaluate_embeddings(
 
 
 def finite_rows(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tensor:
-    """Rows of finite numbers in single precision, (num_rows, dim)."""
+    """Rows of finite numbers, (num_rows, dim): in single precision, or in double where that would lose digits."""
     import torch
 
     from episodes.errors import UserError
 
-    table = torch.as_tensor(rows, dtype=torch.float32)
+    table = torch.as_tensor(rows)
+    if table.is_complex():
+        raise UserError(f"{name} holds complex numbers: give real ones")
+    wide = table.dtype in (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
+    table = table.to(torch.float64 if wide else torch.float32)
     if table.ndim != 2 or 0 in table.shape or wanted not in (None, len(table)):
         number = "num_images" if wanted is None else f"{wanted:,}"
         raise UserError(f"{name} must be ({number}, dim), a row for each image, not {tuple(table.shape)}")

@@ -151,6 +151,21 @@ def test_embeddings_made_elsewhere_are_scored_or_refused_in_words(data: fs.Data)
     spoiled[0, 0] = np.nan
     with pytest.raises(UserError, match="not finite"):
         fs.evaluate_embeddings(spoiled, data.test)
+    with pytest.raises(UserError, match="complex"):
+        fs.evaluate_embeddings(pixels + 1j, data.test)
+
+
+@pytest.mark.parametrize("readout", ["prototype", "simpleshot"])
+def test_embeddings_far_from_zero_are_scored_as_those_at_zero(readout: str, data: fs.Data) -> None:
+    """In single precision, 2e9 and 2e9 + 100 are one number."""
+    pixels = data.test.images.flatten(1).double()
+    training = data.train.images.flatten(1).double()
+
+    def scored(offset: float) -> np.ndarray:
+        asked: dict[str, Any] = {"readout": readout, "query": 5, "episodes": 20}
+        return fs.evaluate_embeddings(pixels + offset, data.test, train_embeddings=training + offset, **asked).correct
+
+    assert abs(scored(2e9) - scored(0.0)).sum() <= 1
 
 
 def test_images_are_embedded_by_a_method_or_a_checkpoint(data: fs.Data, tmp_path: Path) -> None:
