@@ -180,8 +180,9 @@ class Entry:
 
     @property
     def val_accuracy(self) -> float:
-        """The accuracy on the validation classes, the mean over the training seeds; 0 where nothing was validated."""
-        return float(np.mean([record.history.val_accuracy or 0.0 for record in self.records]))
+        """The accuracy on the validation classes, the mean over the seeds that validated; 0 where none did."""
+        found = (record.history.val_accuracy for record in self.records)
+        return float(np.mean([accuracy for accuracy in found if accuracy is not None] or [0.0]))
 
     @property
     def train_seconds(self) -> float:

@@ -151,9 +151,7 @@ def _of_spread(part: str) -> Callable[[RankedRow], float]:
 
 def _validated(row: RankedRow) -> float | None:
     """On the validation classes, in percent, the mean over seeds: what chose the weights of the training."""
-    found = [record.history.val_accuracy for record in row.entry.records]
-    known = [accuracy for accuracy in found if accuracy is not None]
-    return 100 * sum(known) / len(known) if known else None
+    return 100 * row.entry.val_accuracy or None
 
 
 def of_todays_recipe(record: RunRecord) -> bool:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fewshot.records.published import target_of
 from fewshot.records.record import RunRecord
+from fewshot.records.rows import entries_by_cell
 from fewshot.records.schema import Rule
+from fewshot.reports.frame import leaderboard_frame
 from omniglot_records import of_omniglot
+from records import measured
 
 
 def record_with(model: str = "proto", recipe: dict[str, Any] | None = None, **changes: Any) -> RunRecord:
@@ -77,3 +81,12 @@ def test_refinement_in_the_test_alone_has_a_printed_number_of_its_own(distractor
 def test_damaged_images_and_read_outs_are_held_against_nothing() -> None:
     assert target_of(record_with(trained={"corruption": 0.75})) is None
     assert target_of(record_with(readout="svm")) is None
+
+
+def test_a_seed_that_did_not_validate_is_left_out_of_the_validation_accuracy() -> None:
+    first, second = (measured("proto", seed=seed) for seed in (0, 1))
+    seen = replace(first, history=replace(first.history, val_accuracy=0.8))
+    unseen = replace(second, history=replace(second.history, val_accuracy=None))
+    ((entry,),) = entries_by_cell([seen, unseen]).values()
+    assert entry.val_accuracy == pytest.approx(0.8)
+    assert leaderboard_frame([seen, unseen])["val_accuracy"].item() == pytest.approx(80)

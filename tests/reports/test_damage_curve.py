@@ -46,6 +46,12 @@ def test_trainings_on_whole_images_and_smoke_tests_are_no_part_of_it(records: li
     assert corruption_curves([*whole, smoke]) == []
 
 
+def test_every_training_has_its_curve() -> None:
+    many = [record_of(f"model{number}", share, 3) for number in range(7) for share in (0.0, 0.5)]
+    lines = draw(corruption_curves(many)).axes[0].get_legend_handles_labels()[1]
+    assert len(lines) == 7
+
+
 @pytest.mark.parametrize("name", ["curve.svg", "curve.png"])
 def test_the_picture_shows_a_line_per_model_and_is_the_same_each_time(
     name: str, tmp_path: Path, records: list[RunRecord]

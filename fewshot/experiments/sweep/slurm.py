@@ -91,6 +91,9 @@ class Slurm(Engine):
                     future.set_exception(UserError(f"{reason} (its log is {job.paths.stderr})"))
                 except UncompletedJobError as error:
                     future.set_exception(BrokenExecutor(str(error).partition("\n")[0]))
+                except Exception as error:  # the file of one job cannot be read: the others go on
+                    said = f"what the job left cannot be read ({error}): its log is {job.paths.stderr}"
+                    future.set_exception(UserError(said))
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 

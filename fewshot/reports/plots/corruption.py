@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -24,7 +26,7 @@ def corruption_figure(points: pd.DataFrame) -> Figure:
     for axes, protocol in zip(figure.subplots(len(protocols), squeeze=False)[:, 0], protocols, strict=True):
         chosen = points[points["protocol"] == protocol]
         curves = chosen.groupby("training", sort=False)
-        for (label, curve), color, marker in zip(curves, SERIES, _MARKERS, strict=False):
+        for (label, curve), color, marker in zip(curves, cycle(SERIES), cycle(_MARKERS), strict=False):
             values = (curve[name].to_numpy() for name in ("share", "accuracy", "ci95"))
             axes.errorbar(*values, color=color, marker=marker, markersize=5, capsize=3, label=str(label))
         most = chosen[chosen["share"] == chosen["share"].max()].sort_values("accuracy").iloc[-1]

@@ -6,12 +6,16 @@ import os
 import platform
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from episodes.errors import UserError
 from fewshot.experiments.comparison.tuning import read_trials, tune
 from fewshot.experiments.config import RunConfig, TuneConfig
 from fewshot.experiments.sweep import slurm
@@ -69,6 +73,22 @@ def test_the_trials_of_a_search_are_jobs(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_trials(tuning.path) == tuning.trials
     assert all(trial.val_accuracy is not None for trial in tuning.trials)
     assert len([*(out / "slurm").glob("*_submitted.pkl")]) == 2
+
+
+def test_a_job_whose_result_cannot_be_read_fails_alone(tmp_path: Path) -> None:
+    def job_that(result: Callable[[], int]) -> Any:
+        return SimpleNamespace(done=lambda: True, result=result, paths=SimpleNamespace(stderr="7.err"))
+
+    def unreadable() -> int:
+        raise OSError("stale file handle")
+
+    jobs = iter([job_that(unreadable), job_that(lambda: 5)])
+    with Slurm(tmp_path, cluster="local") as engine:
+        engine._executor = SimpleNamespace(submit=lambda *_: next(jobs))  # type: ignore[assignment]
+        error = engine.submit(int).exception(timeout=10)
+        assert isinstance(error, UserError)
+        assert str(error) == "what the job left cannot be read (stale file handle): its log is 7.err"
+        assert engine.submit(int).result(timeout=10) == 5
 
 
 def test_a_node_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
