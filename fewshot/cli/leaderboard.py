@@ -51,7 +51,7 @@ def leaderboard(**choices: Any) -> None:
     chosen = [form.removeprefix("as_") for form in forms if choices[form]]
     if len(chosen) > 1:
         raise UserError(f"--{' and --'.join(chosen)} are forms of one table: choose one of them")
-    from fewshot.cli.output import print_leaderboard, published_runs, readable_records
+    from fewshot.cli.output import all_records, print_leaderboard
 
     choices["form"] = chosen[0] if chosen else None
     if choices["dataset"] is not None:
@@ -59,8 +59,7 @@ def leaderboard(**choices: Any) -> None:
     elif choices["write"] or choices["check"]:
         _generated_files(choices["results"], write=choices["write"])
     else:
-        records = readable_records(published_runs(choices["results"]), choices["out"] / "records")
-        print_leaderboard(records, choices["form"])
+        print_leaderboard(all_records(choices["results"], choices["out"]), choices["form"])
 
 
 def _generated_files(results: Path, *, write: bool) -> None:

@@ -156,6 +156,11 @@ def readable_records(*folders: Path) -> list[RunRecord]:
     return records
 
 
+def all_records(results: Path, out: Path) -> list[RunRecord]:
+    """The published records, and those under ``--out``; what is none is named and left out."""
+    return readable_records(published_runs(results), out / "records")
+
+
 def print_log(log: TrainingLog, as_json: bool) -> None:
     """A training without a test."""
     from fewshot.records.record import as_stored

@@ -40,18 +40,18 @@ def report(
     machine: of your own images, too, and the page then holds small copies of them.
     """
     from episodes.files import check_writable
-    from fewshot.cli.output import published_runs, readable_records
+    from fewshot.cli.output import all_records
     from fewshot.cli.progress import TerminalReporter
     from fewshot.records.record import read_records
     from fewshot.reports.html.gallery import FILE, read_gallery
-    from fewshot.reports.html.page import PAGE, write_page, write_plots, write_published
+    from fewshot.reports.html.page import PAGE, write_page, write_plots
 
     unread = {"out": write, "data": not closeups}
     refuse_unread(
         "this report: --out is not for --write, --data only for --closeups",
         *(name for name in ("results", "out", "data", "file", "plots", "closeups", "write") if not unread.get(name)),
     )
-    records = read_records([results / "runs"]) if write else readable_records(published_runs(results), out / "records")
+    records = read_records([results / "runs"]) if write else all_records(results, out)
     page = file or out / PAGE
     for wanted in [results / PAGE] * write + [page] * (file is not None or not write):
         check_writable(wanted)  # not after a minute of drawing
@@ -66,7 +66,7 @@ def report(
                 reporter.data_progress(f"plots ({path.stem})", number, total)
         click.echo(f"written: {plots} ({total} figures, as SVG, PDF and PNG)")
     if write:
-        click.echo(f"written: {write_published(results)}")
+        click.echo(f"written: {write_page(records, seen, results / PAGE)}")
     if file is not None or not write:
         click.echo(f"written: {write_page(records, seen, page)}")
 
@@ -92,10 +92,10 @@ def damage(results: Path, picture: Path | None, out: Path) -> None:
     Train with `fewshot run --damage 0.75 --way 20 --shot 1`, once with `--model proto`, once with `--model
     gaussian-proto`; test each with `fewshot evaluate CHECKPOINT --way 20 --shot 5 --damage SHARE`.
     """
-    from fewshot.cli.output import print_sections, published_runs, readable_records
+    from fewshot.cli.output import all_records, print_sections
     from fewshot.reports.pages.corruption import corruption_curves, corruption_tables, draw
 
-    curves = corruption_curves(readable_records(published_runs(results), out / "records"))
+    curves = corruption_curves(all_records(results, out))
     if not curves:
         raise UserError("no training on corrupted images yet: `fewshot run --model proto --damage 0.75` makes one")
     print_sections(corruption_tables(curves))

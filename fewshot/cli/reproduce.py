@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +22,6 @@ from fewshot.cli.options import (
 if TYPE_CHECKING:
     from fewshot.experiments.paper_plan import OurNumber, PaperCell
     from fewshot.records.paper_tables import PaperTable
-    from fewshot.records.published import Published
     from fewshot.training.recipes import RecipeName
 
 
@@ -82,7 +80,7 @@ def reproduce(**choices: Any) -> None:
 
 def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, Any]) -> list[str]:
     """Make what fills these cells, and test it; why some could not be."""
-    from fewshot.cli.output import readable_records
+    from fewshot.cli.output import all_records
     from fewshot.cli.progress import carry_out
     from fewshot.experiments.sweep.jobs import Place
     from fewshot.experiments.sweep.plan import jobs_of_cells
@@ -90,29 +88,23 @@ def _train(missing: Sequence[PaperCell], recipe: RecipeName, choices: dict[str, 
 
     place = Place(choices["out"], choices["data"])
     jobs = jobs_of_cells(missing, recipe, choices["seed"])
-    return carry_out(jobs, place, readable_records(*_folders(choices)), Workers.of(choices))[1]
+    return carry_out(jobs, place, all_records(choices["results"], place.out), Workers.of(choices))[1]
 
 
 def _filled(table: PaperTable, choices: dict[str, Any]) -> list[PaperCell]:
-    from fewshot.cli.output import readable_records
+    from fewshot.cli.output import all_records
     from fewshot.experiments.paper_plan import fill
 
-    return fill(table, readable_records(*_folders(choices)))
-
-
-def _folders(choices: dict[str, Any]) -> tuple[Path, Path]:
-    from fewshot.cli.output import published_runs
-
-    return published_runs(choices["results"]), choices["out"] / "records"
+    return fill(table, all_records(choices["results"], choices["out"]))
 
 
 def _list_tables(choices: dict[str, Any]) -> None:
-    from fewshot.cli.output import print_json, print_listed, readable_records
+    from fewshot.cli.output import all_records, print_json, print_listed
     from fewshot.experiments.paper_plan import fill
     from fewshot.records.paper_tables import paper_table, paper_table_names
 
     tables = [paper_table(name) for name in paper_table_names()]
-    records = readable_records(*_folders(choices))
+    records = all_records(choices["results"], choices["out"])
     filled = [(table, fill(table, records)) for table in tables]
     if choices["as_json"]:
         print_json([_as_json(table, cells) for table, cells in filled])
@@ -156,12 +148,13 @@ def _print(table: PaperTable, cells: Sequence[PaperCell], recipe: str) -> None:
 
 def _words(cell: PaperCell) -> dict[str, str]:
     """A cell of the paper as a line of ours."""
+    published = cell.published
     return {
         "test": cell.column.title,
         "verdict": _verdict(cell),
         "setup": "" if cell.ours is None else _setup(cell.ours),
-        "status": _status(cell.published),
-        "published": _published(cell.published),
+        "status": "" if published is None else published.doubt or published.status,
+        "published": "-" if published is None else published.printed,
         "ours": _ours(cell),
         "gap": "" if cell.gap is None else f"{cell.gap:+.2f}",
     }
@@ -178,10 +171,6 @@ def _print_missing(table: PaperTable, missing: Sequence[PaperCell], recipe: str)
     lines = [line for cell in missing for line in commands(cell, recipe)]
     for line in dict.fromkeys(lines):
         click.echo(f"  {line}")
-
-
-def _published(published: Published | None) -> str:
-    return "-" if published is None else published.printed
 
 
 def _ours(cell: PaperCell) -> str:
@@ -207,9 +196,3 @@ def _setup(ours: OurNumber) -> str:
     if shot not in (None, record.test.shot):
         training += f", trained at {shot} shot"
     return f"{training if record.trained.checkpoint else 'nothing learned'}; {ours.covers}"
-
-
-def _status(published: Published | None) -> str:
-    if published is None:
-        return ""
-    return published.doubt or published.status

@@ -47,14 +47,14 @@ def sweep(**choices: Any) -> None:
     What is finished is not repeated, and Ctrl-C loses nothing. A run that fails is named at the end, the others are
     made, and the exit status is 1.
     """
-    from fewshot.cli.output import print_json, print_leaderboard
+    from fewshot.cli.output import all_records, print_json, print_leaderboard
     from fewshot.cli.progress import carry_out, end
     from fewshot.experiments.sweep.jobs import Place
     from fewshot.experiments.sweep.workers import Workers
     from fewshot.records.record import as_stored
 
     jobs, place = _jobs(choices), Place(choices["out"], choices["data"])
-    workers, records = Workers.of(choices), _records(choices["results"], place)
+    workers, records = Workers.of(choices), all_records(choices["results"], place.out)
     if choices["dry_run"]:
         _print_plan(jobs, place, records, workers.at_once, choices["as_json"])
         return
@@ -67,12 +67,6 @@ def sweep(**choices: Any) -> None:
     elif made:
         print_leaderboard(made, smoke=all(record.recipe == "smoke" for record in made))
     end(failures, len(jobs))
-
-
-def _records(results: Path, place: Place) -> list[RunRecord]:
-    from fewshot.cli.output import published_runs, readable_records
-
-    return readable_records(published_runs(results), place.out / "records")
 
 
 def _jobs(choices: Mapping[str, Any]) -> list[Job]:

@@ -13,13 +13,13 @@ from episodes.datasets.cards import DATASETS
 from episodes.errors import UserError
 from episodes.files import write_atomically
 from fewshot.records.published import published
-from fewshot.records.record import RunRecord, read_records
+from fewshot.records.record import RunRecord
 from fewshot.records.rows import SETTINGS, Setting
 from fewshot.reports import rendering
 from fewshot.reports.colors import PAPER
 from fewshot.reports.html import figures, gallery, gallery_classes, tables
 from fewshot.reports.html.figures import Figure
-from fewshot.reports.html.gallery import Gallery, read_gallery
+from fewshot.reports.html.gallery import Gallery
 from fewshot.reports.html.row_names import Board, boards_of
 from fewshot.reports.html.summary import answers_for, bar_of
 from fewshot.reports.plots.inline_svg import inline_svg, svg_file
@@ -109,11 +109,6 @@ def write_page(records: Sequence[RunRecord], seen: Gallery, path: Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --file") from error
     return path
-
-
-def write_published(results: Path) -> Path:
-    """Write results/report.html from results/runs and results/closeups.json alone; its path."""
-    return write_page(read_records([results / "runs"]), read_gallery(results / gallery.FILE), results / PAGE)
 
 
 def write_plots(records: Sequence[RunRecord], seen: Gallery, folder: Path) -> Iterator[tuple[Path, int]]:
