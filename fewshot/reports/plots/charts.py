@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -207,20 +209,13 @@ def ridge_chart(rows: Sequence[tuple[str, str, Numbers]], title: str, queries: i
 
 def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str) -> Figure:
     """Row minus column, in percentage points: blue where the row is better; a dot where the test does not tell."""
-    count = len(names)
-    side = min(36.0, (WIDTH - NAMES - 4) / count)
-    right = WIDTH - NAMES - side * count
-    figure, axes = frame(title, side * count + 28, left=NAMES, right=right, top=24, bottom=4)
-    axes.grid(False)
-    axes.set_xlim(-0.5, count - 0.5)
-    axes.set_xticks([])
-    rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)], pitch=side)
+    figure, axes, side = matrix(names, title, 36)
     extent, shown, told = max(1e-9, float(np.abs(differences).max())), [], []
-    for row, column in np.ndindex(count, count):
+    for row, column in np.ndindex(differences.shape):
         difference, clear = float(differences[row, column]), bool(p[row, column] < 0.05)
         strength = 0.12 + 0.55 * min(1.0, abs(difference) / extent) ** 0.5 if clear else 0.06
         color = GRID if row == column else SERIES[0] if difference > 0 else SERIES[1]
-        shown.append((*(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)), 1 if row == column else strength))
+        shown.append(to_rgba(color, 1 if row == column else strength))
         chance = "p < 0.001" if p[row, column] < 0.001 else f"p = {p[row, column]:.3f}"
         told.append(f"{names[row]} minus {names[column]}: {signed(100 * difference)} points, {chance} (Holm)")
         if row == column:
@@ -228,12 +223,30 @@ def heat_map(names: Sequence[str], differences: Numbers, p: Numbers, title: str)
             continue
         text = f"{100 * abs(difference):.{1 if extent > 0.095 else 2}f}".removeprefix("0") if clear else "·"
         write(axes, side * (column + 0.5), row, text, INK if clear else MUTED, 10 if side > 28 else 8.5, ha="center")
-    mesh = axes.pcolormesh(np.arange(count + 1) - 0.5, np.arange(count + 1) - 0.5, np.zeros((count, count)))
-    mesh.set(array=None, facecolor=shown, edgecolor=PAPER, linewidth=1.5)
-    tips(mesh, told)
-    for column in range(count):
-        write(axes, side * (column + 0.5), -0.5 - 10 / side, str(column + 1), MUTED, 10, ha="center")
+    cells(axes, side, told, 10, facecolor=shown, edgecolor=PAPER, linewidth=1.5)
     return figure
+
+
+def matrix(names: Sequence[str], title: str, most: float) -> tuple[Figure, Axes, float]:
+    """A square with a numbered row for each name, and the side of a cell in pixels, ``most`` where there is room."""
+    count = len(names)
+    side = min(most, (WIDTH - NAMES - 4) / count)
+    figure, axes = frame(title, side * count + 28, left=NAMES, right=WIDTH - NAMES - side * count, top=24, bottom=4)
+    axes.grid(False)
+    axes.set(xlim=(-0.5, count - 0.5), xticks=[])
+    rows_of(axes, [f"{number}. {name}" for number, name in enumerate(names, 1)], pitch=side)
+    return figure, axes, side
+
+
+def cells(axes: Axes, side: float, texts: Sequence[str], size: float, **look: Any) -> None:
+    """The cells, row by row, each with its tooltip; above them the numbers of the columns, in type of this ``size``."""
+    count = math.isqrt(len(texts))
+    edges = np.arange(count + 1) - 0.5
+    mesh = axes.pcolormesh(edges, edges, np.zeros((count, count)))
+    mesh.set(array=None, **look)
+    tips(mesh, texts)
+    for column in range(count) if side >= 10 else ():
+        write(axes, side * (column + 0.5), -0.5 - 10 / side, str(column + 1), MUTED, size, ha="center")
 
 
 def calibration_chart(bins: Sequence[tuple[float, float, int]], title: str) -> Figure:

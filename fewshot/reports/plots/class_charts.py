@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from fewshot.reports.colors import ACCENT, GRID, INK, MUTED, PAPER, SERIES
-from fewshot.reports.plots.charts import NAMES, WIDTH, Numbers, dots, frame, ridge_chart, rows_of, write
-from fewshot.reports.plots.inline_svg import tips
+from fewshot.reports.plots.charts import NAMES, WIDTH, Numbers, cells, dots, frame, matrix, ridge_chart, rows_of, write
 
 MOST_CLASSES = 30
 """What a chart shows class by class; of more it shows how they are distributed."""
@@ -49,31 +49,20 @@ def confusion_chart(names: Sequence[str], confusion: npt.NDArray[np.int64], titl
     wrong = confusion - np.diag(confusion.diagonal())
     most = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:_MOST_IN_MATRIX]
     chosen, of_row = np.sort(most), np.maximum(1, confusion.sum(1))
-    count = len(chosen)
-    side = min(30.0, (WIDTH - NAMES - 4) / count)
-    below = WIDTH - NAMES - side * count
-    figure, axes = frame(title, side * count + 28, left=NAMES, right=below, top=24, bottom=4)
-    axes.grid(False)
-    axes.set(xlim=(-0.5, count - 0.5), xticks=[])
-    rows_of(axes, [f"{number}. {names[of]}" for number, of in enumerate(chosen, 1)], pitch=side)
+    figure, axes, side = matrix([names[of] for of in chosen], title, 30)
     colors, told = [], []
-    for row, column in np.ndindex(count, count):
+    for row, column in np.ndindex(len(chosen), len(chosen)):
         true, taken = int(chosen[row]), int(chosen[column])
         number = int(confusion[true, taken])
         share = number / of_row[true]
-        base = SERIES[0] if row == column else SERIES[1]
         strength = 0.1 + 0.6 * share**0.5 if number else 0.0
-        colors.append((*(int(base[at : at + 2], 16) / 255 for at in (1, 3, 5)), strength))
+        colors.append(to_rgba(SERIES[0] if row == column else SERIES[1], strength))
         what = "right" if true == taken else f"taken for {names[taken]}"
         told.append(f"{names[true]}: {number:,} of {of_row[true]:,} queries {what}")
         if number and side >= 14:
             write(axes, side * (column + 0.5), row, _share(share), INK, 8.5 if side > 18 else 7, ha="center")
-    edges = np.arange(count + 1) - 0.5
-    mesh = axes.pcolormesh(edges, edges, np.zeros((count, count)))
-    mesh.set(array=None, facecolor=colors, edgecolor=GRID if side >= 14 else PAPER, linewidth=0.7)
-    tips(mesh, told)
-    for column in range(count) if side >= 10 else ():
-        write(axes, side * (column + 0.5), -0.5 - 10 / side, str(column + 1), MUTED, 9 if side > 14 else 7, ha="center")
+    look = {"facecolor": colors, "edgecolor": GRID if side >= 14 else PAPER, "linewidth": 0.7}
+    cells(axes, side, told, 9 if side > 14 else 7, **look)
     return figure
 
 
