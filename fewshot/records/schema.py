@@ -108,11 +108,6 @@ class Trained(Part, frozen=True, kw_only=True):
     commit: str  # of this program when it was trained
     checkpoint: str  # empty where nothing was learned here
 
-    @property
-    def clean_id(self) -> str:
-        """The data set id without what corruption adds to it."""
-        return _clean(self.dataset_id, self.corruption)
-
 
 class EpisodeSettings(Part, frozen=True, kw_only=True):
     """The test episodes, and the images that they were drawn from."""
@@ -134,11 +129,7 @@ class EpisodeSettings(Part, frozen=True, kw_only=True):
     @property
     def clean_id(self) -> str:
         """The data set id without what corruption adds to it."""
-        return _clean(self.dataset_id, self.corruption)
-
-
-def _clean(dataset_id: str, corruption: float) -> str:
-    return dataset_id.removesuffix(f"-damaged-{100 * corruption:g}")
+        return self.dataset_id.removesuffix(f"-damaged-{100 * self.corruption:g}")
 
 
 class StoredValidation(Part, frozen=True, kw_only=True):

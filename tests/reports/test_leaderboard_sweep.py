@@ -23,10 +23,11 @@ Key = tuple[Any, ...]
 def key_of(record: RunRecord) -> Key:
     """What is ranked: the training but for its recipe's numbers, which get better, and the test."""
     trained, test = record.trained, record.test
+    clean_id = trained.dataset_id.partition("-damaged-")[0]
     before = trained.trained_as.model if trained.trained_as else record.model
     batches = METHODS.get(before).trains_on != "episodes"
     return (
-        *(trained.clean_id, before, trained.encoder, str(sorted(trained.encoder_options.items()))),
+        *(clean_id, before, trained.encoder, str(sorted(trained.encoder_options.items()))),
         *(None if batches else trained.recipe.train_shot, trained.recipe.labeled_share, trained.recipe.distractors),
         *(record.model, str(sorted(trained.model_options.items())), record.readout),
         *(test.way, test.shot, test.query, test.unlabeled, test.distractors, test.dirichlet, record.num_episodes),
