@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from episodes.errors import UserError
 from episodes.files import sole_writer, write_all
 from fewshot.experiments.convert import trained_name
-from fewshot.models.factory import load_trained
+from fewshot.models.factory import TrainedMethod, load_trained
 from fewshot.models.methods import METHODS
 from fewshot.models.tensor_files import CheckpointError, borrowing_bytes, load_tensors, tensors_bytes
 from fewshot.records.record import WITHOUT_WEIGHTS, RunRecord, read_record, record_bytes
-from fewshot.records.schema import trained_of
+from fewshot.records.schema import Trained, trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
 
 MOST_BYTES_OF_ONE = 2_000_000
@@ -146,16 +146,23 @@ def _examined(source: Path, results: Path, *, with_weights: bool) -> Candidate:
 
 def _refuse_other_training(record: RunRecord, weights: Path) -> None:
     """What the checkpoint says of its training must be what the record says, word for word; and it must load."""
-    metadata = load_trained(weights, torch.device("cpu")).metadata
-    found = trained_of(metadata, record.trained.checkpoint)
-    for name in found.__struct_fields__:
-        if name == "packages":  # a checkpoint names those of its method and encoder, not that of its images
-            continue
-        if getattr(found, name) != getattr(record.trained, name):
-            raise CheckpointError(
-                f"{weights} is of another training than the record: its {name} is {getattr(found, name)!r} and the "
-                f"record's is {getattr(record.trained, name)!r}: run the record's command again ({record.command})"
-            )
+    # packages: a checkpoint names those of its method and encoder, not that of its images
+    fields = (name for name in Trained.__struct_fields__ if name != "packages")
+    if difference := difference_of(load_trained(weights, torch.device("cpu")), record, fields):
+        raise CheckpointError(
+            f"{weights} is of another training than the record: {difference}: run the record's command again "
+            f"({record.command})"
+        )
+
+
+def difference_of(trained: TrainedMethod, record: RunRecord, fields: Iterable[str]) -> str:
+    """``its seed is 1 and the record's is 0``: the first of the fields that differs; empty where none does."""
+    weights = trained_of(trained.metadata, record.trained.checkpoint)
+    for name in fields:
+        found, stated = getattr(weights, name), getattr(record.trained, name)
+        if found != stated:
+            return f"its {name} is {found!r} and the record's is {stated!r}"
+    return ""
 
 
 def _refuse_too_much(contents: dict[Path, bytes], folder: Path) -> None:

@@ -19,13 +19,12 @@ from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Split
 from fewshot.experiments.measure import EvaluationPlan, measure
-from fewshot.experiments.publish import find_weights, weights_path
-from fewshot.models.factory import TrainedMethod, load_trained
+from fewshot.experiments.publish import difference_of, find_weights, weights_path
+from fewshot.models.factory import load_trained
 from fewshot.models.hardware import Precision, choose_device, choose_precision, has_fast_bf16
 from fewshot.progress import Reporter
 from fewshot.records.protocols import VERSION
 from fewshot.records.record import RunRecord, read_record
-from fewshot.records.schema import trained_of
 from fewshot.statistics.intervals import episode_interval
 
 _OF_TRAINING = ("model", "model_options", "encoder", "encoder_options", "recipe", "seed", "train_images", "val_images")
@@ -148,7 +147,8 @@ def verify(
             f"{weights_path(record, results)}: train them again ({record.command})"
         )
     trained = load_trained(weights, place_on)
-    _refuse_other_training(path, record, trained)
+    if difference := difference_of(trained, record, _OF_TRAINING):
+        raise VerificationError(f"{trained.checkpoint} is of another training than {path}: {difference}")
     dataset = _tested_dataset(record, root, reporter)
     test_set = dataset.load("test", reporter.data_progress)
     drawn_here = not record.protocol_name.published_as
@@ -168,17 +168,6 @@ def verify(
         _changed_splits(record, dataset, reporter),
         here,
     )
-
-
-def _refuse_other_training(path: Path, record: RunRecord, trained: TrainedMethod) -> None:
-    weights = trained_of(trained.metadata, record.trained.checkpoint)
-    for name in _OF_TRAINING:
-        stated, found = getattr(record.trained, name), getattr(weights, name)
-        if stated != found:
-            raise VerificationError(
-                f"{trained.checkpoint} is of another training than {path}: its {name} is {found!r} and the record's "
-                f"is {stated!r}"
-            )
 
 
 def _tested_dataset(record: RunRecord, root: Path | None, reporter: Reporter) -> Dataset:
