@@ -66,13 +66,8 @@ def evaluate_open_set(
 
 def separation(scores: Scores, known: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """AUROC, and the share of the unknown that pass where 95 % of the known do."""
-    threshold = threshold_for(scores[known], 0.05)
+    threshold = np.quantile(scores[known], 0.05, method="lower")
     return float(roc_auc_score(known, scores)), float(np.mean(scores[~known] >= threshold))
-
-
-def threshold_for(known: Scores, share: float) -> float:
-    """The score below which at most this share of the known scores lies: what is lower is rejected."""
-    return float(np.quantile(known, share, method="lower"))
 
 
 def _summary(pairs: npt.NDArray[np.float64]) -> dict[str, float]:
