@@ -106,14 +106,12 @@ def plot_embeddings(
     >>> fs.plot_embeddings(strokes.images.flatten(1), strokes, most=40).get_label()
     'Map of embeddings'
     """
-    import numpy as np
-
     from fewshot.api.methods import finite_rows
     from fewshot.models.hardware import choose_precision
     from fewshot.models.methods import Method
-    from fewshot.reports.html.class_results import thumbnail
-    from fewshot.reports.plots.embedding_map import rows_of_map, tsne
-    from fewshot.reports.plots.sheets import central_images, map_chart
+    from fewshot.reports.html.class_results import placed_classes
+    from fewshot.reports.plots.embedding_map import rows_of_map
+    from fewshot.reports.plots.sheets import map_chart
 
     rows = rows_of_map(images, most, seed)
     if isinstance(embeddings, Method):
@@ -124,12 +122,7 @@ def plot_embeddings(
         refuse_not_finite(table)
     else:
         table = finite_rows(embeddings, "embeddings", len(images.images))[rows]
-    places = tsne(table, seed)
-    drawn, inverse = np.unique(images.class_ids.numpy()[rows], return_inverse=True)
-    classes = inverse.tolist()
-    pictures = [thumbnail(images, int(rows[index])) for index in central_images(places, classes)]
-    names = [images.class_names[number] for number in drawn]
-    return _shown(map_chart(places, classes, names, pictures, title))
+    return _shown(map_chart(*placed_classes(table, rows, images, seed), title))
 
 
 def _shown(figure: Figure) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from fewshot.statistics.intervals import Interval, episode_interval
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Name = TypeVar("Name", str, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +175,7 @@ def confusion_of(true: npt.NDArray[Any], predicted: npt.NDArray[Any], size: int)
     return np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
 
 
-def confused_pairs(confusion: npt.NDArray[np.int64], names: Sequence[str], most: int) -> list[tuple[str, str, int]]:
+def confused_pairs(confusion: npt.NDArray[np.int64], names: Sequence[Name], most: int) -> list[tuple[Name, Name, int]]:
     """The pairs of classes that were taken for each other most often, and how often; none that never were."""
     mistakes = np.triu(confusion + confusion.T, 1)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:most]

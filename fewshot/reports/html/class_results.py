@@ -10,12 +10,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from episodes.types import ImageSet
+from episodes.types import ImageSet, Rows
 from fewshot.evaluation.evaluate import Evaluation
+from fewshot.evaluation.result import confused_pairs
 from fewshot.reports.html.gallery import ClassResults, EmbeddingMap, training_of
 from fewshot.reports.html.row_names import NamedRow
 from fewshot.reports.plots.class_charts import MOST_CLASSES
-from fewshot.reports.plots.embedding_map import rows_of_map, tsne
+from fewshot.reports.plots.embedding_map import Places, rows_of_map, tsne
 from fewshot.reports.plots.sheets import SeenClass, central_images
 
 _SHOWN_CLASSES = 18
@@ -51,17 +52,15 @@ def class_results(row: NamedRow, digest: str, found: Evaluation, image_set: Imag
 def confused_classes(found: Evaluation, image_set: ImageSet, most: int) -> list[SeenClass]:
     """The pairs that were taken for each other most often, either way, over the episodes that hold both."""
     assert found.predictions is not None
-    confusion, asked = found.confusion(), found.predictions.class_ids  # (episodes, queries)
-    either_way = np.triu(confusion + confusion.T, 1)
+    asked = found.predictions.class_ids  # (episodes, queries)
 
     def together(first: int, second: int) -> int:
         """Queries of both classes in episodes that hold both."""
         both = asked[(asked == first).any(axis=1) & (asked == second).any(axis=1)]
         return int(np.isin(both, (first, second)).sum())
 
-    pairs = np.argsort(-either_way, axis=None, kind="stable")[:most]
-    of_pair = [divmod(int(pair), image_set.num_classes) for pair in pairs if either_way.flat[pair]]
-    return [_seen(image_set, pair, int(either_way[pair]), together(*pair)) for pair in of_pair]
+    pairs = confused_pairs(found.confusion(), range(image_set.num_classes), most)
+    return [_seen(image_set, (first, second), wrong, together(first, second)) for first, second, wrong in pairs]
 
 
 def _seen(image_set: ImageSet, classes: Sequence[int], wrong: int, queries: int) -> SeenClass:
@@ -74,12 +73,22 @@ def embedding_map(
 ) -> EmbeddingMap:
     """A few hundred images of up to twenty classes on a map."""
     rows = rows_of_map(image_set)
-    places = tsne(table[rows].flatten(1).float().cpu())
+    on_map = placed_classes(table[rows].flatten(1).float().cpu(), rows, image_set)
+    return EmbeddingMap(training, digest, *on_map, not is_ink(image_set))
+
+
+def placed_classes(
+    table: Float[Tensor, "n dim"], rows: Rows, image_set: ImageSet, seed: int = 0
+) -> tuple[Places, tuple[int, ...], tuple[str, ...], tuple[bytes, ...]]:
+    """Of the images ``rows``, with an embedding for each: their places on a map and their classes 0, 1, ...
+
+    Then of each class its name and the thumbnail of its most central image. Raises UserError for fewer than four rows.
+    """
+    places = tsne(table, seed)
     drawn, inverse = np.unique(image_set.class_ids.numpy()[rows], return_inverse=True)
-    classes = inverse.tolist()
+    classes = tuple(inverse.tolist())
     images = tuple(thumbnail(image_set, int(rows[index])) for index in central_images(places, classes))
-    names = tuple(image_set.class_names[number] for number in drawn)
-    return EmbeddingMap(training, digest, places, tuple(classes), names, images, not is_ink(image_set))
+    return places, classes, tuple(image_set.class_names[number] for number in drawn), images
 
 
 def is_ink(image_set: ImageSet) -> bool:
