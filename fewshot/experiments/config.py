@@ -44,11 +44,11 @@ class CommonConfig:
     verb: ClassVar[str]
     always: ClassVar[tuple[str, ...]] = ("model", "way", "shot")  # in a command even where they are the default
     of_test: ClassVar[tuple[str, ...]] = (
+        "protocol",
         "query",
         "dirichlet",
         "episodes",
         "episode_seed",
-        "protocol",
         "readout",
     )  # of it alone
     not_offered: ClassVar[tuple[str, ...]] = ()  # fields that are no option of this command

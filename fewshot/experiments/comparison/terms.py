@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from fewshot.experiments.config import RunConfig
 
 Positive = Annotated[int, Meta(ge=1)]
-_SAID_BY_THE_TERMS = (
-    "recipe",
-    "train_episodes",
-    "init",
-    "weights",
-    "protocol",
-    "query",
-    "dirichlet",
-    "episodes",
-    "episode_seed",
-)
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +69,8 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The configuration with the test of the terms. Raises UserError for what breaks them."""
         said = {**config.changed(), **config.encoder_options}
         theirs = {name: getattr(self, name) for name in ("recipe", "query", "episodes", "episode_seed")}
-        fixed = (*_SAID_BY_THE_TERMS, *config.encoder_options)
+        of_test = [name for name in config.of_test if name != "readout"]  # frozen embeddings are read out as one likes
+        fixed = ("recipe", "train_episodes", "init", "weights", *of_test, *config.encoder_options)
         if broken := [name for name in fixed if name in said and said[name] != theirs.get(name)]:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in broken)
             raise UserError(f"{self.name} says it for every method alike: leave out {flags}")

@@ -25,7 +25,7 @@ from fewshot.records.schema import StoredRecipe
 from fewshot.training.loop import TrainingError
 from fewshot.training.recipes import Recipe, images_encoded
 
-_OF_TEST = {"log", "way", "shot", "query", "dirichlet", "episodes", "episode_seed", "protocol", "readout"}
+_OF_TEST = {"log", "way", "shot", *RunConfig.of_test}
 _OPEN: dict[str, Any] = {
     item.name: item.default
     for item in fields(RunConfig)
