@@ -135,10 +135,9 @@ def verify(
     Nothing is written. Raises VerificationError where weights or data are missing, or are not those of the record.
     """
     record = read_record(path)
-    if record.recipe == "none":
-        raise VerificationError(f"{path} is of a rule that learns nothing: run its command again ({record.command})")
-    if record.recipe == "own":
-        raise VerificationError(f"{path} is of embeddings made elsewhere: run its command again ({record.command})")
+    without_weights = {"none": "a rule that learns nothing", "own": "embeddings made elsewhere"}
+    if found := without_weights.get(record.recipe):
+        raise VerificationError(f"{path} is of {found}: run its command again ({record.command})")
     place_on = choose_device(device)
     weights = find_weights(record, path, results)
     if weights is None:
