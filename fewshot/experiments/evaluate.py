@@ -119,12 +119,7 @@ def _of_embeddings(
     if config.precision != "auto":
         raise UserError("embeddings made elsewhere have their precision: leave out --precision")
     dataset = corrupted(dataset or _of_the_rows(config, root, reporter), config.damage)
-    specs = [
-        EpisodeSpec(way, shot, config.query, dirichlet=config.dirichlet)
-        for way in config.way or (5,)
-        for shot in config.shot or (1,)
-    ]
-    samplers = _samplers(config, dataset, specs, reporter)
+    samplers = _samplers(config, dataset, episode_shapes(config, {}, uses_unlabeled=False), reporter)
     plan = EvaluationPlan(dataset, samplers, config.num_episodes(""), "fp32", readouts, command)
     return measure_external(path, name, trained_on, plan, choose_device(config.device), out, reporter)
 
