@@ -77,3 +77,8 @@ def published() -> tuple[Published, ...]:
     rows = [row for row in csv.DictReader(text.splitlines()) if row["way"] and row["shot"] and row["accuracy"]]
     stated = [row | {"plus_minus": row["plus_minus"] or None} for row in rows]
     return tuple(msgspec.convert(stated, list[Published], strict=False))
+
+
+def place_in_papers(dataset_id: str) -> int:
+    """For an order in which the papers' own images come first; all others share the last place."""
+    return [*COMPARABLE_PIXELS, dataset_id].index(dataset_id)

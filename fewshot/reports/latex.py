@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from episodes.datasets.cards import benchmarks
 from fewshot.records.comparison import Comparison
 from fewshot.records.paper_tables import PaperTable
 from fewshot.records.rows import Entry, cell_of
-from fewshot.reports.names import method_and_readout
-from fewshot.reports.rendering import Bold, Section, render
+from fewshot.reports.names import images_name, method_and_readout, shape_name
+from fewshot.reports.rendering import Bold, Section, render, table_of
 from fewshot.statistics.paired import ranks_with_ties
 
 if TYPE_CHECKING:  # at run time it would load PyTorch, which no table needs
@@ -83,16 +82,10 @@ def _best_of(cells: Sequence[PaperCell]) -> list[PaperCell]:
 
 def _heads(comparisons: Sequence[Comparison]) -> list[str]:
     """``Omniglot, 5-way 1-shot``; the protocol's own name where two would be called the same."""
-    known, heads = benchmarks(), []
-    for found in comparisons:
-        first = found.rows[0].entry.first
-        name, test = first.protocol_name, first.test
-        of_set = known[test.clean_id].display_name if test.clean_id in known else test.clean_id
-        heads.append(f"{of_set}, {name.way}-way {name.shot}-shot")
-    protocols = [found.cell.protocol for found in comparisons]
-    return heads if len(set(heads)) == len(heads) else protocols
+    tests = [found.rows[0].entry.first.test for found in comparisons]
+    heads = [f"{images_name(test.clean_id)}, {shape_name(test.way, test.shot)}" for test in tests]
+    return heads if len(set(heads)) == len(heads) else [found.cell.protocol for found in comparisons]
 
 
 def _table(first: str, rows: dict[str, dict[str, str]]) -> pd.DataFrame:
-    frame = pd.DataFrame([{first: name, **words} for name, words in rows.items()], dtype=object)
-    return frame.fillna("")
+    return table_of({first: name, **words} for name, words in rows.items()).fillna("")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 
+from fewshot.records.numbers import place_in_papers
 from fewshot.records.protocols import ProtocolName
-from fewshot.records.published import COMPARABLE_PIXELS
 from fewshot.records.ranking import COLUMNS as WAYS_AND_SHOTS
 from fewshot.records.ranking import RankedRow, missing, ranked_rows
 from fewshot.records.record import RunRecord
@@ -27,7 +27,7 @@ from fewshot.reports.frame import (
     seeds_words,
 )
 from fewshot.reports.latex import ACCURACY, BEST, latex
-from fewshot.reports.names import departures, images_name
+from fewshot.reports.names import departures, images_name, shape_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.rendering import Bold, Section, render, table_of
 from fewshot.reports.sortable import Heading, SortableTable, Value
@@ -190,13 +190,11 @@ def _groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
     names = [ProtocolName.parse(protocol) for protocol in ranked["protocol"]]
     ranked = ranked.assign(queries=[f"{name.episodes}@v{name.version}" for name in names])
     ranked = ranked.assign(images=_other_images(ranked))
-    known = list(COMPARABLE_PIXELS)
 
     def order(group: tuple[tuple[str, str, int, int, int], pd.DataFrame]) -> tuple[object, ...]:
         dataset, rows = group[0][0], group[1]
-        of_papers = known.index(dataset) if dataset in known else len(known)
         is_final = rows.loc[rows["terms"].fillna("") != "", "model"].nunique() >= FRONT_ROWS
-        return of_papers, dataset, not is_final, -len(rows), group[0]
+        return place_in_papers(dataset), dataset, not is_final, -len(rows), group[0]
 
     found: Iterable[tuple[tuple[str, str, int, int, int], pd.DataFrame]] = ranked.groupby(_GROUP)  # type: ignore[assignment]
     return [rows for _, rows in sorted(found, key=order)]
@@ -240,10 +238,6 @@ def _title(rows: pd.DataFrame) -> str:
     return images_name(dataset) + (f" ({', '.join(said)})" if said else "")
 
 
-def _head(way: int, shot: int) -> str:
-    return f"{way}-way {shot}-shot"
-
-
 def _wide(
     rows: pd.DataFrame,
     by: list[str],
@@ -256,7 +250,7 @@ def _wide(
     Labels stand before them, several where the cells differ; behind them what ``otherwise`` says of the cells, where it
     says anything. Complete rows come first, then they are sorted by mean accuracy, then by name.
     """
-    heads = {way_shot: _head(*way_shot) for way_shot in _ways_and_shots(rows)}
+    heads = {way_shot: shape_name(*way_shot) for way_shot in _ways_and_shots(rows)}
     of_key: dict[tuple[str, ...], dict[tuple[int, int], Row]] = {}
     firsts: Iterable[Row] = rows.drop_duplicates([*by, "way", "shot"]).itertuples()  # a column costs more than a row
     for row in firsts:
@@ -305,7 +299,7 @@ def _listed(rows: pd.DataFrame, kind: str, heading: str) -> Section:
 
 def _lacking(found: Sequence[RankedRow]) -> list[Section]:
     table = table_of(
-        {"images": pixels, "model": model, "cells": ", ".join(_head(*cell) for cell in cells)}
+        {"images": pixels, "model": model, "cells": ", ".join(shape_name(*cell) for cell in cells)}
         for pixels, models in missing(found).items()
         for model, cells in models.items()
     )
@@ -319,8 +313,7 @@ def _page(frame: pd.DataFrame) -> str:
     columns = [column for column in frames.COLUMNS if "page" in column.tables]
     columns.sort(key=lambda column: first.index(column.name) if column.name in first else len(first))
     heads = tuple(Heading(column.heading, column.right) for column in columns)
-    known = {name: place for place, name in enumerate(COMPARABLE_PIXELS)}
-    sets = frame["dataset"].map(lambda name: known.get(name, len(known)))
+    sets = frame["dataset"].map(place_in_papers)
     ordered = frame.assign(sets=sets, odd=frame["test"].str.len()).sort_values(
         ["sets", "dataset", "odd", "way", "shot"], kind="stable"
     )

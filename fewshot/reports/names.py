@@ -36,6 +36,11 @@ def dataset_name(dataset: str) -> str:
     return card.benchmarks[0].display_name if card and card.benchmarks else dataset
 
 
+def shape_name(way: int, shot: int) -> str:
+    """``5-way 1-shot``."""
+    return f"{way}-way {shot}-shot"
+
+
 def seed_words(episode_seed: int) -> str:
     """``episode seed 7``; those of a comparison, on which nothing was ever chosen, are the final episodes."""
     final = any(terms.episode_seed == episode_seed for terms in all_terms().values())
@@ -49,7 +54,7 @@ def protocol_words(name: ProtocolName) -> str:
 
 def cell_words(name: ProtocolName, num_episodes: int = USUAL_EPISODES, episode_seed: int = 0) -> str:
     """``5-way 1-shot``, and how the episodes depart from the usual ones."""
-    return ", ".join([f"{name.way}-way {name.shot}-shot", *departures(name, num_episodes, episode_seed)])
+    return ", ".join([shape_name(name.way, name.shot), *departures(name, num_episodes, episode_seed)])
 
 
 def departures(name: ProtocolName, num_episodes: int = USUAL_EPISODES, episode_seed: int = 0) -> list[str]:

@@ -13,7 +13,7 @@ from fewshot.records.protocols import ProtocolName
 from fewshot.records.published import Published, target_of
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import READOUTS_COMPARED, Entry, Setting, entries_by_cell, setting_of, why_not_ranked
-from fewshot.reports.names import departures, images_name, method_and_readout, method_name, typed_dataset
+from fewshot.reports.names import departures, images_name, method_and_readout, method_name, shape_name, typed_dataset
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Board:
     @property
     def shape(self) -> str:
         """``5-way 1-shot``."""
-        return f"{self.protocol.way}-way {self.protocol.shot}-shot"
+        return shape_name(self.protocol.way, self.protocol.shot)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from episodes.datasets.cards import DATASETS
-from fewshot.reports.names import dataset_name, images_name
+from fewshot.reports.names import dataset_name, images_name, shape_name
 from fewshot.reports.pages.base import Content, check_files, write_files
 from fewshot.reports.rendering import render, table_of
 
@@ -59,22 +59,12 @@ def write_scaling(docs: Path, measured: dict[str, Any]) -> list[Path]:
         return scaling_figure(measured)
 
     files: dict[Path, Content] = {docs / "scaling.json": _json(measured), docs / "scaling.svg": draw}
-    return write_files(files | {docs / "speed.md": speed_page(docs, measured)})
-
-
-def rewrite_page(docs: Path) -> list[Path]:
-    """Write the page and its picture anew from the figures in ``docs``; the files."""
-    return write_files(_shown(docs, _read(docs / "speed.json"), _read(docs / "scaling.json")))
+    return write_files(files | {docs / "speed.md": _page(_read(docs / "speed.json"), measured)})
 
 
 def check_page(docs: Path) -> None:
     """Raises UserError where speed.md is not what the figures beside it say."""
     check_files(_shown(docs, _read(docs / "speed.json"), _read(docs / "scaling.json")), "`fewshot bench --write`")
-
-
-def speed_page(docs: Path, scaling: dict[str, Any] | None = None) -> str:
-    """The page, from the files in ``docs``."""
-    return _page(_read(docs / "speed.json"), _read(docs / "scaling.json") if scaling is None else scaling)
 
 
 def _shown(docs: Path, content: dict[str, Any], scaling: dict[str, Any]) -> dict[Path, Content]:
@@ -251,7 +241,7 @@ def _goal(goal: dict[str, Any]) -> dict[str, str]:
     """What is said of a training to the published accuracy."""
     return {
         "model": goal["model"],
-        "cell": f"{images_name(goal['pixels'])}, {goal['way']}-way {goal['shot']}-shot",
+        "cell": f"{images_name(goal['pixels'])}, {shape_name(goal['way'], goal['shot'])}",
         "recipe": goal["recipe"],
         "processor": PROCESSORS[goal.get("precision", "bf16")],
         "target": f"{100 * goal['target']:.2f} %",

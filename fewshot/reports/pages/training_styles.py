@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from fewshot.records.published import COMPARABLE_PIXELS
+from fewshot.records.numbers import place_in_papers
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import best_on_val
 from fewshot.reports.leaderboard import FRONT_ROWS
-from fewshot.reports.names import departures, images_name, method_name
+from fewshot.reports.names import departures, images_name, method_name, shape_name
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
@@ -46,7 +46,7 @@ class Verdict:
     @property
     def cell(self) -> str:
         """``5-way 1-shot``."""
-        return _head(self.way_shot)
+        return shape_name(*self.way_shot)
 
     @property
     def episodic_name(self) -> str:
@@ -96,12 +96,10 @@ def comparable(records: Iterable[RunRecord]) -> list[list[RankedRow]]:
         if standing.rank is not None and style_of(standing.entry.first) and standing.way_shot in COLUMNS:
             groups.setdefault(settings(standing), []).append(standing)
     kept = {key: group for key, group in groups.items() if {"episodic", "baseline"} <= {*map(_style, group)}}
-    papers = list(COMPARABLE_PIXELS)
 
     def order(key: tuple[str, str, int, int]) -> tuple[object, ...]:
         within = {standing.entry.first.model for standing in kept[key] if standing.entry.first.trained.terms}
-        place = papers.index(key[0]) if key[0] in papers else len(papers)
-        return len(within) < FRONT_ROWS, place, -len(kept[key]), key
+        return len(within) < FRONT_ROWS, place_in_papers(key[0]), -len(kept[key]), key
 
     return [kept[key] for key in sorted(kept, key=order)]
 
@@ -167,7 +165,7 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
         "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
         "behind": [verdict for verdict in sure if verdict.difference.mean < 0],
         "costs": _cost_table(group),
-        "readouts": {_head(column): _readout_table(_cell(group, column)) for column in COLUMNS},
+        "readouts": {shape_name(*column): _readout_table(_cell(group, column)) for column in COLUMNS},
     }
 
 
@@ -195,7 +193,7 @@ def _cost_table(group: Sequence[RankedRow]) -> pd.DataFrame:
     rows = []
     for name, standing in _one_a_model(group).items():
         entry, passed = standing.entry, images_seen(standing.entry.first)
-        cells = {_head(column): _ruled(_cell(group, column), name, standing) for column in COLUMNS}
+        cells = {shape_name(*column): _ruled(_cell(group, column), name, standing) for column in COLUMNS}
         row = {
             "model": name,
             "style": _style(standing),
@@ -254,10 +252,6 @@ def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
     return table_of(rows)
 
 
-def _head(way_shot: tuple[int, int]) -> str:
-    return f"{way_shot[0]}-way {way_shot[1]}-shot"
-
-
 def _name(standing: RankedRow) -> str:
     readout = readout_of(standing)
     return row_name(standing) + ("" if readout == OWN_RULE else f" + {readout}")
@@ -269,7 +263,7 @@ def draw(group: Sequence[RankedRow]) -> Figure:
 
     rows = [
         {
-            "cell": _head(standing.way_shot),
+            "cell": shape_name(*standing.way_shot),
             "name": _full_name(standing),
             "style": _style(standing),
             "own_rule": readout_of(standing) == OWN_RULE,
