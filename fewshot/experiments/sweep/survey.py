@@ -118,11 +118,9 @@ class _Surveyor:
         key = (config.dataset, config.class_split, config.size)
         if key not in self._datasets:
             name = config.dataset or DEFAULT_DATASET
-            here = name not in DATASETS or dataset_class(name)(self._place.root, config.class_split).is_present()
-            opened = (
-                open_dataset(config.dataset, self._place.root, config.class_split, size=config.size) if here else None
-            )
-            self._datasets[key] = in_memory(opened) if opened else None
+            where = self._place.root, config.class_split
+            here = name not in DATASETS or dataset_class(name)(*where).is_present()
+            self._datasets[key] = in_memory(open_dataset(config.dataset, *where, size=config.size)) if here else None
         return self._datasets[key]
 
     def _resolved(self, config: RunConfig) -> ResolvedRun | None:
@@ -201,10 +199,8 @@ def measured_speed(job: Job, resolved: ResolvedRun, training: TrainingPlan) -> f
     sampler = training_sampler(training.train_set, training.recipe, resolved.config.seed)
 
     def seconds(count: int) -> float:
-        steps, start = (
-            replace(training.recipe, half_size=None, train_episodes=count, validate_every=count),
-            time.perf_counter(),
-        )
+        steps = replace(training.recipe, half_size=None, train_episodes=count, validate_every=count)
+        start = time.perf_counter()
         train(method, sampler, steps, lambda _: Interval(0.0, 0.0, 1), precision=resolved.precision)
         return time.perf_counter() - start
 
