@@ -48,7 +48,10 @@ def files_of(results: Path, coming: Mapping[Path, RunRecord] | None = None) -> d
     ]
     files = {results / name: content for page in pages for name, content in page.items()}
     front = files.pop(results / FRONT, None)
-    return files if readme is None or front is None else files | {results.parent / "README.md": _readme(readme, front)}
+    if readme is not None and front is not None:
+        before, after = readme
+        files[results.parent / "README.md"] = f"{before}{START}\n\n{front}\n{END}{after}"
+    return files
 
 
 def readme_parts(path: Path) -> tuple[str, str] | None:
@@ -61,8 +64,3 @@ def readme_parts(path: Path) -> tuple[str, str] | None:
     if start or END in text:
         raise UserError(f"{path} has no whole place for the table: it stands between the lines {START} and {END}")
     return None
-
-
-def _readme(parts: tuple[str, str], table: Content) -> str:
-    before, after = parts
-    return f"{before}{START}\n\n{table}\n{END}{after}"

@@ -168,17 +168,9 @@ def _history(row: NamedRow, most: int = 40) -> tuple[tuple[float, float], ...]:
     return tuple(history[index] for index in kept)
 
 
-def against_shots(boards: Sequence[Board]) -> list[Figure]:
-    """Accuracy by support images per class, for each way."""
-    return _against(boards, "shot", "way")
-
-
-def against_ways(boards: Sequence[Board]) -> list[Figure]:
-    """Accuracy by classes per episode, for each shot."""
-    return _against(boards, "way", "shot")
-
-
-def _against(boards: Sequence[Board], varied: str, fixed: str) -> list[Figure]:
+def against(boards: Sequence[Board], varied: str) -> list[Figure]:
+    """Accuracy by support images per class, for each way; or by classes per episode, for each shot."""
+    fixed = "way" if varied == "shot" else "shot"
     groups: dict[str, list[Board]] = defaultdict(list)
     for board in boards:
         groups[f"{board.dataset}, {getattr(board.protocol, fixed)}-{fixed}{board.details}"].append(board)

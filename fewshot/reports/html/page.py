@@ -221,7 +221,7 @@ def _learning(boards: Sequence[Board]) -> PageSection:
 
 def _shots_and_ways(boards: Sequence[Board]) -> PageSection:
     lead = "More support images help; more classes to choose from hurt. How much, model by model."
-    found = figures.against_shots(boards) + figures.against_ways(boards)
+    found = figures.against(boards, "shot") + figures.against(boards, "way")
     return PageSection("shots", "Shots and ways", lead, figures=(found,))
 
 

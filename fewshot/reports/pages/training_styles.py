@@ -56,7 +56,8 @@ class Verdict:
     @property
     def baseline_name(self) -> str:
         """Model and read-out of the baseline."""
-        return _name(self.baseline)
+        readout = readout_of(self.baseline)
+        return row_name(self.baseline) + ("" if readout == OWN_RULE else f" + {readout}")
 
     @property
     def why_no_finding(self) -> str:
@@ -250,11 +251,6 @@ def _readout_table(cell: Sequence[RankedRow]) -> pd.DataFrame:
         }
         rows.append({"model": name, "style": _style(there[0])} | values)
     return table_of(rows)
-
-
-def _name(standing: RankedRow) -> str:
-    readout = readout_of(standing)
-    return row_name(standing) + ("" if readout == OWN_RULE else f" + {readout}")
 
 
 def draw(group: Sequence[RankedRow]) -> Figure:

@@ -200,8 +200,7 @@ def _name(line: _ClassRow) -> str:
     kept = len(name)
     while _text_width(name + note, _NAME_SIZE) > _WIDEST_NAME and kept > 2:
         kept -= 1
-        name = f"{line.name[: kept // 2]}…{line.name[len(line.name) - (kept + 1) // 2 :]}"
-        name = _printable(name)
+        name = _printable(f"{line.name[: kept // 2]}…{line.name[len(line.name) - (kept + 1) // 2 :]}")
     return name + note
 
 
