@@ -17,7 +17,7 @@ from fewshot.statistics.intervals import Interval, episode_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-Name = TypeVar("Name", str, int)
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, eq=False)
