@@ -22,7 +22,7 @@ from fewshot.experiments.measure import dataset_of_training
 from fewshot.experiments.verify import spec_of
 from fewshot.models.batches import episode_images
 from fewshot.models.factory import load_trained
-from fewshot.models.hardware import autocast, choose_device, choose_precision
+from fewshot.models.hardware import Precision, autocast, choose_device, choose_precision
 from fewshot.models.methods import Method
 from fewshot.models.readouts import READOUTS
 from fewshot.progress import Reporter
@@ -158,10 +158,13 @@ def weights_of(row: NamedRow, folders: Sequence[Path]) -> Path | None:
     return next((path for path in files if path.is_file()), None)
 
 
+def _precision(row: NamedRow) -> Precision:
+    return choose_precision(row.first.test.precision or "auto", _CPU)
+
+
 def _view(method: Method, row: NamedRow, image_set: ImageSet, episode: Episode) -> ModelView:
     batch = episode_images(image_set.images, episode)
-    precision = choose_precision(row.first.test.precision or "auto", _CPU)
-    with torch.inference_mode(), autocast(_CPU, precision):
+    with torch.inference_mode(), autocast(_CPU, _precision(row)):
         support, query, unlabeled = method.embed_episode(batch)
         predicted = method.scored(support, query, unlabeled).argmax(-1)[0]
     embeddings = torch.cat([support[0].flatten(0, 1), query[0]]).flatten(1)
