@@ -19,7 +19,7 @@ from fewshot.experiments import resolve
 from fewshot.experiments.run import run_readouts
 from fewshot.models.tensor_files import load_tensors
 from fewshot.records.record import read_record
-from fewshot.reports.results import END, START
+from fewshot.reports.results import marks
 from killed import Killer
 from photo_builders import save_classes
 from toy_classes import QUICK, FewStrokes
@@ -121,7 +121,8 @@ def test_killed_publishing_and_writing_leave_each_file_old_or_new_and_the_next_o
 
 def some_results(folder: Path, killer: Killer) -> tuple[str, dict[str, bytes]]:
     """Results with one record and tables of it; a second record that is not among them; README.md and results now."""
-    readme = f"before\n{START}\nold\n{END}\nafter\n"
+    start, end = marks("leaderboard")
+    readme = f"before\n{start}\nold\n{end}\nafter\n"
     (folder / "README.md").write_text(readme)
     config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
     first, second = (

@@ -13,17 +13,20 @@ from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.records.record import write_record
 from fewshot.reports.pages.base import check_files
-from fewshot.reports.results import END, START, check_results, files_of, write_results
+from fewshot.reports.results import check_results, files_of, marks, write_results
 from records import measured, published
 
 ROOT = Path(__file__).parents[2]
+(START, END), (FINDINGS, END_OF_FINDINGS) = marks("leaderboard"), marks("findings")
 TABLES = ["summary.md", "leaderboard.md", "leaderboard.csv", "leaderboard.html", "leaderboard.tex", "comparison.md"]
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Records of one's own, and a README.md with a place for the table."""
-    (tmp_path / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    """Records of one's own, and a README.md with its two places."""
+    (tmp_path / "README.md").write_text(
+        f"before\n{START}\nold\n{END}\nbetween\n{FINDINGS}\nold\n{END_OF_FINDINGS}\nafter\n"
+    )
     results = tmp_path / "results"
     published(results, measured("proto"), measured("proto", 3, recipe="paper"), measured("a_b & <c>", 1))
     write_record(corrupted("proto", 0.5, 3), results / "runs" / "corrupted.json")
@@ -98,10 +101,15 @@ def test_on_a_full_disk_every_file_keeps_its_former_content(results: Path, monke
     assert contents(results) == before
 
 
-def test_half_a_place_in_the_readme_is_refused_before_anything_is_written(fewshot: Fewshot, results: Path) -> None:
-    (results.parent / "README.md").write_text(f"before\n{START}\nno end\n")
+@pytest.mark.parametrize(
+    "half", [f"before\n{START}\nno end\n", f"no start\n{END}\n", f"{END}\nturned round\n{START}\n"]
+)
+def test_half_a_place_in_the_readme_is_refused_before_anything_is_written(
+    half: str, fewshot: Fewshot, results: Path
+) -> None:
+    (results.parent / "README.md").write_text(half)
     before = contents(results)
-    assert "no whole place for the table" in fewshot("leaderboard", "--write", "--results", results).error
+    assert "no whole place for " in fewshot("leaderboard", "--write", "--results", results).error
     assert contents(results) == before
 
 

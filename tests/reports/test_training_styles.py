@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from fewshot.records.record import RunRecord
 from fewshot.records.schema import History, StoredRecipe
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.pages.training_styles import (
+    FINDINGS,
     PAGE,
     comparable,
     draw,
@@ -184,6 +186,10 @@ def test_the_page_counts_its_findings_alone_and_shows_every_readout(records: Seq
     )
     assert f"{counted}, surely behind in 0." in found
     assert "It gains most with proto at 5-way 1-shot (" in found
+    none, one = (str(PAGE.render(some)[FINDINGS]) for some in (records, of_seeds(3, TERMS)))
+    assert "A finding takes 3 training seeds of both. On Omniglot no comparison has them yet." in none
+    ahead = r"against softmax, the episodic network is surely ahead in 1 \(by 4\.\d\d points\) of 1 comparisons"
+    assert re.search(rf"On Omniglot, {ahead}, and surely behind in none\.", one)
     matrix = rows_under(text, "<summary>5-way 1-shot")
     assert [row[0] for row in matrix] == ["softmax", "proto", "relation", "nt-xent", "untrained conv4"]
     assert [bool(cell) for cell in matrix[0][2:]] == [True, True, True], "own, cosine, simpleshot"
@@ -209,7 +215,9 @@ def test_costs_count_the_images_that_passed_the_encoder(records: Sequence[RunRec
 
 
 def test_there_is_no_page_where_one_side_is_missing(records: Sequence[RunRecord]) -> None:
-    assert PAGE.render(records[:2]) == {}
+    (alone,) = PAGE.render(records[:2]).items()
+    assert alone[0] == FINDINGS
+    assert "No data set has rows of both kinds yet." in str(alone[1])
 
 
 def test_the_picture_names_every_model_and_is_the_same_each_time(records: Sequence[RunRecord], tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ STYLES: dict[Style, str] = {
     "self-supervised": "a loss on batches, no label used",
     "untrained": "not trained at all",
 }
+FINDINGS = "findings"  # what README.md says of it
 OWN_RULE = "own"
 _FIXED = "simpleshot"  # the read-out that the papers of transfer baselines settled on
 
@@ -159,7 +160,9 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     sure = [verdict for table in tables for verdict, words in table if isinstance(words, Bold)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
+        "images": images_name(pixels),
         "title": f"{images_name(pixels)}{f' ({said})' if said else ''}",
+        "baselines": list(dict.fromkeys(row_name(verdict.baseline) for verdict in found)),
         "verdicts": [_verdict_table(table) for table in tables if table],
         "num_verdicts": len(found),
         "num_findings": sum(not verdict.why_no_finding for verdict in found),
@@ -174,17 +177,16 @@ def _verdict_table(said: Sequence[tuple[Verdict, str]]) -> pd.DataFrame:
     """A row for each episodic network, a column for each cell, and in words what they say; a finding is bold."""
     rows = []
     for name in dict.fromkeys(verdict.episodic_name for verdict, _ in said):
-        words_in, row = {}, {"episodic network": name}
+        cells_of, row = dict[str, list[str]](), {"episodic network": name}
         for verdict, words in said:
             if verdict.episodic_name == name:
-                words_in[verdict.cell] = words
+                cells_of.setdefault(words, []).append(verdict.cell)
                 shown = verdict.difference.percent()
                 row[f"{verdict.cell} against {verdict.baseline_name}"] = (
                     Bold(shown) if isinstance(words, Bold) else shown
                 )
-        one = len(set(words_in.values())) == 1
-        told = words_in.values() if one else (f"{cell}: {words}" for cell, words in words_in.items())
-        rows.append(row | {"verdict": "; ".join(dict.fromkeys(told))})
+        told = (f"{words}: {', '.join(cells)}" if len(cells_of) > 1 else words for words, cells in cells_of.items())
+        rows.append(row | {"verdict": "; ".join(told)})
     table = table_of(rows).fillna("")
     return table[[*table.columns.drop("verdict"), "verdict"]]
 
@@ -282,11 +284,13 @@ def _full_name(standing: RankedRow) -> str:
 
 def _render(records: Iterable[RunRecord]) -> dict[str, Content]:
     groups = comparable(records)
-    if not groups:
-        return {}
     pages = [_group_of_page(group) for group in groups]
+    first = {page["images"]: page for page in reversed(pages)}  # of each data set: the final test, where there is one
+    said = render("findings.md", groups=[page for page in pages if page is first[page["images"]]], enough=ENOUGH_SEEDS)
+    if not groups:
+        return {FINDINGS: said}
     text = render("training-styles.md", groups=pages, fixed=_FIXED, enough=ENOUGH_SEEDS)
-    return {"training-styles.md": text, "training-styles.svg": lambda: draw(groups[0])}
+    return {"training-styles.md": text, "training-styles.svg": lambda: draw(groups[0]), FINDINGS: said}
 
 
 PAGE = Page("training styles", _render)
