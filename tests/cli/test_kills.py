@@ -121,8 +121,7 @@ def test_killed_publishing_and_writing_leave_each_file_old_or_new_and_the_next_o
 
 def some_results(folder: Path, killer: Killer) -> tuple[str, dict[str, bytes]]:
     """Results with one record and tables of it; a second record that is not among them; README.md and results now."""
-    start, end = marks("leaderboard")
-    readme = f"before\n{start}\nold\n{end}\nafter\n"
+    readme = "before\n{}\nold\n{}\nafter\n".format(*marks("leaderboard"))
     (folder / "README.md").write_text(readme)
     config = replace(CONFIG, recipe=replace(QUICK, name="fast"))
     first, second = (
