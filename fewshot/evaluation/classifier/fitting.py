@@ -8,9 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int64
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -61,6 +58,8 @@ class Expectation:
         """The chance that an image of a known class scores above one of an unknown class; NaN where none was tried."""
         if not len(self.unknown):
             return float("nan")
+        from sklearn.metrics import roc_auc_score  # here: `predict` does without, and waits seconds less
+
         known = np.r_[np.ones(len(self.known)), np.zeros(len(self.unknown))]
         return float(roc_auc_score(known, np.r_[self.known, self.unknown]))
 
@@ -119,6 +118,8 @@ def _expected(
     rows: Tensor, labels: Tensor, way: int, readout: str, folds: int
 ) -> tuple[Expectation, Float[Tensor, "images way"]]:
     """What the held-out images say, and their scores."""
+    from sklearn.model_selection import StratifiedKFold
+
     scores, known = rows.new_empty(len(rows), way), rows.new_empty(len(rows))
     divided = StratifiedKFold(folds, shuffle=True, random_state=0).split(np.zeros(len(rows)), labels.numpy())
     for kept, held in divided:
@@ -138,6 +139,7 @@ def _of_unknown_classes(rows: Tensor, labels: Tensor, way: int) -> Float[Tensor,
 
 def likeliest_temperature(scores: Float[Tensor, "images way"], labels: Int64[Tensor, " images"]) -> float:
     """The temperature that makes these labels likeliest."""
+    from scipy.optimize import minimize_scalar
 
     def loss(logarithm: float) -> float:
         return float(cross_entropy(scores.double() / np.exp(logarithm), labels))
