@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fewshot.records.published import target_of
 from fewshot.records.record import RunRecord
-from fewshot.records.rows import entries_by_cell
+from fewshot.records.rows import Entry, best_on_val, entries_by_cell
 from fewshot.records.schema import Rule
 from fewshot.reports.frame import leaderboard_frame
 from omniglot_records import of_omniglot
@@ -22,6 +22,23 @@ def record_with(model: str = "proto", recipe: dict[str, Any] | None = None, **ch
 
 SCALED = {"scale": 100.0, "fce": True}
 AS_PROTO = Rule(model="proto", model_options={})
+
+
+def test_rows_are_held_against_each_other_on_the_seeds_that_all_have() -> None:
+    """What validated best with seed 0 stays the best when its further seeds are worse, and others have none."""
+
+    def row_of(model: str, *val: float) -> Entry:
+        records = [
+            replace(record, history=replace(record.history, val_accuracy=accuracy, selected_episode=1))
+            for record, accuracy in ((measured(model, seed=seed), accuracy) for seed, accuracy in enumerate(val))
+        ]
+        ((entry,),) = entries_by_cell(records).values()
+        return entry
+
+    first, second = row_of("proto", 0.8, 0.6), row_of("softmax", 0.75)
+    assert first.val_accuracy < second.val_accuracy
+    assert best_on_val([first, second]) is first
+    assert best_on_val([first, row_of("softmax", 0.75, 0.75)]).first.model == "softmax"
 
 
 def test_a_plain_record_is_named_as_its_model() -> None:
