@@ -21,7 +21,7 @@ from episodes.types import ImageSet, Rows
 from fewshot.evaluation.evaluate import embed_all, embed_drawn
 from fewshot.models.hardware import Precision
 from fewshot.models.methods import Method
-from fewshot.models.readouts import READOUTS
+from fewshot.models.readouts import centering_readouts
 from fewshot.models.tensor_files import CheckpointError, digest_of, load_tensors, save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import short_hash
@@ -73,7 +73,7 @@ class Embeddings:
             dataset = self._trained_on()
             train_set = dataset.load("train", self._reporter.data_progress)
             if not len(train_set.images):
-                centered = ", ".join(name for name in READOUTS if READOUTS.get(name).needs_train_mean)
+                centered = ", ".join(centering_readouts())
                 raise UserError(f"{dataset.name} has no training images to center on: leave out {centered}")
             self._train_mean = self._found("mean", train_set, lambda: self._mean(train_set))
         return self._train_mean

@@ -22,7 +22,7 @@ from episodes.types import ImageSet
 from fewshot.evaluation.embedding_cache import mean_of
 from fewshot.experiments.measure import EvaluationPlan, Outcome, measurements, new_record, record_path
 from fewshot.models.methods import METHODS
-from fewshot.models.readouts import READOUTS
+from fewshot.models.readouts import READOUTS, centering_readouts
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit
 from fewshot.records.record import write_record
@@ -55,7 +55,7 @@ class OwnEmbeddings:
     def train_mean(self) -> Float[Tensor, " dim"]:
         """The mean embedding of the training images. Raises EmbeddingsError where the file does not tell it."""
         if self.mean is None:
-            centered = ", ".join(name for name in READOUTS if READOUTS.get(name).needs_train_mean)
+            centered = ", ".join(centering_readouts())
             raise EmbeddingsError(
                 f"some read-outs ({centered}) center on the training images and {self.path} holds neither train_mean "
                 "(dim,) nor train_embeddings (images, dim): add one of them, or leave these read-outs out"

@@ -27,7 +27,7 @@ from fewshot.evaluation.evaluate import Evaluation, drawn_rows, evaluate, evalua
 from fewshot.models.factory import TrainedMethod, implementation_of
 from fewshot.models.hardware import Precision, describe_machine
 from fewshot.models.methods import Method
-from fewshot.models.readouts import READOUTS
+from fewshot.models.readouts import READOUTS, centering_readouts
 from fewshot.progress import Reporter
 from fewshot.records.protocols import ProtocolName
 from fewshot.records.provenance import short_hash, versions
@@ -197,8 +197,8 @@ def dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: 
             return trained_on
     if name == "folder":
         raise UserError(
-            f"the model was trained on images of its user's own that are not those tested here ({pixels}): no read-out "
-            "can center on them, so leave out those that do"
+            f"the model was trained on images of its user's own that are not those tested here ({pixels}): leave out "
+            f"the read-outs that center on training images ({', '.join(centering_readouts())})"
         )
     root = None if whole.name == "folder" else whole.root
     shape = tuple(metadata["image_shape"])

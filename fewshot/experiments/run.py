@@ -27,7 +27,7 @@ from fewshot.models.encoders.library import find_encoder
 from fewshot.models.encoders.pretrained import load_weights, own_side
 from fewshot.models.factory import TrainedMethod, build_method, implementation_of, load_trained, place, start_from
 from fewshot.models.methods import Method
-from fewshot.models.readouts import READOUTS
+from fewshot.models.readouts import centering_readouts
 from fewshot.models.tensor_files import save_tensors
 from fewshot.progress import Reporter
 from fewshot.records.provenance import commit
@@ -156,7 +156,7 @@ def suited(config: RunConfig, dataset: Dataset, said: Collection[str], reporter:
     words = (config.readout or "").split(",")
     if "all" not in words:
         return config
-    centered = [name for name in READOUTS if READOUTS.get(name).needs_train_mean and name not in words]
+    centered = [name for name in centering_readouts() if name not in words]
     if not centered:
         return config
     reporter.note(f"left out, since they center on training images and there are none: {', '.join(centered)}")

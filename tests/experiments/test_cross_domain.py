@@ -76,6 +76,7 @@ def test_no_read_out_centers_on_another_folder_than_that_of_the_training(fewshot
     refused = fewshot("evaluate", checkpoint, "--dataset", others, "--split", "random", *asked)
     assert refused.status == 2
     assert "trained on images of its user's own that are not those tested here (folder-ours-" in refused.error
+    assert "leave out the read-outs that center on training images (" in refused.error
 
 
 def test_read_outs_center_on_the_images_of_the_training_and_on_none_of_the_tested_data_set(

@@ -5,4 +5,9 @@ from fewshot.models.readouts.base import READOUTS, Readout
 
 import_submodules(__name__, __path__)
 
-__all__ = ["READOUTS", "Readout"]
+__all__ = ["READOUTS", "Readout", "centering_readouts"]
+
+
+def centering_readouts() -> list[str]:
+    """Names of the read-outs that center on training images."""
+    return [name for name in READOUTS if READOUTS.get(name).needs_train_mean]
