@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from episodes.datasets.base import Dataset
     from fewshot.experiments.config import RunConfig
     from fewshot.records.record import RunRecord
+
+EPISODES_IN_HALF = 1000
 
 
 @click.command(short_help="Print the tables made from the records; or train and rank every model.")
@@ -116,12 +120,21 @@ def _run_of(name: str, dataset: Dataset, config: RunConfig) -> RunConfig:
 @click.argument("records", nargs=-1, required=True, type=PATH)
 @results_option
 @click.option("--without-weights", is_flag=True, help="The record alone, where its weights are too large to commit.")
+@click.option(
+    "--half-weights",
+    is_flag=True,
+    help="Weights in half precision: 1,000 episodes of each record are tested with them, and its number must stand.",
+)
 @click.option("--note", default="", help="A sentence for the notes of these records: what was tried, what is left.")
-def publish(records: tuple[Path, ...], results: Path, without_weights: bool, note: str) -> None:
+@data_option
+def publish(
+    records: tuple[Path, ...], results: Path, without_weights: bool, half_weights: bool, note: str, data: Path | None
+) -> None:
     """Publish RECORDS, the files that `fewshot run` wrote: record to results/runs, weights to results/weights.
 
     Smoke tests, records of uncommitted code, and records whose checkpoint is gone or is another are refused; then
-    nothing is changed. The tables are written anew. What is left to do is to commit.
+    nothing is changed. With --half-weights give all records of a training, those that are published too. The tables are
+    written anew. What is left to do is to commit.
     """
     from fewshot.experiments.publish import publish
     from fewshot.reports.pages.base import bytes_of
@@ -130,8 +143,25 @@ def publish(records: tuple[Path, ...], results: Path, without_weights: bool, not
     def tables(coming: Mapping[Path, RunRecord]) -> Mapping[Path, bytes]:
         return bytes_of(files_of(results, coming))
 
-    for path in publish(records, results, tables, with_weights=not without_weights, note=note):
-        click.echo(f"written: {path}")
+    if without_weights and half_weights:
+        raise UserError("--half-weights keeps the weights and --without-weights leaves them out: give one of the two")
+    with tempfile.TemporaryDirectory() as scratch:
+        stands = partial(_stands_in_half, results=results, root=data, scratch=Path(scratch))
+        half = stands if half_weights else None
+        for path in publish(records, results, tables, with_weights=not without_weights, note=note, half=half):
+            click.echo(f"written: {path}")
+
+
+def _stands_in_half(path: Path, weights: Path, *, results: Path, root: Path | None, scratch: Path) -> str:
+    from fewshot.cli.progress import TerminalReporter
+    from fewshot.experiments.verify import verify
+
+    with TerminalReporter() as reporter:
+        found = verify(path, results, reporter, root=root, episodes=EPISODES_IN_HALF, weights=weights, scratch=scratch)
+    if not found.stands:
+        return found.moved_words()
+    click.echo(f"{path.name} stands: {found.moved_words()}")
+    return ""
 
 
 @click.command(short_help="Measure a record again and say whether its number stands.")

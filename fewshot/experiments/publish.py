@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from episodes.files import sole_writer, write_all
 from fewshot.experiments.convert import trained_name
 from fewshot.models.factory import TrainedMethod, load_trained
 from fewshot.models.methods import METHODS
-from fewshot.models.tensor_files import CheckpointError, borrowing_bytes, load_tensors, tensors_bytes
+from fewshot.models.tensor_files import CheckpointError, borrowing_bytes, half_bytes, load_tensors, tensors_bytes
 from fewshot.records.record import WITHOUT_WEIGHTS, RunRecord, read_record, record_bytes
 from fewshot.records.schema import Trained, trained_of
 from fewshot.training.checkpoints import CHECKPOINT, training_name
@@ -54,18 +55,30 @@ def find_weights(record: RunRecord, path: Path, results: Path) -> Path | None:
 
 
 Tables = Callable[[Mapping[Path, RunRecord]], Mapping[Path, bytes]]
+Moved = Callable[[Path, Path], str]
+"""How far the weights at the second path move the number of the record at the first; empty where it stands."""
 
 
 def publish(
-    paths: Iterable[Path], results: Path, tables: Tables, *, with_weights: bool = True, note: str = ""
+    paths: Sequence[Path],
+    results: Path,
+    tables: Tables,
+    *,
+    with_weights: bool = True,
+    note: str = "",
+    half: Moved | None = None,
 ) -> list[Path]:
     """Copy records and their weights into ``results`` and write its ``tables`` anew, all or none; the paths written.
 
-    ``note`` joins the notes of the published copies, and that a record has no weights. All records are looked at, and
-    the tables made, before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
+    ``note`` joins the notes of the published copies, and that a record has no weights. With ``half``, weights are kept
+    in half precision; the number of every record of theirs must stand with it. All records are looked at, and the
+    tables made, before any is copied. Raises PublishError, CheckpointError or RecordError, with nothing changed.
     """
+    if half is not None:
+        _refuse_unasked(paths, results)
+        _refuse_what_half_weights_move(paths, results, half)
     with sole_writer(results):
-        contents, published = _contents(paths, results, with_weights=with_weights, note=note)
+        contents, published = _contents(paths, results, with_weights=with_weights, note=note, half=half is not None)
         _refuse_too_much(contents, results / "weights")
         contents |= tables(published)
         write_all(contents)
@@ -73,7 +86,7 @@ def publish(
 
 
 def _contents(
-    paths: Iterable[Path], results: Path, *, with_weights: bool, note: str
+    paths: Iterable[Path], results: Path, *, with_weights: bool, note: str, half: bool
 ) -> tuple[dict[Path, bytes], dict[Path, RunRecord]]:
     """What is to be written of weights and records, and the records by their new paths."""
     candidates = [_examined(path, results, with_weights=with_weights) for path in paths]
@@ -82,7 +95,8 @@ def _contents(
     for candidate in candidates:
         if candidate.weights is not None:
             path = weights_path(candidate.record, results)
-            contents[path] = _borrowing(candidate.weights, path) or weights_bytes(candidate.weights)
+            borrowing = None if half else _borrowing(candidate.weights, path)
+            contents[path] = borrowing or weights_bytes(candidate.weights, half=half)
         record = candidate.record
         kept = candidate.weights is not None or weights_path(record, results).is_file() or record.without_weights
         missing = "" if kept or not record.trained.checkpoint else f"{WITHOUT_WEIGHTS}."
@@ -102,12 +116,12 @@ def _of_no_machine(record: RunRecord) -> RunRecord:
     return replace(record, trained=replace(record.trained, checkpoint=named.as_posix()))
 
 
-def weights_bytes(checkpoint: Path) -> bytes:
+def weights_bytes(checkpoint: Path, *, half: bool = False) -> bytes:
     """The checkpoint as it is committed: without what a loss on images keeps for its training alone."""
     tensors, metadata = load_tensors(checkpoint)
     if METHODS.get(metadata["model"]).trains_on == "images":
         tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
-    return tensors_bytes(tensors, metadata)
+    return half_bytes(tensors, metadata) if half else tensors_bytes(tensors, metadata)
 
 
 def _borrowing(checkpoint: Path, published: Path) -> bytes | None:
@@ -165,6 +179,34 @@ def difference_of(trained: TrainedMethod, record: RunRecord, fields: Iterable[st
     return ""
 
 
+def _refuse_what_half_weights_move(paths: Iterable[Path], results: Path, half: Moved) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in paths:
+            candidate = _examined(path, results, with_weights=True)
+            if candidate.weights is None:
+                continue
+            rounded = Path(scratch) / weights_path(candidate.record, results).name
+            rounded.write_bytes(weights_bytes(candidate.weights, half=True))
+            if moved := half(path, rounded):
+                raise PublishError(
+                    f"the number of {path} does not stand with its weights in half precision ({moved}): publish the "
+                    "records of this training without --half-weights"
+                )
+
+
+def _refuse_unasked(paths: Iterable[Path], results: Path) -> None:
+    """A record that is there and not among those published, whose weights would become half ones unmeasured."""
+    coming = {path.name: read_record(path) for path in paths}
+    halved = {_training_behind(record) for record in coming.values() if record.trained.checkpoint}
+    for path in sorted((results / "runs").glob("*.json")):
+        if path.name not in coming and _training_behind(read_record(path)) in halved:
+            raise PublishError(f"{path} has the same weights: --half-weights needs all records of a training at once")
+
+
+def _training_behind(record: RunRecord) -> str:
+    return trained_name(training_name(Path(record.trained.checkpoint)))
+
+
 def _refuse_too_much(contents: dict[Path, bytes], folder: Path) -> None:
     there = {path: path.stat().st_size for path in folder.glob("*.safetensors")}
     there |= {path: len(content) for path, content in contents.items() if path.parent == folder}
@@ -172,5 +214,6 @@ def _refuse_too_much(contents: dict[Path, bytes], folder: Path) -> None:
     if total > MOST_BYTES_OF_ALL:
         raise PublishError(
             f"{folder} would hold {total:,} bytes, more than the {MOST_BYTES_OF_ALL:,} that are committed: "
-            "remove weights of records that are no longer there, or use --without-weights"
+            "keep some in half precision (--half-weights), remove those of records that are no longer there, or use "
+            "--without-weights"
         )

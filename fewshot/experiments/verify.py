@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fewshot.experiments.measure import EvaluationPlan, measure
 from fewshot.experiments.publish import difference_of, find_weights, weights_path
 from fewshot.models.factory import load_trained
 from fewshot.models.hardware import Precision, choose_device, choose_precision, has_fast_bf16
+from fewshot.models.tensor_files import is_half
 from fewshot.progress import Reporter
 from fewshot.records.protocols import VERSION
 from fewshot.records.record import RunRecord, read_record
@@ -55,6 +57,7 @@ class Verification:
     episodes_equal: bool  # the digest of all: the same images in the same episodes
     other_data: tuple[Split, ...]  # splits whose images are not those of the training
     precision: Precision  # of this measurement
+    half: bool = False  # the weights are kept in half precision
 
     @property
     def recorded(self) -> npt.NDArray[np.float64]:
@@ -88,6 +91,14 @@ class Verification:
         """By how much an episode may move on the mean, up or down: with few episodes it is what tells other weights."""
         return _OF_SPREAD * float(np.std(self.recorded))
 
+    def moved_words(self) -> str:
+        """By how much the number and the single episodes moved, and what is allowed."""
+        moved = 100 * self.moved
+        return (
+            f"{moved.mean():+.4f} points, {100 * self.tolerance:.4f} are allowed; an episode by "
+            f"{np.abs(moved).mean():.4f} on the mean, {100 * self.tolerance_of_episodes:.4f} are allowed"
+        )
+
     def lines(self) -> list[str]:
         """The finding, a line each, the verdict last."""
         record, total, measured = self.record, self.record.num_episodes, len(self.counts)
@@ -102,17 +113,16 @@ class Verification:
             verdict += ", to the rounding of another machine"
         data = f"other images than in the training: {', '.join(self.other_data)}" if self.other_data else "as recorded"
         part = "" if measured == total else f"; measured are the first {measured:,} (--episodes {total} measures all)"
-        now, then, moved = 100 * (self.recorded + self.moved).mean(), 100 * self.recorded.mean(), 100 * self.moved
+        now, then = 100 * (self.recorded + self.moved).mean(), 100 * self.recorded.mean()
         return [
-            f"weights   {self.weights}",
+            f"weights   {self.weights}{', kept in half precision' * self.half}",
             f"protocol  {record.protocol}{older}",
             f"data      {data}",
             f"episodes  {'as recorded' if self.episodes_equal else 'NOT those of the record'}, {total:,}{part}",
             f"precision {self.precision}, recorded {record.test.precision or 'is none'}",
             f"counts    {counts}",
             f"accuracy  {now:.2f} %, recorded {then:.2f} %; of all episodes {record.percent()}",
-            f"moved     {moved.mean():+.4f} points, {100 * self.tolerance:.4f} are allowed; an episode by "
-            f"{np.abs(moved).mean():.4f} on the mean, {100 * self.tolerance_of_episodes:.4f} are allowed",
+            f"moved     {self.moved_words()}",
             f"verdict   {verdict}",
         ]
 
@@ -126,9 +136,13 @@ def verify(
     device: str = "auto",
     precision: str = "auto",
     episodes: int | None = None,
+    weights: Path | None = None,
+    scratch: Path | None = None,
 ) -> Verification:
     """Measure the record at ``path`` again, with its weights: beside it, where it names them, or in ``results``.
 
+    ``weights`` names others of the same training in their place. Embeddings are kept in ``scratch``, where it is given,
+    for further records of the same weights.
     ``auto`` is the precision of the record, but float32 for bfloat16 where that would be emulated. Measured are all
     episodes or the first ``episodes``; by default the first 50 where bfloat16 would be emulated, all elsewhere.
 
@@ -139,13 +153,7 @@ def verify(
     if found := without_weights.get(record.recipe):
         raise VerificationError(f"{path} is of {found}: run its command again ({record.command})")
     place_on = choose_device(device)
-    weights = find_weights(record, path, results)
-    if weights is None:
-        raise VerificationError(
-            f"the weights of {path} are neither beside it nor {record.trained.checkpoint} nor "
-            f"{weights_path(record, results)}: train them again ({record.command})"
-        )
-    trained = load_trained(weights, place_on)
+    trained = load_trained(weights or _weights_of(record, path, results), place_on)
     if difference := difference_of(trained, record, _OF_TRAINING):
         raise VerificationError(f"{trained.checkpoint} is of another training than {path}: {difference}")
     dataset = _tested_dataset(record, root, reporter)
@@ -156,9 +164,9 @@ def verify(
     wanted = "auto" if stated == "bf16" and slow else stated
     here = choose_precision(wanted if precision == "auto" else precision, place_on)
     measured = min(record.num_episodes, episodes or (_FIRST if slow else record.num_episodes))
-    with tempfile.TemporaryDirectory() as scratch:
+    with nullcontext(scratch) if scratch else tempfile.TemporaryDirectory() as folder:
         plan = EvaluationPlan(dataset, [sampler], measured, here, (record.readout,))
-        ((again, _),) = measure(trained, plan, Path(scratch), reporter)
+        ((again, _),) = measure(trained, plan, Path(folder), reporter)
     return Verification(
         record,
         trained.checkpoint,
@@ -166,6 +174,16 @@ def verify(
         sampler.digest(record.num_episodes) == record.episodes_digest,
         _changed_splits(record, dataset, reporter),
         here,
+        is_half(trained.checkpoint),
+    )
+
+
+def _weights_of(record: RunRecord, path: Path, results: Path) -> Path:
+    if (weights := find_weights(record, path, results)) is not None:
+        return weights
+    raise VerificationError(
+        f"the weights of {path} are neither beside it nor {record.trained.checkpoint} nor "
+        f"{weights_path(record, results)}: train them again ({record.command})"
     )
 
 

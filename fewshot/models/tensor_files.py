@@ -19,6 +19,7 @@ from episodes.files import write_atomically
 _PICKLED = (b"PK", b"\x80\x02", b"\x80\x04")  # how files of torch.save begin: a zip file, or of old a pickle
 
 _BORROWS = "borrows"  # in the metadata of a file that has its tensors in another: which, their names, their digest
+_HALF = "half"  # in the metadata of a file whose larger tensors are kept in float16
 
 
 class CheckpointError(UserError):
@@ -41,6 +42,23 @@ def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
     compact = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     stated = json.dumps(metadata)
     return safetensors.torch.save(compact, {"fewshot": stated, "sha256": digest_of(compact, stated)})
+
+
+def half_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """A file of half the size, whose tensors ``load_tensors`` gives in float32, rounded to float16.
+
+    What has one dimension (biases, statistics of a normalization) is kept whole: it is small, and its range is wide.
+    """
+    rounded = {name: t.half() if t.dtype == torch.float32 and t.ndim > 1 else t for name, t in tensors.items()}
+    whole = {name: t if rounded[name].isfinite().all() else tensors[name] for name, t in rounded.items()}
+    return tensors_bytes(whole, {**metadata, _HALF: True})
+
+
+def is_half(path: Path) -> bool:
+    """Whether the tensors of a checkpoint, or of the one that it borrows them from, are kept in half precision."""
+    _, metadata = _stored(path)
+    lender = metadata.get(_BORROWS)
+    return is_half(path.with_name(lender[0])) if lender else bool(metadata.get(_HALF))
 
 
 def borrowing_bytes(lender: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes | None:
@@ -89,6 +107,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = _stored(path)
+    if metadata.pop(_HALF, False):
+        tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
+    return tensors, metadata
+
+
+def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}: `fewshot run` writes one and prints its path")
     with path.open("rb") as begun:

@@ -20,7 +20,7 @@ from fewshot.experiments import publish as publishing
 from fewshot.experiments import resolve
 from fewshot.experiments.publish import MOST_BYTES_OF_ALL, MOST_BYTES_OF_ONE, weights_path
 from fewshot.models.factory import load_trained
-from fewshot.models.tensor_files import load_tensors, save_tensors
+from fewshot.models.tensor_files import half_bytes, load_tensors, save_tensors, tensors_bytes
 from fewshot.records.record import RunRecord, read_record, write_record
 from fewshot.records.schema import trained_of
 from fewshot.reports import results as written
@@ -137,6 +137,65 @@ def test_converted_weights_are_published_without_tensors_where_those_of_their_tr
     assert f"has its weights in {lender.name} beside it, which holds others now" in fewshot("evaluate", borrowing).error
     lender.unlink()
     assert f"in {lender.name}, which is not beside it: copy both" in fewshot("evaluate", borrowing).error
+
+
+def test_half_weights_are_half_as_large_and_the_number_stands(fewshot: Fewshot, measured: Path) -> None:
+    record = read_record(measured)
+    weights = weights_path(record, Path("results"))
+    assert fewshot("publish", measured).status == 0
+    whole, size = load_tensors(weights)[0], weights.stat().st_size
+    outcome = fewshot("publish", Path("results/runs", measured.name), "--half-weights")
+    assert outcome.status == 0, outcome.err
+    assert f"{measured.name} stands: " in outcome.out
+    kept = load_tensors(weights)[0]
+    assert size - weights.stat().st_size >= 2 * sum(t.numel() for t in whole.values() if t.ndim > 1) - 200
+    assert kept.keys() == whole.keys()
+    for name, tensor in whole.items():
+        assert kept[name].dtype == tensor.dtype
+        torch.testing.assert_close(kept[name], tensor, rtol=2**-11, atol=1e-7)
+        assert tensor.ndim > 1 or kept[name].equal(tensor), "of one dimension: to the bit"
+    assert any(not kept[name].equal(whole[name]) for name in whole)
+    assert f"{weights}, kept in half precision\n" in fewshot("verify", Path("results/runs", measured.name)).out
+    assert read_record(Path("results/runs", measured.name)) == as_published(record)
+
+
+def test_weights_that_move_the_number_stay_whole(
+    fewshot: Fewshot, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(tensors: Any, metadata: Any) -> bytes:
+        return tensors_bytes({name: t.sign() if t.ndim > 1 else t for name, t in tensors.items()}, metadata)
+
+    monkeypatch.setattr(publishing, "half_bytes", coarse)
+    assert f"{measured} does not stand with its weights in half" in fewshot("publish", measured, "--half-weights").error
+    assert not Path("results").exists()
+    assert "give one of the two" in fewshot("publish", measured, "--half-weights", "--without-weights").error
+
+
+def test_half_weights_need_every_record_that_shares_them(fewshot: Fewshot, measured: Path) -> None:
+    trained = read_record(measured).trained.checkpoint
+    test = ("--way", "3", "--query", "5", "--episodes", "20", "--precision", "fp32")
+    for converted in ((), ("--as", "soft-kmeans-proto")):
+        assert fewshot("evaluate", trained, *converted, *test).status == 0
+    first, other = sorted(Path("runs/records").glob("*_3w*.json"))
+    assert fewshot("publish", measured, first, other).status == 0
+    published = [Path("results/runs", path.name) for path in (measured, first, other)]
+    before = {path: path.read_bytes() for path in Path("results/weights").iterdir()}
+    for asked in (published[:1], published[:2], published[1:]):
+        assert "needs all records of a training" in fewshot("publish", *asked, "--half-weights").error
+    assert before == {path: path.read_bytes() for path in Path("results/weights").iterdir()}
+    assert fewshot("publish", *published, "--half-weights").status == 0
+    assert "2 of 2 numbers stand" in fewshot("verify", *published[1:]).out
+
+
+def test_what_float16_cannot_hold_is_kept_whole(tmp_path: Path) -> None:
+    tensors = {"wide": torch.full((2, 2), 1e5), "narrow": torch.full((2, 2), 0.1), "counted": torch.tensor([[7]])}
+    (tmp_path / "half.safetensors").write_bytes(half_bytes(tensors, {"model": "proto"}))
+    kept, metadata = load_tensors(tmp_path / "half.safetensors")
+    assert metadata == {"model": "proto"}
+    assert kept["wide"].equal(tensors["wide"])
+    assert kept["counted"].equal(tensors["counted"])
+    assert kept["narrow"].dtype == torch.float32
+    assert kept["narrow"][0, 0] == pytest.approx(0.1, rel=2**-11)
 
 
 def test_a_note_joins_those_of_the_published_copy_alone(fewshot: Fewshot, measured: Path) -> None:
