@@ -143,8 +143,10 @@ def publish(
     def tables(coming: Mapping[Path, RunRecord]) -> Mapping[Path, bytes]:
         return bytes_of(files_of(results, coming))
 
-    if without_weights and half_weights:
-        raise UserError("--half-weights keeps the weights and --without-weights leaves them out: give one of the two")
+    if half_weights:
+        refuse_unread("`publish --half-weights`", "records", "results", "half_weights", "note", "data")
+    else:
+        refuse_unread("`publish` of what is not tested once more", "records", "results", "without_weights", "note")
     with tempfile.TemporaryDirectory() as scratch:
         stands = partial(_stands_in_half, results=results, root=data, scratch=Path(scratch))
         half = stands if half_weights else None

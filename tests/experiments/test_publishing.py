@@ -168,7 +168,6 @@ def test_weights_that_move_the_number_stay_whole(
     monkeypatch.setattr(publishing, "half_bytes", coarse)
     assert f"{measured} does not stand with its weights in half" in fewshot("publish", measured, "--half-weights").error
     assert not Path("results").exists()
-    assert "give one of the two" in fewshot("publish", measured, "--half-weights", "--without-weights").error
 
 
 def test_half_weights_need_every_record_that_shares_them(fewshot: Fewshot, measured: Path) -> None:
