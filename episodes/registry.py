@@ -33,8 +33,9 @@ class UnknownNameError(UserError):
 def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """One line that says what is wrong, what was probably meant, and what is valid."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    bare = {name.lstrip("-"): name for name in names}  # that both begin with dashes makes no two options alike
+    near = difflib.get_close_matches(name.lstrip("-"), bare, n=1, cutoff=0.5)
+    hint = f" Did you mean {bare[near[0]]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}."
 
 

@@ -112,6 +112,11 @@ latex_option = click.option(
 )
 
 
+def flags_of(command: click.Command) -> set[str]:
+    """The flags of a command itself."""
+    return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")}
+
+
 def parse_model_options(
     words: tuple[str, ...], flags: set[str], known: Collection[str] = (), command: str = "run"
 ) -> dict[str, str]:

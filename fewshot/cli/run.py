@@ -15,6 +15,7 @@ from fewshot.cli.options import (
     PATH,
     config_options,
     data_option,
+    flags_of,
     given,
     json_option,
     out_option,
@@ -149,11 +150,6 @@ def config_of(kind: type[Run], choices: Mapping[str, Any]) -> Run:
     command = {"run": run, "tune": tune}[kind.verb]
     words = parse_model_options(choices["model_options"], flags_of(command), known, kind.verb)
     return kind(**given(kind, choices), **divided_options(choices["model"], choices["encoder"], words))
-
-
-def flags_of(command: click.Command) -> set[str]:
-    """The flags of a command itself."""
-    return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")}
 
 
 def _draw_training(record: RunRecord | TrainingLog) -> None:

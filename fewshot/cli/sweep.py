@@ -11,6 +11,7 @@ import click
 from episodes.errors import UserError
 from fewshot.cli.options import (
     data_option,
+    flags_of,
     json_option,
     out_option,
     parse_model_options,
@@ -77,7 +78,8 @@ def _jobs(choices: Mapping[str, Any]) -> list[Job]:
 
     words: tuple[str, ...] = choices["words"]
     file = Path(words[0]) if words and not words[0].startswith("--") else None
-    typed = parse_model_options(words[1:] if file else words, {*known_flags(), "--dry-run"}, known_flags(), "sweep")
+    flags = known_flags() | flags_of(sweep)
+    typed = parse_model_options(words[1:] if file else words, flags, known_flags(), "sweep")
     given = choices_of(typed)
     if sum(map(bool, (file, choices["table"], choices["leaderboard"]))) > 1:
         raise UserError("FILE, --table and --leaderboard each say which runs: leave out all but one")

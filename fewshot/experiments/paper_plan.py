@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def fits(record: RunRecord, table: PaperTable, ours: Ours, column: PaperColumn) 
     if any(found != wanted for found, wanted in facts):
         return False
     of_recipe = _options_of_recipe(record, table, column) if "as" not in ours.test else {}
-    if trained.model_options not in (options, {**of_recipe, **options}):
+    if trained.model_options not in [_as_recorded(model, said) for said in (options, {**of_recipe, **options})]:
         return False
     unlabeled, distractors = ours.unlabeled(column)
     training: dict[str, Any] = {"labeled_share": None} | dict(ours.training)
@@ -166,7 +166,12 @@ def _options_of_recipe(record: RunRecord, table: PaperTable, column: PaperColumn
     if record.recipe != "fast" or record.model not in METHODS:
         return {}
     fields, _ = recipe_fields("fast", table.dataset, column.shot, record.model, column.way, None, None)
-    return non_default_options(METHODS.get(record.model), fields.get("options", {}), f"model {record.model}")
+    return dict(fields.get("options", {}))
+
+
+def _as_recorded(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without defaults, which a row says where its recipe has something else."""
+    return non_default_options(METHODS.get(model), options, f"model {model}") if model in METHODS else dict(options)
 
 
 def _over_seeds(row: Entry) -> OurNumber:

@@ -42,6 +42,7 @@ def test_a_sweep_is_planned_made_and_then_finished(fewshot: Fewshot) -> None:
 def test_what_is_asked_for_twice_or_not_at_all_is_refused(fewshot: Fewshot) -> None:
     assert "say which runs" in fewshot("sweep").error
     assert "leave out all but one" in fewshot("sweep", "--table", "snell2017-table1", "--leaderboard", "omniglot").error
+    assert "Did you mean --table?" in fewshot("sweep", "--tabel", "snell2017-table1").error
     assert "Did you mean --seed?" in fewshot("sweep", "--seeds", "0-2").error
     assert "there.toml" in fewshot("sweep", "there.toml").err
     assert "Did you mean 'snell2017-table1'?" in fewshot("sweep", "--table", "snell2017-tabel1").error

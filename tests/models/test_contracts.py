@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from episodes.spec import EpisodeSpec
-from fewshot.cli.options import parse_model_options
-from fewshot.cli.run import flags_of, run
+from fewshot.cli.options import flags_of, parse_model_options
+from fewshot.cli.run import run
 from fewshot.models.batches import EpisodeImages
 from fewshot.models.encoders.base import ENCODERS, ImageShape
 from fewshot.models.encoders.library import LibraryEncoder

@@ -100,6 +100,7 @@ def test_words_become_values_of_the_type_in_the_signature(name: str, word: objec
             r"unknown option of example '--tmperature'\. Did you mean '--temperature'\? Valid: --distance",
         ),
         ("encoder", "x", "unknown option of example '--encoder'"),
+        ("tabel", "x", r"unknown option of example '--tabel'\. Valid: "),  # two dashes are not what makes words alike
     ],
 )
 def test_what_is_no_option_or_no_value_of_it_is_refused_with_what_is_valid(

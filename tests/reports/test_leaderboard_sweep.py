@@ -36,8 +36,7 @@ def key_of(record: RunRecord) -> Key:
 
 def keys_of(job: Job) -> set[Key]:
     """The same of all that a job measures."""
-    config = job.config.checked()
-    config = with_options_of_recipe(config, config.dataset or "")
+    config = with_options_of_recipe(job.config, job.config.dataset or "").checked()
     return {key for test in (None, *job.tests) for key in _tested(config, test)}
 
 
