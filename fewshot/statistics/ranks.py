@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 FEW_DATASETS = 6
 """Below this many data sets a critical-difference diagram has next to no power."""
@@ -44,6 +43,8 @@ class RankTable:
 
 def nemenyi_difference(num_methods: int, num_protocols: int) -> float:
     """q sqrt(k (k + 1) / 6 N); q is the studentized range quantile over the root of 2 (Demšar 2006, section 3.2.2)."""
+    from scipy import stats  # here and below: it takes a second to import
+
     quantile = float(stats.studentized_range.ppf(0.95, num_methods, np.inf)) / math.sqrt(2)
     return quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_protocols))
 
@@ -57,6 +58,8 @@ def rank_table(
     """
     if accuracies.shape != (len(protocols), len(methods)) or len(methods) < 2 or not protocols:
         raise ValueError(f"accuracies {accuracies.shape} for {len(protocols)} protocols and {len(methods)} methods")
+    from scipy import stats
+
     ranks = np.asarray(stats.rankdata(-accuracies, axis=1), np.float64)
     friedman_p = None
     if len(methods) > 2 and len(protocols) > 1:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from fewshot.statistics.intervals import Accuracies, Matrix
 
@@ -87,6 +87,6 @@ def _moderated(variances: Accuracies, df: Accuracies) -> tuple[Accuracies, Accur
         prior_df, prior = 2 * half, math.exp(logs.mean() + special.digamma(half) - math.log(half))
     most = float(df.sum())
     drawn = prior if prior_df == math.inf else (prior_df * prior + df * variances) / (prior_df + df)
-    unlike = stats.f.sf(variances / prior, df, min(prior_df, most)) < 0.05
+    unlike = special.fdtrc(df, min(prior_df, most), variances / prior) < 0.05  # the upper tail of the F distribution
     joint_df = np.where(unlike, df, np.minimum(prior_df + df, most))
     return np.maximum(variances, drawn), joint_df, min(prior_df, most)

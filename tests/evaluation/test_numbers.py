@@ -120,14 +120,6 @@ def test_constant_embeddings_score_chance_in_every_episode(name: str, value: flo
         assert counts(name, rows) == [5] * EPISODES
 
 
-@every_method
-def test_constant_images_score_chance(variant: Variant) -> None:
-    method = build(variant)
-    sampler = EpisodeSampler(constant_set(per_class=10), spec_for(method), 0)
-    found = evaluate(method, sampler, 12)
-    assert abs(found.interval.mean - 0.25) <= 3 * max(found.interval.half_width, 1e-9)
-
-
 class Tied(Method):
     """Two classes of each episode score alike, all others less: the true one is among them."""
 

@@ -79,7 +79,7 @@ def test_one_episode_is_learned_by_heart(variant: Variant) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("value", [0, 255])
 def test_images_that_tell_nothing_are_classified_at_chance_exactly(variant: Variant, value: int) -> None:
     method = build(variant)
     sampler = EpisodeSampler(constant_set(value, per_class=10), spec_for(method), seed=0)
@@ -99,7 +99,7 @@ def test_images_that_tell_nothing_cost_the_logarithm_of_the_way(variant: Variant
 
 @every_learner
 @pytest.mark.parametrize(("way", "shot", "num_query"), [(2, 1, 1), (1, 1, 1), (4, 1, 2)])
-@pytest.mark.parametrize("value", [None, 0, 255])
+@pytest.mark.parametrize("value", [None, 255])
 def test_degenerate_episodes_have_a_finite_loss_and_gradient(
     variant: Variant, way: int, shot: int, num_query: int, value: int | None
 ) -> None:
