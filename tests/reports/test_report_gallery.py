@@ -11,7 +11,7 @@ from command_line import Fewshot
 from episodes.errors import UserError
 from fewshot.evaluation.embedding_cache import Embeddings
 from fewshot.records.record import RunRecord, read_records
-from fewshot.reports.html import page
+from fewshot.reports.html import class_results, page
 from fewshot.reports.html.figures import Figure
 from fewshot.reports.html.gallery import Gallery, episodes_to_look_at, read_gallery, write_gallery
 from fewshot.reports.html.page import all_figures, render
@@ -36,11 +36,18 @@ def closeups_alone(records: list[RunRecord], seen: Gallery) -> list[Figure]:
 
 
 @pytest.fixture
+def plain_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By principal components: t-SNE takes seconds, and one test of its map is enough."""
+    monkeypatch.setattr(class_results, "tsne", lambda table, _: project(table)[0])
+
+
+@pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is written without its pictures: the closeups alone are looked at."""
     monkeypatch.setattr(page, "inline_svg", lambda *_: "")
 
 
+@pytest.mark.usefixtures("plain_map")
 def test_closeups_show_what_the_record_counted(fewshot: Fewshot, monkeypatch: pytest.MonkeyPatch) -> None:
     train("proto")
     train("matching")
@@ -94,7 +101,7 @@ def test_closeups_show_ones_own_photos_in_color(fewshot: Fewshot, monkeypatch: p
     assert outcome.status == 2
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "plain_map")
 def test_closeups_of_photos_that_were_damaged_for_the_test_are_of_damaged_ones(fewshot: Fewshot) -> None:
     photos = plain_photos(Path("photos"), 6)
     words = ("run", "--dataset", photos, "--encoder", "lite0", "--readout", "svm", "--damage", "0.5")
@@ -117,7 +124,7 @@ def test_what_was_not_looked_at_is_said() -> None:
     assert "fewshot report --closeups</code> needs" not in photos
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "plain_map")
 def test_closeups_of_other_episodes_are_not_drawn(fewshot: Fewshot) -> None:
     train()
     assert fewshot("report", "--closeups").status == 0
