@@ -22,7 +22,7 @@ from toy_training import trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # PyTorch's own, as it compiles
 compiler = torch.compile
-COMPILED = ("proto", "relation", "siamese", "matching", "gaussian-proto", "masked-proto", "softmax", "center", "gan")
+COMPILED = ("proto", "relation", "gaussian-proto", "masked-proto", "softmax", "center", "gan")
 
 
 @pytest.fixture(scope="module")
