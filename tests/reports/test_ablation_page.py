@@ -116,5 +116,5 @@ def test_every_part_is_on_and_off_in_the_planned_trainings_with_three_seeds_and_
         parts = {part for pair in permutations(stored, 2) if (part := part_between(*pair)) is not None}
         assert parts == ({*PARTS} if model == "proto" else of_losses)
     assert {key[:2] for key in recipes} == {
-        (dataset, model) for dataset in ("omniglot", "miniimagenet") for model in ("proto", "nca", "center")
+        (dataset, model) for dataset in ("omniglot", "miniimagenet") for model in ("proto", "supcon", "triplet")
     }

@@ -124,8 +124,9 @@ def planned(plan: Path) -> tuple[pd.DataFrame, int]:
             flag = f"--{part.option.replace('_', '-')}"
             row = {"part": name, "data set": dataset_name(dataset or ""), "methods": _joined(run.model for run in here)}
             row |= {"with it": " ".join(as_words(flag, first)), "without": " ".join(as_words(flag, second))}
-            rows.append(row | {"trainings": f"{len(here)}, seeds {_joined(str(run.seed) for run in here)}"})
-    return table_of(rows), len(runs)
+            trained = {(run.model, getattr(run, part.option), run.seed) for run in here}  # for all ways and shots
+            rows.append(row | {"trainings": f"{len(trained)}, seeds {_joined(str(run.seed) for run in here)}"})
+    return table_of(rows), sum(int(row["trainings"].partition(",")[0]) for row in rows)
 
 
 def _joined(words: Iterable[str]) -> str:
