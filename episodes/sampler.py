@@ -30,6 +30,7 @@ from episodes.spec import EpisodeSpec
 from episodes.types import Episode, EpisodeError, ImageSet, LabeledRows, Rows
 
 CPU = torch.device("cpu")
+LAST_EPISODE = 2**62  # a batch after it still has numbers of 63 bits
 _DRAWN_AHEAD = 32  # episodes drawn at once: drawing one costs hardly less
 
 
@@ -106,6 +107,8 @@ class EpisodeSampler:
 
     def batch(self, first: int, count: int) -> Episode:
         """Episodes ``first`` to ``first + count - 1`` in one batch, on the CPU."""
+        if not 0 <= first <= LAST_EPISODE:
+            raise EpisodeError(f"episodes are numbered from 0 to {LAST_EPISODE}; there is none of number {first}")
         spec, indices = self.spec, np.arange(first, first + count)
         num_drawn = spec.way + spec.num_distractor
         classes = episode_classes(self.seed, indices, self.image_set.num_classes, num_drawn)  # (batch, num_drawn)

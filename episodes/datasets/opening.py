@@ -38,7 +38,9 @@ def open_dataset(
         from episodes.datasets.folder.dataset import Folder
 
         channels, side = (image_shape[0], image_shape[1]) if image_shape else (3, 84)
-        folder = Folder(Path(name), class_split or own_split, image_size=size or side, channels=channels)
+        folder = Folder(
+            Path(name), class_split or own_split, image_size=side if size is None else size, channels=channels
+        )
         if told:  # of many files, which may take long; else when it is first asked for
             folder.identify(reporter.data_progress)
         return folder

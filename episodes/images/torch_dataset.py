@@ -28,8 +28,10 @@ def labeled_images(dataset: Any, size: int | None, channels: int | None) -> tupl
         try:
             image, label = item
             labels.append(int(label))
+            if labels[-1] != float(label):
+                raise ValueError(f"{label!r} is no whole number")
             images.append(as_array(image, size, channels))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             what = "an image (PIL, or tensor of channels, height, width) and a whole number as its label"
             raise DataError(f"item {index} of the dataset is not {what}: {error}") from error
         if images[-1].shape != images[0].shape:
@@ -47,6 +49,8 @@ def as_array(image: Any, size: int | None, channels: int | None) -> Images:
     Raises ValueError or TypeError for anything else.
     """
     if not isinstance(image, Image.Image):
+        if isinstance(image, np.ndarray):
+            image = np.ascontiguousarray(image)  # one that was turned or mirrored is a view with negative strides
         image = _as_picture(torch.as_tensor(image))
     channels = channels or (1 if image.mode in ("1", "L", "I;16") else 3)
     if size is not None:

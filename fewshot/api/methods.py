@@ -212,9 +212,11 @@ def evaluate_embeddings(
     >>> fs.evaluate_embeddings(pixels, strokes.test, episodes=200).interval.mean > 0.3
     True
     """
+    from episodes.errors import UserError
     from episodes.sampler import EpisodeSampler
     from fewshot.evaluation.embedding_cache import mean_of
     from fewshot.evaluation.evaluate import evaluate_readout
+    from fewshot.evaluation.finite_rows import finite_rows
     from fewshot.models.readouts import READOUTS
 
     rule = READOUTS.get(readout)()
@@ -222,31 +224,12 @@ def evaluate_embeddings(
     mean = None
     if train_embeddings is not None:
         mean = mean_of(finite_rows(train_embeddings, "train_embeddings", None))
+        if len(mean) != table.shape[1]:
+            raise UserError(f"train_embeddings have {len(mean)} numbers each and embeddings {table.shape[1]}")
     elif rule.needs_train_mean:
-        from episodes.errors import UserError
-
         raise UserError(f"read-out {readout} centers on the training images: give train_embeddings")
     sampler = EpisodeSampler(images, EpisodeSpec(way, shot, query), seed)
     return evaluate_readout(rule, table, mean, sampler, episodes, keep_predictions=True)
-
-
-def finite_rows(rows: npt.ArrayLike | Tensor, name: str, wanted: int | None) -> Tensor:
-    """Rows of finite numbers, (num_rows, dim): in single precision, or in double where that would lose digits."""
-    import torch
-
-    from episodes.errors import UserError
-
-    table = torch.as_tensor(rows)
-    if table.is_complex():
-        raise UserError(f"{name} holds complex numbers: give real ones")
-    wide = table.dtype in (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
-    table = table.to(torch.float64 if wide else torch.float32)
-    if table.ndim != 2 or 0 in table.shape or wanted not in (None, len(table)):
-        number = "num_images" if wanted is None else f"{wanted:,}"
-        raise UserError(f"{name} must be ({number}, dim), a row for each image, not {tuple(table.shape)}")
-    if not bool(torch.isfinite(table).all()):
-        raise UserError(f"{name} holds numbers that are not finite")
-    return table
 
 
 @overload

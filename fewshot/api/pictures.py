@@ -106,7 +106,7 @@ def plot_embeddings(
     >>> fs.plot_embeddings(strokes.images.flatten(1), strokes, most=40).get_label()
     'Map of embeddings'
     """
-    from fewshot.api.methods import finite_rows
+    from fewshot.evaluation.finite_rows import finite_rows
     from fewshot.models.hardware import choose_precision
     from fewshot.models.methods import Method
     from fewshot.reports.html.class_results import placed_classes

@@ -16,10 +16,13 @@ def load_records(folder: Path | str | None = None, problems: list[str] | None = 
     """The records in a folder, in the order of their file names; without one the published records.
 
     Those are in ``results/runs``, or came with the package. Where a list of ``problems`` is given, a file that is no
-    record is left out and named there; else it raises RecordError.
+    record is left out and named there; else it raises RecordError, as it does where there is no such folder.
     """
     from fewshot.records.record import published_runs, read_records
+    from fewshot.records.schema import RecordError
 
+    if folder is not None and not Path(folder).exists():
+        raise RecordError(f"there is no folder {folder}: `fewshot run` writes records into runs/records")
     return read_records([published_runs(Path("results")) if folder is None else Path(folder)], problems)
 
 

@@ -56,6 +56,8 @@ def reproduce(**choices: Any) -> None:
         else []
     )
     refuse_unread("`reproduce` without " + ("--run" if choices["table"] else "TABLE"), *read)
+    if choices["as_json"] and choices["as_latex"]:
+        raise UserError("--json and --latex are forms of one table: choose one of them")
     if choices["table"] is None:
         _list_tables(choices)
         return
@@ -65,8 +67,6 @@ def reproduce(**choices: Any) -> None:
     failures = _train(missing, recipe, choices) if choices["train"] and missing else []
     if choices["train"]:
         cells = _filled(table, choices)
-    if choices["as_json"] and choices["as_latex"]:
-        raise UserError("--json and --latex are forms of one table: choose one of them")
     if choices["as_json"]:
         print_json(_as_json(table, cells))
     elif choices["as_latex"]:

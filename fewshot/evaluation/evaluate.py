@@ -256,7 +256,7 @@ def evaluate(
     or scores are no numbers.
     """
     method.refuse_untrained()
-    _refuse_uncountable(sampler)
+    _refuse_uncountable(sampler, num_episodes)
     start = time.perf_counter()
     if method.embeds_per_episode:
         scored = _scored_together(method, sampler, num_episodes, precision)
@@ -284,14 +284,16 @@ def evaluate_readout(
     A read-out gets all queries of an episode at once. Unlabeled images stay unused. Embeddings are read in full
     precision.
     """
-    _refuse_uncountable(sampler)
+    _refuse_uncountable(sampler, num_episodes)
     refuse_not_finite(table)
     start = time.perf_counter()
     scored = _scored_by_readout(readout, table, train_mean, sampler, num_episodes)
     return _counted(scored, sampler, num_episodes, progress, time.perf_counter() - start, keep_predictions)
 
 
-def _refuse_uncountable(sampler: EpisodeSampler) -> None:
+def _refuse_uncountable(sampler: EpisodeSampler, num_episodes: int) -> None:
+    if num_episodes < 1:
+        raise EpisodeError(f"a test has 1 episode or more, not {num_episodes}")
     if sampler.spec.num_queries > _MOST_QUERIES:
         raise EpisodeError(
             f"an episode of {sampler.spec.num_queries:,} queries cannot be counted: take at most {_MOST_QUERIES:,}"

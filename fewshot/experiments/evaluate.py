@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def _of_checkpoint(
     samplers = _samplers(config, dataset, specs, reporter)
     precision = choose_precision(config.precision, device)
     num_episodes = config.num_episodes(metadata["recipe"]["name"])
-    plan = EvaluationPlan(dataset, samplers, num_episodes, precision, readouts, command)
+    plan = EvaluationPlan(dataset, samplers, num_episodes, precision, readouts, command, root)
     return measure(trained, plan, out, reporter)
 
 
@@ -169,7 +171,8 @@ def open_set_again(
     found = evaluate_open_set(table, images, progress=reporter.test_progress, **shape)
     way, shot, query, unknown = (shape[name] for name in ("way", "shot", "query", "unknown"))
     sampler = EpisodeSampler(images, EpisodeSpec(way + unknown, shot, query), shape["seed"])
-    words = [f"--{name} {value}" for name, value in {"dataset": dataset.name, "part": split, **shape}.items()]
+    own = dataset.location() if dataset.name == "folder" else None
+    words = {"dataset": own or dataset.name, "part": split, **shape}
     return OpenSetRecord(
         protocol=open_set_protocol(dataset.protocol_name, way, shot, query, unknown),
         dataset_id=dataset.protocol_name,
@@ -179,23 +182,39 @@ def open_set_again(
         precision=precision,
         trained=trained_of(trained.metadata, str(config.checkpoint)),
         versions=versions(),
-        command=f"fewshot open-set {config.checkpoint} {' '.join(words)}",
+        command=shlex.join(
+            ["fewshot", "open-set", str(config.checkpoint)]
+            + [word for name, value in words.items() for word in (f"--{name}", str(value))]
+        ),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         rules=msgspec.convert(found.to_dict("records"), tuple[OpenSetRule, ...]),
     )
 
 
 def _opened(config: EvaluateConfig, metadata: Mapping[str, Any], root: Path | None, reporter: Reporter) -> Dataset:
-    """The data set that was asked for, else that of the training, in the shape of its images."""
+    """The data set that was asked for, else that of the training, in the shape of its images.
+
+    A folder of the user's own has the class split of the training, too, where its images are those of the training.
+    """
     same_data = config.dataset in (None, metadata["dataset"])
-    return open_dataset(
-        config.dataset or metadata["dataset"],
-        root,
-        config.class_split or (metadata["class_split"] if same_data else None),
-        reporter=reporter,
-        image_shape=tuple(metadata["image_shape"]),
-        size=config.size,
+
+    def of_split(class_split: str | None) -> Dataset:
+        shape = tuple(metadata["image_shape"])
+        name = config.dataset or metadata["dataset"]
+        return open_dataset(name, root, class_split, reporter=reporter, image_shape=shape, size=config.size)
+
+    opened = of_split(config.class_split or (metadata["class_split"] if same_data else None))
+    if opened.name != "folder" or metadata["dataset"] != "folder" or opened.protocol_name == metadata["pixels"]:
+        return opened
+    if config.class_split is None:
+        with suppress(DataError):  # these images cannot be divided so
+            if (divided := of_split(metadata["class_split"])).protocol_name == metadata["pixels"]:
+                return divided
+    reporter.note(
+        f"these images ({opened.protocol_name}) are not those of the training ({metadata['pixels']}), or are divided "
+        "otherwise: if classes of the training are among them, the accuracy says too much"
     )
+    return opened
 
 
 def episode_shapes(config: EvaluateConfig, recipe: Mapping[str, Any], *, uses_unlabeled: bool) -> list[EpisodeSpec]:

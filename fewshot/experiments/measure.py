@@ -65,6 +65,7 @@ class EvaluationPlan:
     precision: Precision
     readouts: Sequence[str] = (OWN_RULE,)
     command: str = ""
+    root: Path | None = None  # of the data sets, as asked for
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
     method, metadata = trained.method, trained.metadata
     refuse_unreadable(metadata["model"], method, plan.readouts)
     rows = drawn_rows(plan.samplers, plan.num_episodes)
-    trained_on = partial(dataset_of_training, metadata, plan.dataset, reporter)
+    trained_on = partial(dataset_of_training, metadata, plan.dataset, reporter, plan.root)
     embeddings = Embeddings(method, plan.dataset, plan.precision, reporter, out / "embeddings", rows, trained_on)
 
     def by_own_rule(cell: ScoredEpisodes) -> Evaluation:
@@ -184,11 +185,14 @@ def measure(trained: TrainedMethod, plan: EvaluationPlan, out: Path, reporter: R
     return outcomes
 
 
-def dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: Reporter) -> Dataset:
+def dataset_of_training(
+    metadata: Mapping[str, Any], tested: Dataset, reporter: Reporter, root: Path | None = None
+) -> Dataset:
     """The data set on whose training images read-outs center: that of the training, whatever is tested.
 
-    It differs from the tested one where its class split, its side or the share of its damaged images does. Raises
-    UserError where it is not at hand.
+    It lies where the tested one does, or under ``root`` where that is a folder of the user's own. It differs from the
+    tested one where its class split, its side or the share of its damaged images does. Raises UserError where it is not
+    at hand.
     """
     name, pixels, damage = metadata["dataset"], metadata["pixels"], metadata.get("damage", 0.0)
     whole = tested.inner if isinstance(tested, Corrupted) else tested
@@ -200,7 +204,7 @@ def dataset_of_training(metadata: Mapping[str, Any], tested: Dataset, reporter: 
             f"the model was trained on images of its user's own that are not those tested here ({pixels}): leave out "
             f"the read-outs that center on training images ({', '.join(centering_readouts())})"
         )
-    root = None if whole.name == "folder" else whole.root
+    root = root if whole.name == "folder" else whole.root
     shape = tuple(metadata["image_shape"])
     opened = open_dataset(name, root, metadata["class_split"], reporter=reporter, image_shape=shape)
     return corrupted(opened, damage)

@@ -105,7 +105,8 @@ def fill(table: PaperTable, records: Iterable[RunRecord]) -> list[PaperCell]:
 
 
 def _counts(record: RunRecord) -> bool:
-    return not record.shortened and record.recipe != "smoke" and record.protocol_name.is_current
+    whole = not record.shortened and record.recipe != "smoke" and record.protocol_name.is_current
+    return whole and not record.trained_elsewhere
 
 
 def _measured(table: PaperTable, row: PaperRow, column: PaperColumn, records: Sequence[RunRecord]) -> OurNumber | None:

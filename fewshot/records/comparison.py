@@ -111,7 +111,7 @@ def compare(
     """
     paths, models = [word for word in words if is_path(word)], [word for word in words if not is_path(word)]
     published = read_records([folder], problems) if models else []
-    named = _rows_of_paths([read_record(Path(path)) for path in paths])
+    named = _rows_of_paths([read_record(Path(path)) for path in paths], taken=models)
     ranked = {word: _ranked(word, published, folder, recipe) for word in dict.fromkeys(models)}
     if len(named) + len(ranked) < 2:
         raise ComparisonError("a comparison needs two records or more: fewshot compare A B [C ...]")
@@ -130,8 +130,11 @@ def is_path(word: str) -> bool:
     return word.endswith(".json") or Path(word).is_file()
 
 
-def _rows_of_paths(records: Sequence[RunRecord]) -> dict[str, dict[Cell, _Chosen]]:
-    """A row for each configuration, by a name of its own: its model, numbered where two would be called the same."""
+def _rows_of_paths(records: Sequence[RunRecord], taken: Sequence[str]) -> dict[str, dict[Cell, _Chosen]]:
+    """A row for each configuration, by a name of its own: its model, numbered where two would be called the same.
+
+    A name that is ``taken`` by what was asked for beside the paths says that it is of a file.
+    """
     found: dict[bytes, dict[Cell, _Chosen]] = {}
     for cell, rows in entries_by_cell(records).items():
         for row in rows:
@@ -140,6 +143,7 @@ def _rows_of_paths(records: Sequence[RunRecord]) -> dict[str, dict[Cell, _Chosen
     first = {key: next(iter(rows.values())).row for key, rows in found.items()}
     order = sorted(found, key=lambda key: [record.trained for record in records].index(first[key].first.trained))
     names = [first[key].model + (f"+{first[key].first.readout}" if first[key].first.readout else "") for key in order]
+    names = [f"{name} (file)" if name in taken else name for name in names]
     return {
         f"{name} #{place}" if names.count(name) > 1 else name: found[key]
         for place, (name, key) in enumerate(zip(names, order, strict=True), start=1)

@@ -64,10 +64,11 @@ class _Target:
         """Why the number is not comparable with a record, in words; empty where it is.
 
         It is where it was read in its own document, is of the authors of the method and was tested as the record was:
-        images and split, queries, batch norm, augmentation, and what else the table states.
+        images and split in training, too, queries, batch norm, augmentation, and what else the table states.
         """
         theirs, ours = self.table.tested_of(self.row).at(record.test.shot), _tested(record)
         said = [self.number.doubt] if self.number.doubt else []
+        said += [record.trained_elsewhere] if record.trained_elsewhere else []
         said += [self.row.by or "not of the authors of the method"] if self.number.kind != "original" else []
         said += [_WORDS[name](of) for name, of in theirs.items() if of is not None and of != ours[name]]
         unstated = [words for name, words in _MUST_BE_STATED.items() if theirs[name] is None]

@@ -122,6 +122,17 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.counts / np.float64(self.num_queries)
 
     @property
+    def trained_elsewhere(self) -> str:
+        """In words that it was trained on other images than it is tested on, or begun from other weights; else empty.
+
+        Damaged images are the data set's own.
+        """
+        if self.trained.pretrained is not None:
+            return "from weights made elsewhere"
+        trained = self.trained.dataset_id.removesuffix(f"-damaged-{100 * self.trained.corruption:g}")
+        return "" if trained == self.test.clean_id else "trained on other images"
+
+    @property
     def unit(self) -> Unit:
         """What was drawn independently: episodes, or the alphabets of Lake's runs."""
         return unit_of(self.protocol_name.published_as)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -153,6 +154,39 @@ def test_embeddings_made_elsewhere_are_scored_or_refused_in_words(data: fs.Data)
         fs.evaluate_embeddings(spoiled, data.test)
     with pytest.raises(UserError, match="complex"):
         fs.evaluate_embeddings(pixels + 1j, data.test)
+    with pytest.raises(UserError, match="1 episode or more"):
+        fs.evaluate_embeddings(pixels, data.test, episodes=0)
+    with pytest.raises(UserError, match="train_embeddings have 7 numbers each and embeddings 784"):
+        fs.evaluate_embeddings(pixels, data.test, readout="simpleshot", train_embeddings=pixels[:, :7])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pd.DataFrame,
+        lambda rows: rows[:, ::-1],
+        lambda rows: rows.astype(">f8"),
+        lambda rows: rows.astype(np.longdouble),
+        lambda rows: rows.tolist(),
+    ],
+)
+def test_embeddings_are_taken_from_whatever_holds_numbers(made: Any, data: fs.Data) -> None:
+    pixels = data.test.images.flatten(1).numpy().astype(np.float32)
+    asked: dict[str, Any] = {"query": 5, "episodes": 20}
+    expected = fs.evaluate_embeddings(pixels, data.test, **asked).correct
+    assert (fs.evaluate_embeddings(made(pixels), data.test, **asked).correct == expected).all()
+
+
+@pytest.mark.parametrize("rows", [[["a", "b"]], [[1.0], [1.0, 2.0]], np.array([[object()]])])
+def test_what_holds_no_numbers_is_refused_in_words(rows: Any, data: fs.Data) -> None:
+    with pytest.raises(UserError, match=r"embeddings (holds|is no table)"):
+        fs.evaluate_embeddings(rows, data.test)
+
+
+def test_records_of_a_folder_that_there_is_not_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*typo"):
+        fs.load_records(tmp_path / "typo")
+    assert fs.load_records(tmp_path) == []
 
 
 @pytest.mark.parametrize("readout", ["prototype", "simpleshot"])

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from episodes.sampler import ClassBatchSampler, EpisodeSampler
+from episodes.sampler import LAST_EPISODE, ClassBatchSampler, EpisodeSampler
 from episodes.spec import EpisodeSpec
 from episodes.types import Episode, EpisodeError, ImageSet, gather
 from fewshot.records.protocols import VERSION
@@ -148,11 +148,13 @@ def test_indices_and_seeds_beyond_32_bits_give_their_own_episodes() -> None:
     assert len(drawn) == len(seeds) * len(indices)
 
 
-def test_an_empty_batch_and_a_negative_index_are_no_surprise() -> None:
+def test_an_empty_batch_and_an_index_that_there_is_not_are_no_surprise() -> None:
     sampler = EpisodeSampler(numbered_set([20] * 12), FULL, seed=4)
     assert len(sampler.batch(3, 0)) == 0
-    with pytest.raises(ValueError, match="indices count from 0"):
-        sampler[-1]
+    assert len(sampler.batch(LAST_EPISODE, 8)) == 8
+    for index in (-1, LAST_EPISODE + 1, 10**20):
+        with pytest.raises(EpisodeError, match="episodes are numbered from 0"):
+            sampler[index]
 
 
 def test_way_and_size_of_the_set_change_no_type_or_layout() -> None:

@@ -80,6 +80,8 @@ def test_classes_have_the_names_that_the_dataset_gives_them_and_images_the_size_
         ([(torch.zeros(3, 4, 4, dtype=torch.int64), 0)], "neither uint8 nor floating point"),
         ([(PIXELS[0], 0), (PIXELS[1, :, :2], 0)], r"item 1 .* than the first \(3x4x4 and 3x2x4\): give size"),
         ([("cat.png", 0)], "item 0 of the dataset is not an image"),
+        ([(PIXELS[0], 0), (PIXELS[1], 0.7)], "item 1 of the dataset .* label: 0.7 is no whole number"),
+        ([(PIXELS[0], float("inf"))], "item 0 of the dataset is not an image .* whole number"),
     ],
 )
 def test_what_is_no_image_with_a_label_is_named(items: list[Any], complaint: str) -> None:
@@ -91,3 +93,9 @@ def test_what_is_no_image_with_a_label_is_named(items: list[Any], complaint: str
 def test_other_channels_than_gray_and_color_are_refused() -> None:
     with pytest.raises(DataError, match="channels must be 1"):
         ImageSet.from_torch(TensorDataset(PIXELS, torch.tensor(LABELS)), channels=4)
+
+
+def test_images_that_are_turned_or_mirrored_views_are_taken_as_they_look() -> None:
+    mirrored = PIXELS.numpy()[..., ::-1]
+    found = ImageSet.from_torch(Pairs([(pixels, label) for pixels, label in zip(mirrored, LABELS, strict=True)]))
+    assert torch.equal(found.images, PIXELS[[1, 4, 3, 5, 0, 2]].flip(-1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import fewshot as fs
 from command_line import SMOKE, Fewshot, checkpoint_of, record_in
 from episodes.datasets.base import dataset_class
-from episodes.errors import UserError
+from episodes.errors import EpisodeError, UserError
 from episodes.sampler import EpisodeSampler
 from episodes.spec import EpisodeSpec
 from fewshot.evaluation.evaluate import embed_all
@@ -23,6 +24,7 @@ from fewshot.models.factory import load_trained
 from fewshot.records.open_set import read_open_set
 from fewshot.records.schema import RecordError
 from fewshot.reports.pages.open_set import open_set_files
+from photo_builders import gray_squares
 from toy_classes import FewStrokes, toy_set
 
 IMAGES = toy_set(8, 6)
@@ -71,6 +73,18 @@ def test_fpr95_is_read_off_the_curve() -> None:
     assert separation(scores, known)[1] == pytest.approx(false[np.argmax(true >= 0.95)], abs=0.011)
     few = separation(np.append(np.arange(20.0), 0.5), np.arange(21) < 20)
     assert few[1] == 1, "at most 5 % of the known are rejected: of 20 not the lowest"
+
+
+def test_any_table_of_these_images_is_taken_and_no_other() -> None:
+    shape: dict[str, Any] = {"way": 3, "shot": 2, "query": 3, "unknown": 2, "episodes": 5}
+    expected = fs.evaluate_open_set(table(1.0), IMAGES, **shape)
+    assert fs.evaluate_open_set(table(1.0).numpy(), IMAGES, **shape).equals(expected)
+    for rows in (table(1.0)[:-1], torch.cat([table(1.0)] * 2), table(1.0)[:, :, None]):
+        with pytest.raises(UserError, match=r"table must be \(48, dim\)"):
+            fs.evaluate_open_set(rows, IMAGES, **shape)
+    for wrong in ({"unknown": 0}, {"unknown": -1}, {"episodes": 0}, {"way": 0}):
+        with pytest.raises(EpisodeError, match="must be 1 or more"):
+            fs.evaluate_open_set(table(1.0), IMAGES, **shape | wrong)
 
 
 def test_an_unknown_rule_is_answered_with_the_known_ones() -> None:
@@ -132,3 +146,15 @@ def test_committed_records_are_of_todays_episodes_and_of_committed_weights(real_
             images, EpisodeSpec(record.way + record.unknown, record.shot, record.query), record.seed
         )
         assert sampler.digest(record.episodes) == record.episodes_digest
+
+
+def test_the_command_in_a_record_of_ones_own_folder_repeats_it(fewshot: Fewshot) -> None:
+    ours = gray_squares(Path("our own"), 20)
+    run = ("run", "--dataset", ours, "--recipe", "smoke", "--way", "2", "--query", "2", "--episodes", "20")
+    checkpoint = checkpoint_of(record_in(fewshot(*run, "--size", "16")))
+    shape = ("--way", "2", "--unknown", "2", "--shot", "2", "--query", "2", "--episodes", "20")
+    first, second = Path("first.json"), Path("second.json")
+    assert fewshot("open-set", checkpoint, "--dataset", ours, *shape, "--record", first).status == 0
+    _, *words = shlex.split(json.loads(first.read_text())["command"])
+    assert fewshot(*words, "--record", second).status == 0
+    assert json.loads(second.read_text())["rules"] == json.loads(first.read_text())["rules"]

@@ -12,6 +12,7 @@ from episodes.datasets.base import dataset_class
 from episodes.datasets.cards import DATASETS, class_lists
 from episodes.datasets.corruption import corrupted
 from episodes.datasets.omniglot.dataset import Omniglot
+from episodes.datasets.opening import open_dataset
 from fewshot.experiments.measure import dataset_of_training
 from fewshot.progress import Reporter
 from fewshot.records.rows import setting_of, why_not_ranked
@@ -65,6 +66,15 @@ def test_what_read_outs_center_on_has_the_split_and_the_damage_of_the_training(
     assert dataset_of_training(known | about, tested, Reporter()).protocol_name == pixels
 
 
+def test_the_images_of_the_training_lie_where_data_sets_were_said_to_lie(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Omniglot, "is_present", lambda _: True)
+    known = {"dataset": "omniglot", "class_split": "vinyals", "image_shape": [1, 28, 28], "pixels": "-"}
+    photos = open_dataset(str(gray_squares(tmp_path / "photos", 3)))
+    assert dataset_of_training(known, photos, Reporter(), tmp_path).root == tmp_path
+
+
 def test_no_read_out_centers_on_another_folder_than_that_of_the_training(fewshot: Fewshot) -> None:
     ours, others = Path("ours"), Path("others")
     gray_squares(ours, 12)
@@ -75,8 +85,27 @@ def test_no_read_out_centers_on_another_folder_than_that_of_the_training(fewshot
     assert fewshot("evaluate", checkpoint, "--dataset", ours, "--split", "random", *asked).status == 0
     refused = fewshot("evaluate", checkpoint, "--dataset", others, "--split", "random", *asked)
     assert refused.status == 2
-    assert "trained on images of its user's own that are not those tested here (folder-ours-" in refused.error
-    assert "leave out the read-outs that center on training images (" in refused.error
+    assert "trained on images of its user's own that are not those tested here (folder-ours-" in refused.err
+    assert "leave out the read-outs that center on training images (" in refused.err
+
+
+def test_a_folder_is_tested_on_the_classes_that_its_training_left_for_the_test(fewshot: Fewshot) -> None:
+    ours, others = Path("ours"), Path("others")
+    gray_squares(ours, 12)
+    gray_squares(others, 13)
+    run = ("run", "--dataset", ours, "--recipe", "smoke", "--way", "2", "--query", "2", "--episodes", "20")
+    trained = record_in(fewshot(*run, "--size", "16", "--split", "random"))
+    asked = ("evaluate", checkpoint_of(trained), "--query", "2", "--way", "2", "--episodes", "20")
+    again = record_in(fewshot(*asked, "--dataset", ours))
+    assert again.protocol == trained.protocol
+    assert again.correct == trained.correct
+    assert not any("not those of the training" in note for note in again.notes)
+    for other in (("--dataset", others), ("--dataset", ours, "--split", "test-only")):
+        (note,) = record_in(fewshot(*asked, *other)).notes
+        assert "are not those of the training (folder-ours-random-16-" in note
+    shape = ("--way", "2", "--unknown", "1", "--shot", "2", "--query", "2", "--episodes", "20")
+    refused = fewshot("open-set", checkpoint_of(trained), "--dataset", ours, *shape)
+    assert "test has 2:" in refused.error, "the classes of the training are no part of the test"
 
 
 def test_read_outs_center_on_the_images_of_the_training_and_on_none_of_the_tested_data_set(

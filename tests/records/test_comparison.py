@@ -119,6 +119,16 @@ def test_paths_of_one_configuration_are_its_seeds(tmp_path: Path) -> None:
     assert {row.name: row.entry.seeds for row in found.rows} == {"a": (0, 1, 2), "b": (3,)}
 
 
+def test_a_record_keeps_its_row_beside_the_model_of_its_name(tmp_path: Path) -> None:
+    results = published(tmp_path, measured("a", 0), measured("b", 9))
+    mine = str(published(tmp_path / "mine", measured("a", 3)) / "runs" / "0.json")
+    (found,) = compare((mine, "a", "b"), results / "runs")
+    assert {row.name for row in found.rows} == {"a (file)", "a", "b"}
+    assert len({row.entry.interval.mean for row in found.rows}) == 3
+    (found,) = compare((mine, "a"), results / "runs")
+    assert len(found.pairs) == 1
+
+
 def test_a_difference_is_held_against_seeds_and_episodes_together(fewshot: Fewshot) -> None:
     """Trainings that differ more than the two methods do: over episodes alone each pair of them is told apart."""
     of_a, of_b = (

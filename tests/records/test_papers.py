@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fewshot.experiments.paper_plan import fill
 from fewshot.models.methods import METHODS
 from fewshot.records.numbers import STATUSES
 from fewshot.records.paper_tables import paper_table, paper_table_names
@@ -21,9 +22,10 @@ from fewshot.records.published import (
     target_of,
     verdict,
 )
+from fewshot.records.schema import PretrainedEncoder
 from omniglot_records import of_omniglot
 from record_numbers import COMMAND, LIST, complete, found_numbers, listed_numbers, named_records
-from records import committed
+from records import changed, committed
 
 OMNIGLOT, MINI = "omniglot-vinyals-28", "miniimagenet-ravi-84"
 
@@ -184,6 +186,29 @@ def test_a_number_is_shown_with_interval_source_table_and_doubt() -> None:
     assert (
         str(recalled) == "49.42 ± 0.78 % (Snell 2017, Table 2, cosine; not comparable: recalled, read in no document)"
     )
+
+
+WEIGHTS = PretrainedEncoder(file="a", sha256="0" * 64, trained_on="ImageNet-1k")
+
+
+@pytest.mark.parametrize(
+    ("trained", "difference"),
+    [
+        ({"dataset_id": "omniglot-lake-28", "class_split": "lake"}, "trained on other images"),
+        ({"pretrained": WEIGHTS}, "from weights made elsewhere"),
+    ],
+)
+def test_what_was_trained_elsewhere_is_in_no_papers_cell(trained: dict[str, Any], difference: str) -> None:
+    record = of_omniglot(protocol=f"{OMNIGLOT}/5w1s/q15@v1")
+    elsewhere = changed(record, trained=trained)
+    plain, target = target_of(record), target_of(elsewhere)
+    assert plain is not None
+    assert target is not None
+    assert difference not in plain.difference
+    assert difference in target.difference
+    table = paper_table("snell2017-table1")
+    filled = [sum(cell.ours is not None for cell in fill(table, [one])) for one in (record, elsewhere)]
+    assert filled == [1, 0]
 
 
 @pytest.mark.parametrize(("model", "printed"), [("siamese", 92.0), ("proto", 86.3), ("hausdorff", 61.2), ("gan", None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Fit to images (or embeddings) and their labels."""
         if self.encoder is None:
             X, y = validate_data(self, X, y)  # noqa: N806
+            _, exponent = np.frexp(np.abs(np.asarray(X, np.float64)).max(initial=0.0))
+            self._unit = float(np.ldexp(1.0, int(exponent)))  # a power of two, which no answer depends on
         check_classification_targets(y)
+        if not isinstance(self.folds, Integral) or self.folds < 2:
+            raise UserError(f"folds must be a whole number of 2 or more, not {self.folds!r}")
         self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise UserError(f"a classifier tells two classes or more apart, and there is one class: {self.classes_}")
@@ -68,7 +73,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         rows = self._rows(X, first=True)
         if len(rows) != len(labels):
             raise UserError(f"{len(rows)} images and {len(labels)} labels: give one label for each image")
-        self.fitted_ = fit(rows, torch.from_numpy(labels), len(self.classes_), self.readout, self.folds)
+        self.fitted_ = fit(rows, torch.from_numpy(labels), len(self.classes_), self.readout, int(self.folds))
         self.expected_ = self.fitted_.expected
         return self
 
@@ -80,8 +85,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
         """The likeliest class of every image."""
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[probabilities.argmax(-1)])
+        check_is_fitted(self)
+        scores = self.fitted_.double().head.scores(self._rows(X).double())
+        return np.asarray(self.classes_[scores.argmax(-1).numpy()])
 
     def known(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """How well each image is known, -1 to 1: the cosine to the nearest class mean; low for another class."""
@@ -105,7 +111,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """The embeddings of images, or the embeddings themselves where there is no encoder."""
         if self.encoder_ is None:
             checked = images if first else validate_data(self, images, reset=False)
-            return torch.from_numpy(np.ascontiguousarray(checked, np.float32))
+            return torch.from_numpy(np.ascontiguousarray(checked, np.float64) / self._unit)
         return self.encoder_.embed(torch.from_numpy(_pixels(images, self.encoder_.encoder.image_shape)))
 
 
@@ -118,7 +124,7 @@ def _pixels(images: Any, image_shape: tuple[int, int, int]) -> npt.NDArray[np.ui
             if isinstance(image, str | Path):
                 image = FilePicture(str(image), str(image)).open()
             elif isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[-1] in (1, 3):
-                image = torch.from_numpy(image).permute(2, 0, 1)
+                image = image.transpose(2, 0, 1)
             found.append(as_array(image, side, channels))
         except (TypeError, ValueError, OSError) as error:
             name = image if isinstance(image, str | Path) else f"image {number}"

@@ -19,7 +19,7 @@ from fewshot.statistics.intervals import share_interval
 
 FOLDS = 5
 """Few folds give the best estimate of accuracy from a few images (Shimabucoro et al., arXiv 2307.02732)."""
-_LEAST_LOG, _MOST_LOG = -7.0, 7.0  # of the temperature
+_LEAST_LOG, _MOST_LOG = -7.0, 7.0  # of the temperature, in spreads of the scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class Expectation:
     folds: int
     labels: npt.NDArray[np.int64]  # (images,)
     predicted: npt.NDArray[np.int64]  # (images,)
-    known: npt.NDArray[np.float32]  # (images,)
-    unknown: npt.NDArray[np.float32]  # (images,); empty below three classes
+    known: npt.NDArray[np.floating]  # (images,)
+    unknown: npt.NDArray[np.floating]  # (images,); empty below three classes
 
     @property
     def accuracy(self) -> float:
@@ -138,10 +138,12 @@ def _of_unknown_classes(rows: Tensor, labels: Tensor, way: int) -> Float[Tensor,
 
 
 def likeliest_temperature(scores: Float[Tensor, "images way"], labels: Int64[Tensor, " images"]) -> float:
-    """The temperature that makes these labels likeliest."""
+    """The temperature that makes these labels likeliest, looked for around the spread of the scores."""
     from scipy.optimize import minimize_scalar
 
-    def loss(logarithm: float) -> float:
-        return float(cross_entropy(scores.double() / np.exp(logarithm), labels))
+    spread = float(scores.double().std()) or 1.0
 
-    return float(np.exp(minimize_scalar(loss, bounds=(_LEAST_LOG, _MOST_LOG), method="bounded").x))
+    def loss(logarithm: float) -> float:
+        return float(cross_entropy(scores.double() / (spread * np.exp(logarithm)), labels))
+
+    return spread * float(np.exp(minimize_scalar(loss, bounds=(_LEAST_LOG, _MOST_LOG), method="bounded").x))

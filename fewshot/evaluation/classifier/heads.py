@@ -32,9 +32,13 @@ Fit = Callable[[Float[Tensor, "images dim"], Int64[Tensor, " images"], int], Hea
 
 
 def _prototype(rows: Tensor, labels: Tensor, way: int) -> Head:
-    """``2 q p - |p|^2`` is minus the squared distance of q and p but for what all classes share."""
-    means = class_means(rows, labels, way)
-    return Head(2 * means, -means.square().sum(-1), unit_length=False)
+    """Minus the squared distance of q and p, but for what all classes share: ``2 q p - |p|^2``, about a common center.
+
+    Without the center, which changes no answer, what lies close together far from zero would lose its digits.
+    """
+    center = rows.mean(0)
+    means = class_means(rows - center, labels, way)
+    return Head(2 * means, -means.square().sum(-1) - 2 * means @ center, unit_length=False)
 
 
 def _cosine(rows: Tensor, labels: Tensor, way: int) -> Head:
@@ -48,7 +52,7 @@ def _linear(readout: LinearReadout, rows: Tensor, labels: Tensor, way: int) -> H
     weights, bias = found.weights[0], found.bias[0, 0]
     if found.center is not None:
         bias = bias - found.center[0, 0] @ weights
-    return Head(weights.T.float().contiguous(), bias.float(), unit_length=True)
+    return Head(weights.T.to(rows.dtype).contiguous(), bias.to(rows.dtype), unit_length=True)
 
 
 def class_means(

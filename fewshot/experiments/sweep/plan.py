@@ -63,6 +63,8 @@ class _Setting:
     def choices(self, value: Any) -> list[Any]:
         """All values that stand there: those of a list, and the whole numbers of ``"0-2"`` or ``"1,5"``."""
         values = value if isinstance(value, list) else [value]
+        if not values:
+            raise SweepError(f"{self.name} is an empty list: name a value, or leave the setting out")
         if typing.get_origin(self.kind) is tuple:  # several names are one choice
             return [self.read(value.split(",") if isinstance(value, str) else values)]
         if self.kind is int:
@@ -112,10 +114,14 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SweepError(f"{path} is no TOML: {error}") from None
-    cells = content.pop("cell", [{}])
-    if not isinstance(cells, list):
-        raise SweepError(f"{path}: write [[cell]] with two brackets, for there may be several")
-    return [content | cell for cell in cells]
+    return [content | cell for cell in _blocks(content.pop("cell", [{}]), f"{path}: write [[cell]] with two brackets")]
+
+
+def _blocks(value: Any, instead: str) -> list[dict[str, Any]]:
+    """A list of tables, one at least. Raises SweepError, which says what to write ``instead``."""
+    if not isinstance(value, list) or not value or not all(isinstance(block, dict) for block in value):
+        raise SweepError(f"{instead}, for there may be several")
+    return value
 
 
 def jobs_of(blocks: Iterable[Choices], given: Choices = {}) -> list[Job]:  # noqa: B006 - it is only read
@@ -126,7 +132,8 @@ def jobs_of(blocks: Iterable[Choices], given: Choices = {}) -> list[Job]:  # noq
     found: dict[str, Job] = {}
     for block in blocks:
         block = {_key(name): value for name, value in {**block, **given}.items()}
-        tests = tuple(_test(test) for test in block.pop("test", []))
+        instead = "write tests as a list, such as test = [{ shot = [5] }]"
+        tests = tuple(map(_test, _blocks(block.pop("test"), instead))) if "test" in block else ()
         for config in _configs(block):
             config.checked()
             before = found.setdefault(repr(config), Job("", config))

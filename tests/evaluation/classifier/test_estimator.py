@@ -122,3 +122,29 @@ def test_an_answer_does_not_depend_on_what_else_is_asked_at_once(readout: str) -
     for answers in (classifier.predict_proba, classifier.known):
         alone = np.concatenate([answers(rows[at : at + 1]) for at in range(len(rows))])
         np.testing.assert_allclose(answers(rows), alone, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("readout", HEADS)
+@pytest.mark.parametrize("scale", [1e-30, 1e30, 1e39])
+def test_the_scale_of_embeddings_changes_no_answer(readout: str, scale: float) -> None:
+    found, labels = embeddings([10] * 3, dim=8)
+    rows = found.double().numpy()
+    plain, other = (fs.Classifier(encoder=None, readout=readout).fit(rows * by, labels) for by in (1.0, scale))
+    assert other.expected_.accuracy == plain.expected_.accuracy > 0.5
+    np.testing.assert_allclose(other.predict_proba(rows * scale), plain.predict_proba(rows), atol=1e-4)
+
+
+def test_prototypes_far_from_zero_are_those_at_zero() -> None:
+    """In single precision, 1e9 and 1e9 + 10 are one number."""
+    found, labels = embeddings([10] * 3, dim=8)
+    rows = found.double().numpy()
+    near, far = (fs.Classifier(encoder=None, readout="prototype").fit(rows + by, labels) for by in (0.0, 1e9))
+    assert (far.predict(rows + 1e9) == near.predict(rows)).all()
+    assert far.expected_.accuracy == near.expected_.accuracy
+
+
+@pytest.mark.parametrize("folds", [0, 1, -1, 2.5, "x", None])
+def test_fewer_than_two_folds_hold_nothing_out_and_are_refused(folds: Any) -> None:
+    rows, labels = embeddings([4] * 3, dim=8)
+    with pytest.raises(UserError, match="folds must be a whole number of 2 or more"):
+        fs.Classifier(encoder=None, folds=folds).fit(rows, labels)
