@@ -228,6 +228,8 @@ class Entry:
         words = [f"batches of {batches}" if batches else way]
         if recipe.support_rotation:
             words.append("in turns")
+        if recipe.augment:
+            words.append("flips" if recipe.augment == "flip" else f"augmented by {recipe.augment}")
         if recipe.half_size:
             words.append(f"{100 * recipe.half_size:.0f} % at half size")
         if recipe.optimizer:

@@ -170,6 +170,23 @@ def of_todays_recipe(record: RunRecord) -> bool:
     return alike and then.support_rotation == today.turns
 
 
+def as_tuned(record: RunRecord) -> bool:
+    """Whether a training on the terms of a comparison has every part that the recipe tuned on them has, and no other:
+    what an ablation leaves out stands beside the method and never for it."""
+    pixels, way, shot = record.pixels_way_shot
+    if not record.trained.terms or pixels not in COMPARABLE_PIXELS or record.recipe != "fast":
+        return False
+    tuned = find_recipe("fast", COMPARABLE_PIXELS[pixels], shot, record.model, way, terms=record.trained.terms)
+    then = record.trained.recipe
+    way_of_training = tuned.train_way or (None if then.batch_size else way)
+    return (
+        then.support_rotation == tuned.turns
+        and (then.optimizer or "adam") == (tuned.optimizer or "adam")
+        and then.augment == tuned.augment
+        and then.train_way == way_of_training
+    )
+
+
 def _options(row: RankedRow) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(row.entry.first.trained.model_options.items()))
 
@@ -242,6 +259,7 @@ COLUMNS: list[Column] = [
     Column("terms", lambda row: row.entry.first.trained.terms or None),
     Column("trained_on", lambda row: row.entry.first.trained.dataset_id),
     Column("todays_recipe", lambda row: of_todays_recipe(row.entry.first), "boolean"),
+    Column("as_tuned", lambda row: as_tuned(row.entry.first), "boolean"),
     _points("val_accuracy", _validated),
     Column(
         "accuracy",

@@ -129,7 +129,8 @@ def _readout_in(setting: Setting) -> list[str]:
 def _one_each(rows: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
     """Of each ``of`` the rows of one configuration with one read-out, in all its cells. No test accuracy chooses it.
 
-    It is one within the terms of a comparison where there is one, then the one with most cells, then one that a
+    It is one within the terms of a comparison where there is one, by the recipe tuned on them and no variant that an
+    ablation tries, then the one with most cells, then one that a
     published number stands beside, then the model's own rule, then one by today's recipe, then the best on the
     validation classes (in the first cell: other shots are validated otherwise).
     """
@@ -141,13 +142,14 @@ def _one_each(rows: pd.DataFrame, of: Sequence[str]) -> pd.DataFrame:
     whole = list(dict.fromkeys([*of, *_CONFIGURATION, "terms", "readout"]))
     score = rows.groupby(whole).agg(
         within=("terms", lambda terms: bool(terms.iloc[0])),
+        tuned=("as_tuned", "max"),
         cells=("accuracy", "size"),
         held=("published", "count"),
         own=("own", "first"),
         today=("todays_recipe", "sum"),
         val=("val_accuracy", "first"),
     )
-    best_first = score.sort_values(["within", "cells", "held", "own", "today", "val"], ascending=False, kind="stable")
+    best_first = score.sort_values([*score.columns], ascending=False, kind="stable")
     chosen = best_first.reset_index().drop_duplicates(list(of))[whole]
     return rows.merge(chosen, on=whole)
 

@@ -12,9 +12,12 @@ import pytest
 from fewshot.experiments.sweep.plan import jobs_of, read_plan
 from fewshot.records.record import RunRecord
 from fewshot.records.schema import StoredRecipe
+from fewshot.reports.frame import as_tuned, leaderboard_frame
+from fewshot.reports.leaderboard import headline
 from fewshot.reports.pages.ablation import PARTS, ablation_files, part_between, planned
 from fewshot.training.recipes import Recipe
 from omniglot_records import of_omniglot
+from records import changed
 from shaped import Shaped
 
 _STORED = {"turns": "support_rotation"}
@@ -63,7 +66,7 @@ def test_another_augmentation_is_not_the_absence_of_flips() -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "verdict"),
-    [(3, "**helps**"), (1, "one seed each: no finding"), (2, "2 seeds each: no finding")],
+    [(3, "helps"), (1, "one seed each: no finding"), (2, "2 seeds each: no finding")],
 )
 def test_a_part_helps_only_where_three_seeds_of_both_say_so(seeds: int, verdict: str) -> None:
     records = [
@@ -73,7 +76,8 @@ def test_a_part_helps_only_where_three_seeds_of_both_say_so(seeds: int, verdict:
     ]
     (row,) = rows_of(records)
     assert row[:2] == ["proto", "support rotation"]
-    assert row[-2].startswith("+10.00 ± ")
+    assert row[-2].strip("*").startswith("+10.00 ± ")
+    assert row[-2].startswith("**") == (seeds == 3), "a finding is bold"
     assert row[-1] == verdict
     (worse,) = rows_of([record_of(0.8), record_of(0.9, support_rotation=False)])
     assert worse[-2].startswith("-10.00 ± ")
@@ -83,6 +87,20 @@ def test_rows_of_other_methods_other_terms_or_none_make_no_pair() -> None:
     assert rows_of([record_of(0.9), record_of(0.8, support_rotation=False, model="matching")]) == []
     assert rows_of([record_of(0.9), record_of(0.8, support_rotation=False, terms="comparison@v0")]) == []
     assert ablation_files([record_of(0.9, terms=""), record_of(0.8, terms="", support_rotation=False)], PLAN) == {}
+
+
+def test_a_variant_stands_beside_its_method_and_never_for_it() -> None:
+    def proto(accuracy: float, **changes: Any) -> RunRecord:
+        made = record_of(accuracy, **{"train_way": 120, "augment": None} | changes)
+        return changed(made, history=msgspec.structs.replace(made.history, val_accuracy=accuracy))
+
+    as_it_is, variants = proto(0.90), [proto(0.95, **WITHOUT[part]) for part in PARTS if part != "flips"]
+    variants.append(proto(0.95, augment="flip"))
+    assert [as_tuned(record) for record in (as_it_is, *variants)] == [True, False, False, False, False]
+    for variant in variants:
+        (section, *_) = headline(leaderboard_frame([as_it_is, variant]))
+        assert section.table is not None
+        assert section.table["5-way 1-shot"].str.startswith("90.00").all()
 
 
 def test_before_anything_is_measured_the_page_says_what_is_planned(tmp_path: Path) -> None:

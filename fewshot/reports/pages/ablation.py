@@ -14,10 +14,10 @@ import pandas as pd
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import Entry, cell_of, entries_by_cell, is_ranked
 from fewshot.records.schema import StoredRecipe
-from fewshot.reports.names import dataset_name
+from fewshot.reports.names import dataset_name, departures, images_name, shape_name
 from fewshot.reports.pages.base import Content
-from fewshot.reports.pages.comparison import finding
-from fewshot.reports.rendering import render, table_of
+from fewshot.reports.pages.comparison import finding, verdict_words
+from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
 from fewshot.training.optimizers import MUON
 
@@ -93,17 +93,22 @@ def _alike(entry: Entry) -> tuple[Any, ...]:
 
 
 def _table(found: Sequence[Pair]) -> pd.DataFrame:
-    corrected = holm([pair.difference.p for pair in found])
-    rows = []
-    for pair, p in zip(found, map(float, corrected), strict=True):
-        row = {"method": pair.first.first.model, "part": pair.part}
-        row |= {"with it": _words(pair.first), "without": _words(pair.second)}
-        rows.append(row | {"difference": pair.difference.percent(), "verdict": pair.words(p)})
-    return table_of(rows)
-
-
-def _words(entry: Entry) -> str:
-    return f"{entry.schedule}: {entry.interval.points()}"
+    """A row for each part of each method, its difference in every cell, and in words what they say."""
+    corrected = map(float, holm([pair.difference.p for pair in found]))
+    of_rows: dict[tuple[str, str, str, str], list[tuple[str, str, str]]] = {}
+    for pair, p in zip(found, corrected, strict=True):
+        words, shown = pair.words(p), pair.difference.percent()
+        key = pair.first.first.model, pair.part, pair.first.training, pair.second.training
+        shape = shape_name(pair.first.first.test.way, pair.first.first.test.shot)
+        of_rows.setdefault(key, []).append((shape, Bold(shown) if isinstance(words, Bold) else shown, words))
+    rows = [
+        dict(zip(("method", "part", "with it", "without"), key, strict=True))
+        | {shape: shown for shape, shown, _ in said}
+        | {"verdict": verdict_words([(words, shape) for shape, _, words in said])}
+        for key, said in of_rows.items()
+    ]
+    table = table_of(rows).fillna("")
+    return table[[*table.columns.drop("verdict"), "verdict"]]
 
 
 def planned(plan: Path) -> tuple[pd.DataFrame, int]:
@@ -134,18 +139,19 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def ablation_files(records: Iterable[RunRecord], plan: Path) -> dict[str, Content]:
-    """A table for each cell that has pairs, or what is planned; no page where no training kept any terms.
+    """A table for each data set that has pairs, or what is planned; no page where no training kept any terms.
 
     ``plan`` is results/ablation.toml. Raises SweepError where that is no plan.
     """
     kept = [record for record in records if is_ranked(record) and record.trained.terms and not record.readout]
     if not kept:
         return {}
-    tables = {}
-    for entries in entries_by_cell(kept).values():
-        if found := pairs(entries):
-            of = cell_of(entries[0].first)
-            tables[f"{of.protocol}, {of.num_episodes:,} episodes (episode seed {of.episode_seed})"] = _table(found)
+    found: dict[str, list[Pair]] = {}
+    for entries in sorted(entries_by_cell(kept).values(), key=lambda entries: entries[0].first.pixels_way_shot):
+        of = cell_of(entries[0].first)
+        said = departures(entries[0].first.protocol_name, of.num_episodes, of.episode_seed)
+        found.setdefault(f"{images_name(of.pixels)} ({', '.join(said)})", []).extend(pairs(entries))
+    tables = {title: _table(of_title) for title, of_title in found.items() if of_title}
     coming, trainings = planned(plan)
-    page = render("ablation.md", tables=dict(sorted(tables.items())), planned=coming, trainings=trainings)
+    page = render("ablation.md", tables=tables, planned=coming, trainings=trainings)
     return {"ablation.md": page}

@@ -36,6 +36,15 @@ def finding(first: Entry, second: Entry, difference: PairedDifference, p: float,
     return "not separable" if p >= 0.05 else Bold(better if difference.mean > 0 else worse)
 
 
+def verdict_words(said: Sequence[tuple[str, str]]) -> str:
+    """What a row says in words: pairs of a verdict and its cell; where all say the same the cells are left out."""
+    cells_of: dict[str, list[str]] = {}
+    for words, cell in said:
+        cells_of.setdefault(words, []).append(cell)
+    told = (f"{words}: {', '.join(cells)}" if len(cells_of) > 1 else words for words, cells in cells_of.items())
+    return "; ".join(told)
+
+
 def standing(entries: Sequence[Entry], dataset_id: str, terms: Terms) -> pd.DataFrame:
     """A row for each of our methods that is trained: its rows in the tables of these images, on the terms and not."""
     from fewshot.models.methods import METHODS

@@ -12,10 +12,11 @@ from fewshot.records.numbers import place_in_papers
 from fewshot.records.ranking import COLUMNS, RankedRow, ranked_rows, settings
 from fewshot.records.record import RunRecord
 from fewshot.records.rows import best_on_val
+from fewshot.reports.frame import as_tuned
 from fewshot.reports.leaderboard import FRONT_ROWS
 from fewshot.reports.names import departures, images_name, method_name, shape_name
 from fewshot.reports.pages.base import Content, Page
-from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, why_no_finding
+from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, verdict_words, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
 from fewshot.reports.rendering import Bold, render, table_of
 from fewshot.statistics.paired import PairedDifference, holm, paired_difference
@@ -144,7 +145,8 @@ def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE) -> list[Verdic
 
 
 def _chosen(rows: Sequence[RankedRow]) -> RankedRow:
-    """The one that did best on the validation classes."""
+    """The one that did best on the validation classes; no variant that an ablation tries, where there is another."""
+    rows = [standing for standing in rows if as_tuned(standing.entry.first)] or rows
     best = best_on_val(standing.entry for standing in rows)
     return next(standing for standing in rows if standing.entry is best)
 
@@ -177,16 +179,15 @@ def _verdict_table(said: Sequence[tuple[Verdict, str]]) -> pd.DataFrame:
     """A row for each episodic network, a column for each cell, and in words what they say; a finding is bold."""
     rows = []
     for name in dict.fromkeys(verdict.episodic_name for verdict, _ in said):
-        cells_of, row = dict[str, list[str]](), {"episodic network": name}
+        row, of_name = {"episodic network": name}, list[tuple[str, str]]()
         for verdict, words in said:
             if verdict.episodic_name == name:
-                cells_of.setdefault(words, []).append(verdict.cell)
+                of_name.append((words, verdict.cell))
                 shown = verdict.difference.percent()
                 row[f"{verdict.cell} against {verdict.baseline_name}"] = (
                     Bold(shown) if isinstance(words, Bold) else shown
                 )
-        told = (f"{words}: {', '.join(cells)}" if len(cells_of) > 1 else words for words, cells in cells_of.items())
-        rows.append(row | {"verdict": "; ".join(told)})
+        rows.append(row | {"verdict": verdict_words(of_name)})
     table = table_of(rows).fillna("")
     return table[[*table.columns.drop("verdict"), "verdict"]]
 
