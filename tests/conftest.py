@@ -33,11 +33,6 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, so that none is idle while a test waits for the processes that it started."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side, what takes long begins first: at the end no process waits long for another."""
     if "PYTEST_XDIST_WORKER" in os.environ:
