@@ -253,3 +253,21 @@ def test_the_final_test_comes_first_and_is_drawn() -> None:
     final = [bool(standing.entry.first.trained.terms) for standing in firsts]
     assert final == sorted(final, reverse=True)
     assert len({*final}) == 2
+
+
+def test_a_network_without_a_part_of_its_recipe_is_held_against_the_same_baseline_in_a_table_of_its_own() -> None:
+    tuned = EPISODES | {"train_way": 120, "support_rotation": True, "optimizer": "muon", "weight_decay": 1.0}
+    records = [
+        record_of("proto", tuned, 0.95, terms=TERMS),
+        record_of("proto", tuned | {"support_rotation": False}, 0.93, terms=TERMS, val=0.99),
+        record_of("proto", tuned | {"support_rotation": False, "learning_rate": 1.0}, 0.2, terms=TERMS),
+        record_of("supcon", BATCHES, 0.94, terms=TERMS),
+    ]
+    (group,) = comparable(records)
+    (whole,), (less,) = verdicts(group), verdicts(group, ablated=True)
+    assert [verdict.episodic_name for verdict in (whole, less)] == ["proto", "proto without support rotation"]
+    assert whole.difference.mean > 0 > less.difference.mean
+    page = str(PAGE.render(records)["training-styles.md"])
+    assert "The same networks without one part of their recipe" in page
+    assert "Of 1 comparisons" in page or "None of these 1 comparisons" in page
+    assert "The same networks without" not in str(PAGE.render([records[0], records[3]])["training-styles.md"])

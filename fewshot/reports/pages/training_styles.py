@@ -15,6 +15,7 @@ from fewshot.records.rows import best_on_val
 from fewshot.reports.frame import as_tuned
 from fewshot.reports.leaderboard import FRONT_ROWS
 from fewshot.reports.names import departures, images_name, method_name, shape_name
+from fewshot.reports.pages.ablation import part_between
 from fewshot.reports.pages.base import Content, Page
 from fewshot.reports.pages.comparison import ENOUGH_SEEDS, finding, verdict_words, why_no_finding
 from fewshot.reports.pages.recipe_costs import images_seen
@@ -44,6 +45,7 @@ class Verdict:
     episodic: RankedRow
     baseline: RankedRow
     difference: PairedDifference
+    lacks: str = ""  # the part of its recipe that an ablation took away
 
     @property
     def cell(self) -> str:
@@ -52,8 +54,8 @@ class Verdict:
 
     @property
     def episodic_name(self) -> str:
-        """The episodic network."""
-        return row_name(self.episodic)
+        """The episodic network, and what its recipe lacks."""
+        return row_name(self.episodic) + (f" without {self.lacks}" if self.lacks else "")
 
     @property
     def baseline_name(self) -> str:
@@ -119,11 +121,12 @@ def _cell(group: Sequence[RankedRow], way_shot: tuple[int, int]) -> list[RankedR
     return sorted(chosen, key=lambda standing: -standing.entry.interval.mean)
 
 
-def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE) -> list[Verdict]:
+def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE, *, ablated: bool = False) -> list[Verdict]:
     """Cell by cell every episodic network, by its own rule, against the baseline that did best on the validation
     classes, with a read-out that is set beforehand.
 
-    Where both kinds have rows on the terms of a comparison, these alone are compared.
+    With ``ablated`` it is every network as an ablation trained it, without one part of its recipe. Where both kinds
+    have rows on the terms of a comparison, these alone are compared.
     """
     found = []
     for way_shot in COLUMNS:
@@ -138,10 +141,21 @@ def verdicts(group: Sequence[RankedRow], readout: str = OWN_RULE) -> list[Verdic
             rows = [standing.entry.by_seed for standing in cell]  # all of them say how far seeds move a row
             second = _chosen(baselines)
             for name in dict.fromkeys(map(row_name, episodic)):
-                first = _chosen([standing for standing in episodic if row_name(standing) == name])
-                difference = paired_difference(rows, cell.index(first), cell.index(second))
-                found.append(Verdict(way_shot, first, second, difference))
+                of_name = [standing for standing in episodic if row_name(standing) == name]
+                first = _chosen(of_name)
+                for row, lacks in _without_a_part(first, of_name) if ablated else [(first, "")]:
+                    difference = paired_difference(rows, cell.index(row), cell.index(second))
+                    found.append(Verdict(way_shot, row, second, difference, lacks))
     return found
+
+
+def _without_a_part(whole: RankedRow, rows: Sequence[RankedRow]) -> list[tuple[RankedRow, str]]:
+    """Rows on the terms of a comparison whose recipe lacks one part of another's and nothing else, and which part."""
+    of = whole.entry.first.trained
+    trained = [(row, row.entry.first.trained) for row in rows]
+    alike = [row for row, its in trained if its.terms and its.model_options == of.model_options]
+    parts = [(row, part_between(of.recipe, row.entry.first.trained.recipe)) for row in alike]
+    return [(row, part) for row, part in parts if part is not None]
 
 
 def _chosen(rows: Sequence[RankedRow]) -> RankedRow:
@@ -155,10 +169,8 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
     """What the page says of one group."""
     pixels, _, episodes, seed = settings(group[0])
     said = ", ".join(departures(group[0].entry.first.protocol_name, episodes, seed))
-    of_readouts = [verdicts(group, readout) for readout in (OWN_RULE, _FIXED)]
-    found = [verdict for of_readout in of_readouts for verdict in of_readout]
-    corrected = iter(holm([verdict.difference.p for verdict in found]))
-    tables = [[(verdict, verdict.words(float(next(corrected)))) for verdict in row] for row in of_readouts]
+    tables, ablated = _judged(group), _judged(group, ablated=True)
+    found = [verdict for table in tables for verdict, _ in table]
     sure = [verdict for table in tables for verdict, words in table if isinstance(words, Bold)]
     sure = sorted(sure, key=lambda verdict: -verdict.difference.mean)
     return {
@@ -166,6 +178,7 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
         "title": f"{images_name(pixels)}{f' ({said})' if said else ''}",
         "baselines": list(dict.fromkeys(row_name(verdict.baseline) for verdict in found)),
         "verdicts": [_verdict_table(table) for table in tables if table],
+        "ablated": [_verdict_table(table) for table in ablated if table],
         "num_verdicts": len(found),
         "num_findings": sum(not verdict.why_no_finding for verdict in found),
         "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
@@ -173,6 +186,13 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
         "costs": _cost_table(group),
         "readouts": {shape_name(*column): _readout_table(_cell(group, column)) for column in COLUMNS},
     }
+
+
+def _judged(group: Sequence[RankedRow], *, ablated: bool = False) -> list[list[tuple[Verdict, str]]]:
+    """For each read-out of the baseline the verdicts and what they say, corrected over all of them."""
+    of_readouts = [verdicts(group, readout, ablated=ablated) for readout in (OWN_RULE, _FIXED)]
+    corrected = map(float, holm([verdict.difference.p for found in of_readouts for verdict in found]))
+    return [[(verdict, verdict.words(next(corrected))) for verdict in found] for found in of_readouts]
 
 
 def _verdict_table(said: Sequence[tuple[Verdict, str]]) -> pd.DataFrame:
