@@ -271,3 +271,17 @@ def test_a_network_without_a_part_of_its_recipe_is_held_against_the_same_baselin
     assert "The same networks without one part of their recipe" in page
     assert "Of 1 comparisons" in page or "None of these 1 comparisons" in page
     assert "The same networks without" not in str(PAGE.render([records[0], records[3]])["training-styles.md"])
+
+
+def test_readme_counts_what_a_network_without_a_part_of_its_recipe_gains() -> None:
+    tuned = EPISODES | {"train_way": 120, "support_rotation": True, "optimizer": "muon", "weight_decay": 1.0}
+
+    def seeds(model: str, recipe: dict[str, Any], rate: float) -> list[RunRecord]:
+        made = [record_of(model, recipe, rate + 0.002 * seed, terms=TERMS) for seed in range(3)]
+        return [changed(record, trained={"seed": seed}) for seed, record in enumerate(made)]
+
+    records = [*seeds("proto", tuned, 0.95), *seeds("supcon", BATCHES, 0.9)]
+    records += seeds("proto", tuned | {"support_rotation": False}, 0.8)
+    said = str(PAGE.render(records)[FINDINGS])
+    assert "surely ahead in 1 of 1 comparisons" in said
+    assert "There proto without support rotation is surely ahead in none of 1 and surely behind in 1." in said

@@ -179,6 +179,7 @@ def _group_of_page(group: Sequence[RankedRow]) -> dict[str, Any]:
         "baselines": list(dict.fromkeys(row_name(verdict.baseline) for verdict in found)),
         "verdicts": [_verdict_table(table) for table in tables if table],
         "ablated": [_verdict_table(table) for table in ablated if table],
+        "parts": _counted([verdict for table in ablated for verdict in table]),
         "num_verdicts": len(found),
         "num_findings": sum(not verdict.why_no_finding for verdict in found),
         "ahead": [verdict for verdict in sure if verdict.difference.mean > 0],
@@ -193,6 +194,17 @@ def _judged(group: Sequence[RankedRow], *, ablated: bool = False) -> list[list[t
     of_readouts = [verdicts(group, readout, ablated=ablated) for readout in (OWN_RULE, _FIXED)]
     corrected = map(float, holm([verdict.difference.p for found in of_readouts for verdict in found]))
     return [[(verdict, verdict.words(next(corrected))) for verdict in found] for found in of_readouts]
+
+
+def _counted(said: Sequence[tuple[Verdict, str]]) -> dict[str, tuple[int, int, int]]:
+    """Of each network that lacks a part: how many comparisons are findings, and in how many it is ahead and behind."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for verdict, words in said:
+        if not verdict.why_no_finding:
+            number, ahead, behind = found.get(verdict.episodic_name, (0, 0, 0))
+            sure, gains = isinstance(words, Bold), verdict.difference.mean > 0
+            found[verdict.episodic_name] = number + 1, ahead + (sure and gains), behind + (sure and not gains)
+    return found
 
 
 def _verdict_table(said: Sequence[tuple[Verdict, str]]) -> pd.DataFrame:
